@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# es_wolfssl: the TLS library, either the private build of scripts/setup or the packaged one (-DES_WOLFSSL=system).
+add_library(es_wolfssl INTERFACE)
+if(ES_WOLFSSL STREQUAL "system")
+  pkg_check_modules(es_wolfssl_system REQUIRED IMPORTED_TARGET wolfssl)
+  target_link_libraries(es_wolfssl INTERFACE PkgConfig::es_wolfssl_system)
+  target_compile_definitions(es_wolfssl INTERFACE ESI_WOLFSSL_BUILD="system")
+else()
+  set(ES_WOLFSSL_DIR ${CMAKE_SOURCE_DIR}/.cache/wolfssl CACHE PATH "Where scripts/setup installed the private wolfSSL")
+  if(NOT EXISTS ${ES_WOLFSSL_DIR}/lib/libwolfssl.a)
+    message(FATAL_ERROR "no private wolfSSL in ${ES_WOLFSSL_DIR}: run ./scripts/setup, or configure with -DES_WOLFSSL=system")
+  endif()
+  target_include_directories(es_wolfssl SYSTEM INTERFACE ${ES_WOLFSSL_DIR}/include)
+  target_link_libraries(es_wolfssl INTERFACE ${ES_WOLFSSL_DIR}/lib/libwolfssl.a m)
+  target_compile_definitions(es_wolfssl INTERFACE ESI_WOLFSSL_BUILD="private")
+endif()

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/json_writer.h"
+#include "base/assert.h"
+#include "base/own.h"
+
+void esi_json_writer_init(struct esi_json_writer *json, struct esi_bytes *out, bool is_indented)
+{
+    *json = (struct esi_json_writer){.out = out, .is_indented = is_indented};
+}
+
+static void break_line(struct esi_json_writer *json)
+{
+    if (json->is_indented) {
+        esi_bytes_append_text(json->out, "\n");
+        for (uint32_t i = 0; i < json->depth; i++) {
+            esi_bytes_append_text(json->out, "  ");
+        }
+    }
+}
+
+static void before_item(struct esi_json_writer *json)
+{
+    if (json->after_key) {
+        json->after_key = false;
+        return;
+    }
+    if (json->depth == 0) {
+        return;
+    }
+    if (json->has_items[json->depth]) {
+        esi_bytes_append_text(json->out, ",");
+    }
+    json->has_items[json->depth] = true;
+    break_line(json);
+}
+
+static void start(struct esi_json_writer *json, const char *bracket)
+{
+    before_item(json);
+    esi_bytes_append_text(json->out, bracket);
+    json->depth++;
+    ESI_REQUIRE(json->depth < ESI_COUNT_OF(json->has_items));
+    json->has_items[json->depth] = false;
+}
+
+static void end(struct esi_json_writer *json, const char *bracket)
+{
+    ESI_REQUIRE(json->depth > 0);
+    const bool had_items = json->has_items[json->depth];
+    json->depth--;
+    if (had_items) {
+        break_line(json);
+    }
+    esi_bytes_append_text(json->out, bracket);
+}
+
+void esi_json_writer_object_start(struct esi_json_writer *json)
+{
+    start(json, "{");
+}
+
+void esi_json_writer_object_end(struct esi_json_writer *json)
+{
+    end(json, "}");
+}
+
+void esi_json_writer_array_start(struct esi_json_writer *json)
+{
+    start(json, "[");
+}
+
+void esi_json_writer_array_end(struct esi_json_writer *json)
+{
+    end(json, "]");
+}
+
+/* The length of the valid UTF-8 sequence at data, or 0. */
+static size_t utf8_length(const unsigned char *data, size_t left)
+{
+    const unsigned char c = data[0];
+    size_t len = 0;
+    uint32_t least = 0;
+    uint32_t code = 0;
+
+    if (c < 0x80) {
+        return 1;
+    }
+    if ((c & 0xe0) == 0xc0) {
+        len = 2;
+        least = 0x80;
+        code = c & 0x1fU;
+    } else if ((c & 0xf0) == 0xe0) {
+        len = 3;
+        least = 0x800;
+        code = c & 0x0fU;
+    } else if ((c & 0xf8) == 0xf0) {
+        len = 4;
+        least = 0x10000;
+        code = c & 0x07U;
+    }
+    if (len == 0 || len > left) {
+        return 0;
+    }
+    for (size_t i = 1; i < len; i++) {
+        if ((data[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+        code = (code << 6) | (data[i] & 0x3fU);
+    }
+    return code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) ? 0 : len;
+}
+
+static void append_string(struct esi_bytes *out, struct esi_str s)
+{
+    esi_bytes_append_text(out, "\"");
+    for (size_t i = 0; i < s.len;) {
+        const unsigned char c = (unsigned char)s.data[i];
+        const size_t len = utf8_length((const unsigned char *)s.data + i, s.len - i);
+        if (len == 0) {
+            esi_bytes_append_text(out, "\\ufffd");
+            i++;
+            continue;
+        }
+        /* Go's encoder escapes < > & as well, and existing tools see it so. */
+        if (c < 0x20 || c == 0x7f || c == '<' || c == '>' || c == '&') {
+            esi_bytes_printf(out, "\\u%04x", c);
+        } else if (c == '"' || c == '\\') {
+            esi_bytes_printf(out, "\\%c", c);
+        } else {
+            esi_bytes_append(out, s.data + i, len);
+        }
+        i += len;
+    }
+    esi_bytes_append_text(out, "\"");
+}
+
+void esi_json_writer_key(struct esi_json_writer *json, const char *key)
+{
+    before_item(json);
+    append_string(json->out, esi_str_from(key));
+    esi_bytes_append_text(json->out, json->is_indented ? ": " : ":");
+    json->after_key = true;
+}
+
+void esi_json_writer_str(struct esi_json_writer *json, struct esi_str value)
+{
+    before_item(json);
+    append_string(json->out, value);
+}
+
+void esi_json_writer_u64(struct esi_json_writer *json, uint64_t value)
+{
+    before_item(json);
+    esi_bytes_printf(json->out, "%llu", (unsigned long long)value);
+}
+
+void esi_json_writer_i64(struct esi_json_writer *json, int64_t value)
+{
+    before_item(json);
+    esi_bytes_printf(json->out, "%lld", (long long)value);
+}
+
+void esi_json_writer_double(struct esi_json_writer *json, double value)
+{
+    before_item(json);
+    esi_bytes_printf(json->out, "%.6g", value);
+}
+
+void esi_json_writer_bool(struct esi_json_writer *json, bool value)
+{
+    before_item(json);
+    esi_bytes_append_text(json->out, value ? "true" : "false");
+}
+
+void esi_json_writer_null(struct esi_json_writer *json)
+{
+    before_item(json);
+    esi_bytes_append_text(json->out, "null");
+}
+
+void esi_json_writer_field_str(struct esi_json_writer *json, const char *key, struct esi_str value)
+{
+    esi_json_writer_key(json, key);
+    esi_json_writer_str(json, value);
+}
+
+void esi_json_writer_field_text(struct esi_json_writer *json, const char *key, const char *value)
+{
+    esi_json_writer_field_str(json, key, esi_str_from(value));
+}
+
+void esi_json_writer_field_u64(struct esi_json_writer *json, const char *key, uint64_t value)
+{
+    esi_json_writer_key(json, key);
+    esi_json_writer_u64(json, value);
+}
+
+void esi_json_writer_field_i64(struct esi_json_writer *json, const char *key, int64_t value)
+{
+    esi_json_writer_key(json, key);
+    esi_json_writer_i64(json, value);
+}
+
+void esi_json_writer_field_double(struct esi_json_writer *json, const char *key, double value)
+{
+    esi_json_writer_key(json, key);
+    esi_json_writer_double(json, value);
+}
+
+void esi_json_writer_field_bool(struct esi_json_writer *json, const char *key, bool value)
+{
+    esi_json_writer_key(json, key);
+    esi_json_writer_bool(json, value);
+}

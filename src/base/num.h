@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Arithmetic on numbers that come from outside: every sum and product is checked. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* *out = a + b, or false on overflow. */
+static inline bool esi_num_add(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
+
+/* *out = a * b, or false on overflow. */
+static inline bool esi_num_multiply(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+/*
+ * Reads 1 to digits_max decimal digits, nothing else, into *out (written only on success). digits_max is at most 18,
+ * so that the sum cannot overflow. Leading zeros are allowed: the NATS protocol allows them.
+ */
+static inline bool esi_num_parse(const char *text, size_t len, size_t digits_max, uint64_t *out)
+{
+    uint64_t value = 0;
+
+    if (len == 0 || len > digits_max) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        const unsigned digit = (unsigned)(unsigned char)text[i] - '0';
+        if (digit > 9) {
+            return false;
+        }
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return true;
+}
+
+/*
+ * Writes the decimal digits of value (at most 20) to out, without NUL. Returns their count.
+ */
+static inline size_t esi_num_format(uint64_t value, char *out)
+{
+    char digits[20];
+    size_t count = 0;
+
+    do {
+        digits[count++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    for (size_t i = 0; i < count; i++) {
+        out[i] = digits[count - 1 - i];
+    }
+    return count;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one door to the outside: clock, randomness, sockets, files, threads, name look-up. The real environment is Linux
+ * (env_linux.c); a simulated one can stand in its place, which is why everything goes through a table of functions, at
+ * the grain of a batch. Errors of the system are mapped to enum es_err here and never passed on raw.
+ *
+ * Sockets are small integers that mean something to the environment alone. All sockets are non-blocking.
+ */
+#pragma once
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct esi_env;
+struct esi_poller;
+struct esi_thread;
+
+enum { ESI_ENV_HOST_MAX = 64, ESI_ENV_NO_SOCKET = -1 };
+
+/* A numeric address. */
+struct esi_address {
+    char host[ESI_ENV_HOST_MAX]; /* "127.0.0.1" or "::1", ended by NUL */
+    uint16_t port;
+};
+
+/* What a poller watches for and reports, as bits. */
+enum esi_poll_event { POLL_READ = 1, POLL_WRITE = 2, POLL_HANGUP = 4 };
+
+struct esi_poll_ready {
+    void *tag;       /* as given to esi_env_poller_add; NULL: the poller was woken */
+    uint32_t events; /* bits of enum esi_poll_event */
+};
+
+struct esi_file_info {
+    uint64_t size_bytes;
+    int64_t modified_ns; /* wall clock */
+    uint64_t inode;
+    uint32_t mode; /* permission bits */
+};
+
+struct esi_env_ops {
+    uint64_t (*now_ns)(struct esi_env *env);
+    int64_t (*wall_ns)(struct esi_env *env);
+    void (*random)(struct esi_env *env, void *out, size_t len);
+
+    enum es_err (*listen)(struct esi_env *env, const char *host, uint16_t port, int *sock,
+                          struct esi_address *bound);
+    enum es_err (*accept)(struct esi_env *env, int listener, int *sock, struct esi_address *peer);
+    enum es_err (*connect)(struct esi_env *env, const struct esi_address *address, int *sock);
+    enum es_err (*connect_result)(struct esi_env *env, int sock);
+    enum es_err (*read)(struct esi_env *env, int sock, void *buffer, size_t capacity, size_t *count);
+    enum es_err (*writev)(struct esi_env *env, int sock, const struct iovec *parts, size_t part_count,
+                          size_t *count);
+    void (*shutdown_write)(struct esi_env *env, int sock);
+    void (*close)(struct esi_env *env, int sock);
+
+    enum es_err (*poller_new)(struct esi_env *env, struct esi_poller **poller);
+    void (*poller_free)(struct esi_env *env, struct esi_poller *poller);
+    enum es_err (*poller_add)(struct esi_env *env, struct esi_poller *poller, int sock, uint32_t events,
+                              void *tag);
+    void (*poller_change)(struct esi_env *env, struct esi_poller *poller, int sock, uint32_t events,
+                          void *tag);
+    void (*poller_remove)(struct esi_env *env, struct esi_poller *poller, int sock);
+    size_t (*poller_wait)(struct esi_env *env, struct esi_poller *poller, int64_t timeout_ns,
+                          struct esi_poll_ready *ready, size_t capacity);
+    void (*poller_wake)(struct esi_env *env, struct esi_poller *poller);
+
+    enum es_err (*thread_start)(struct esi_env *env, const char *name, void (*run)(void *argument),
+                                void *argument, struct esi_thread **thread);
+    void (*thread_join)(struct esi_env *env, struct esi_thread *thread);
+    uint32_t (*core_count)(struct esi_env *env);
+
+    enum es_err (*resolve)(struct esi_env *env, const char *host, uint16_t port,
+                           struct esi_address *addresses, size_t capacity, size_t *count);
+    enum es_err (*file_read)(struct esi_env *env, const char *path, size_t size_max,
+                             struct esi_bytes *out);
+    enum es_err (*file_replace)(struct esi_env *env, const char *path, const void *data, size_t len,
+                                uint32_t mode);
+    enum es_err (*file_info)(struct esi_env *env, const char *path, struct esi_file_info *info);
+};
+
+/* The head of every environment. */
+struct esi_env {
+    const struct esi_env_ops *ops;
+};
+
+/* The real environment. Static; thread: any. */
+struct esi_env *esi_env_linux(void);
+
+/* Monotonic time in nanoseconds. */
+static inline uint64_t esi_env_now_ns(struct esi_env *env)
+{
+    return env->ops->now_ns(env);
+}
+
+/* Wall-clock time in nanoseconds since 1970, UTC. */
+static inline int64_t esi_env_wall_ns(struct esi_env *env)
+{
+    return env->ops->wall_ns(env);
+}
+
+/* Fills out with unpredictable bytes. */
+static inline void esi_env_random(struct esi_env *env, void *out, size_t len)
+{
+    env->ops->random(env, out, len);
+}
+
+/*
+ * Listens on a numeric host or name, TCP. Port 0: any free port. *bound tells the real one.
+ * Errors: ES_IN_USE, ES_DENIED (a low port without rights), ES_NOT_FOUND (no such local address), ES_IO.
+ */
+ES_MUST_USE static inline enum es_err esi_env_listen(struct esi_env *env, const char *host, uint16_t port,
+                                                     int *sock, struct esi_address *bound)
+{
+    return env->ops->listen(env, host, port, sock, bound);
+}
+
+/* Takes one waiting connection. ES_AGAIN: none; ES_FULL: out of descriptors; ES_IO: it was lost meanwhile. */
+ES_MUST_USE static inline enum es_err esi_env_accept(struct esi_env *env, int listener, int *sock,
+                                                     struct esi_address *peer)
+{
+    return env->ops->accept(env, listener, sock, peer);
+}
+
+/*
+ * Begins to connect. Returns ES_OK when under way: watch for POLL_WRITE, then ask esi_env_connect_result.
+ */
+ES_MUST_USE static inline enum es_err esi_env_connect(struct esi_env *env,
+                                                      const struct esi_address *address, int *sock)
+{
+    return env->ops->connect(env, address, sock);
+}
+
+/* The outcome of a connect: ES_OK, ES_AGAIN (not yet), ES_UNREACHABLE. */
+ES_MUST_USE static inline enum es_err esi_env_connect_result(struct esi_env *env, int sock)
+{
+    return env->ops->connect_result(env, sock);
+}
+
+/* Reads once. ES_OK with *count > 0; ES_AGAIN: nothing there; ES_CLOSED: end of stream or reset. */
+ES_MUST_USE static inline enum es_err esi_env_read(struct esi_env *env, int sock, void *buffer,
+                                                   size_t capacity, size_t *count)
+{
+    return env->ops->read(env, sock, buffer, capacity, count);
+}
+
+/* Writes once, gathered; part_count at most 1024. *count may be less than all. ES_AGAIN: no room; ES_CLOSED: gone. */
+ES_MUST_USE static inline enum es_err esi_env_writev(struct esi_env *env, int sock,
+                                                     const struct iovec *parts, size_t part_count,
+                                                     size_t *count)
+{
+    return env->ops->writev(env, sock, parts, part_count, count);
+}
+
+/* Ends the outgoing direction (FIN). */
+static inline void esi_env_shutdown_write(struct esi_env *env, int sock)
+{
+    env->ops->shutdown_write(env, sock);
+}
+
+/* Closes the socket; ESI_ENV_NO_SOCKET is accepted. It must not be in a poller. */
+static inline void esi_env_close(struct esi_env *env, int sock)
+{
+    env->ops->close(env, sock);
+}
+
+ES_MUST_USE static inline enum es_err esi_env_poller_new(struct esi_env *env, struct esi_poller **poller)
+{
+    return env->ops->poller_new(env, poller);
+}
+
+/* NULL is accepted. */
+static inline void esi_env_poller_free(struct esi_env *env, struct esi_poller *poller)
+{
+    env->ops->poller_free(env, poller);
+}
+
+/* Watches a socket, level-triggered. events: bits of enum esi_poll_event; hang-up is always reported. */
+ES_MUST_USE static inline enum es_err esi_env_poller_add(struct esi_env *env, struct esi_poller *poller,
+                                                         int sock, uint32_t events, void *tag)
+{
+    return env->ops->poller_add(env, poller, sock, events, tag);
+}
+
+static inline void esi_env_poller_change(struct esi_env *env, struct esi_poller *poller, int sock,
+                                         uint32_t events, void *tag)
+{
+    env->ops->poller_change(env, poller, sock, events, tag);
+}
+
+static inline void esi_env_poller_remove(struct esi_env *env, struct esi_poller *poller, int sock)
+{
+    env->ops->poller_remove(env, poller, sock);
+}
+
+/* Waits up to timeout_ns (0: do not wait; negative: without limit) and fills ready. Returns the count. */
+static inline size_t esi_env_poller_wait(struct esi_env *env, struct esi_poller *poller,
+                                         int64_t timeout_ns, struct esi_poll_ready *ready,
+                                         size_t capacity)
+{
+    return env->ops->poller_wait(env, poller, timeout_ns, ready, capacity);
+}
+
+/* Ends a wait of this poller, now or the next one. Thread: any. Costs a system call. */
+static inline void esi_env_poller_wake(struct esi_env *env, struct esi_poller *poller)
+{
+    env->ops->poller_wake(env, poller);
+}
+
+ES_MUST_USE static inline enum es_err esi_env_thread_start(struct esi_env *env, const char *name,
+                                                           void (*run)(void *argument), void *argument,
+                                                           struct esi_thread **thread)
+{
+    return env->ops->thread_start(env, name, run, argument, thread);
+}
+
+/* Waits for the thread's end and frees it; NULL is accepted. */
+static inline void esi_env_thread_join(struct esi_env *env, struct esi_thread *thread)
+{
+    env->ops->thread_join(env, thread);
+}
+
+/* The cores this process may use: affinity, then the cgroup quota (v2 and v1), at least 1. */
+static inline uint32_t esi_env_core_count(struct esi_env *env)
+{
+    return env->ops->core_count(env);
+}
+
+/*
+ * Looks a host name or numeric address up. Blocks: on service threads and at start only.
+ * Errors: ES_NOT_FOUND, ES_IO. *count <= capacity.
+ */
+ES_MUST_USE static inline enum es_err esi_env_resolve(struct esi_env *env, const char *host, uint16_t port,
+                                                      struct esi_address *addresses, size_t capacity,
+                                                      size_t *count)
+{
+    return env->ops->resolve(env, host, port, addresses, capacity, count);
+}
+
+/*
+ * Appends a whole file to out. Blocks: service threads and start only.
+ * Errors: ES_NOT_FOUND, ES_DENIED, ES_TOO_LARGE (over size_max bytes), ES_IO, ES_NO_MEMORY.
+ */
+ES_MUST_USE static inline enum es_err esi_env_file_read(struct esi_env *env, const char *path,
+                                                        size_t size_max, struct esi_bytes *out)
+{
+    return env->ops->file_read(env, path, size_max, out);
+}
+
+/* Replaces a file as a whole: temporary file in the same folder, sync, rename. Blocks. mode: permission bits. */
+ES_MUST_USE static inline enum es_err esi_env_file_replace(struct esi_env *env, const char *path,
+                                                           const void *data, size_t len, uint32_t mode)
+{
+    return env->ops->file_replace(env, path, data, len, mode);
+}
+
+/* What the file system tells of a path. Blocks briefly. ES_NOT_FOUND, ES_DENIED, ES_IO. */
+ES_MUST_USE static inline enum es_err esi_env_file_info(struct esi_env *env, const char *path,
+                                                        struct esi_file_info *info)
+{
+    return env->ops->file_info(env, path, info);
+}
