@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/block.h"
+#include "base/assert.h"
+
+#include <stdlib.h>
+
+struct esi_block *esi_block_new(struct esi_pool *pool)
+{
+    struct esi_block *block = esi_pool_take(pool);
+
+    if (block != NULL) {
+        atomic_init(&block->refs, 1);
+        block->is_pooled = true;
+        block->capacity = ESI_BLOCK_BYTES;
+    }
+    return block;
+}
+
+struct esi_block *esi_block_new_sized(struct esi_pool *pool, size_t capacity)
+{
+    if (capacity <= ESI_BLOCK_BYTES) {
+        return esi_block_new(pool);
+    }
+    struct esi_block *block = malloc(sizeof *block + capacity);
+    if (block != NULL) {
+        atomic_init(&block->refs, 1);
+        block->is_pooled = false;
+        block->capacity = capacity;
+    }
+    return block;
+}
+
+void esi_block_unref(struct esi_block *block, struct esi_pool *pool, uint32_t count)
+{
+    /* order: acq_rel; release: our reads end before the block is used anew; acquire: the last holder sees that all
+     * others have ended theirs. */
+    const uint32_t before = atomic_fetch_sub_explicit(&block->refs, count, memory_order_acq_rel);
+    ESI_DEBUG_ASSERT(before >= count);
+    if (before != count) {
+        return;
+    }
+    if (block->is_pooled) {
+        esi_pool_return(pool, block);
+    } else {
+        free(block);
+    }
+}
