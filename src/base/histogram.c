@@ -7,6 +7,7 @@
 #include "base/histogram.h"
 #include "base/assert.h"
 
+#include <math.h>
 #include <string.h>
 
 void esi_histogram_init(struct esi_histogram *histogram)
@@ -77,7 +78,8 @@ uint64_t esi_histogram_percentile(const struct esi_histogram *histogram, double 
     if (histogram->count == 0) {
         return 0;
     }
-    /* The rank is rounded up; the small part taken off first keeps 99.9% of 1000 at 999 in binary floating point. */
+    /* The rank is rounded up; the small part taken off first keeps 99.9% of 1000 at 999 in binary
+     * floating point. */
     const double exact = percent / 100 * (double)histogram->count - 1e-9 * (double)histogram->count;
     uint64_t rank = exact <= 0 ? 1 : (uint64_t)exact;
     if ((double)rank < exact) {
@@ -115,6 +117,6 @@ double esi_histogram_stddev(const struct esi_histogram *histogram)
     }
     const double mean = esi_histogram_mean(histogram);
     const double variance = histogram->sum_of_squares / (double)histogram->count - mean * mean;
-    /* Rounding may leave a variance of equal values a little below 0. __builtin_sqrt: no libm for one instruction. */
-    return variance <= 0 ? 0 : __builtin_sqrt(variance);
+    /* Rounding may leave the variance of equal values a little below 0. */
+    return variance <= 0 ? 0 : sqrt(variance);
 }
