@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Goal: the core count follows CPU quotas of control groups. Method: made-up /proc/self/cgroup
+ * lists and mounts in a temporary folder, and what the quota of each must be.
+ */
+#include "env/env_cores.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct fixture {
+    char root[64];
+    char list[80];
+};
+
+static void write_file(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0755);
+        *slash = '/';
+    }
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static int make_root(void **state)
+{
+    static struct fixture fixture;
+
+    snprintf(fixture.root, sizeof fixture.root, "/tmp/es_cores_XXXXXX");
+    assert_non_null(mkdtemp(fixture.root));
+    snprintf(fixture.list, sizeof fixture.list, "%s/list", fixture.root);
+    *state = &fixture;
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    const struct fixture *fixture = *state;
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -r '%s'", fixture->root);
+    return system(command);
+}
+
+static void without_a_quota_there_is_no_limit(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    assert_int_equal(esi_env_cores_quota("/nonexistent/list", "/nonexistent/root"), 0);
+    write_file(fixture->root, "list", "0::/a/b\n");
+    write_file(fixture->root, "a/b/cpu.max", "max 100000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 0);
+}
+
+static void version_2_takes_the_least_of_all_levels(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    write_file(fixture->root, "list", "0::/a/b\n");
+    write_file(fixture->root, "a/b/cpu.max", "800000 100000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 8);
+    write_file(fixture->root, "a/cpu.max", "350000 100000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 3);
+    write_file(fixture->root, "cpu.max", "50000 100000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 1);
+}
+
+static void a_path_of_the_host_falls_back_to_the_root(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    write_file(fixture->root, "list", "0::/../../kubepods/pod1\n");
+    write_file(fixture->root, "cpu.max", "200000 100000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 2);
+    write_file(fixture->root, "list", "0::/docker/0123\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 2);
+}
+
+static void version_1_reads_quota_and_period(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    write_file(fixture->root, "list", "3:cpuset:/x\n2:cpuacct,cpu:/x/y\n1:name=systemd:/\n0::/\n");
+    write_file(fixture->root, "cpu/x/y/cpu.cfs_quota_us", "-1\n");
+    write_file(fixture->root, "cpu/x/y/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 0);
+    write_file(fixture->root, "cpu/x/y/cpu.cfs_quota_us", "250000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 2);
+    write_file(fixture->root, "cpuset/x/cpu.cfs_quota_us", "100000\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 2);
+}
+
+static void nonsense_is_passed_over(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    write_file(fixture->root, "list", "\nfoo\n:::\n0:\n0::relative\n5:cpu\n");
+    write_file(fixture->root, "cpu.max", "0 0\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 0);
+    write_file(fixture->root, "cpu.max", "-5 -5\n");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 0);
+    write_file(fixture->root, "cpu.max", "");
+    assert_int_equal(esi_env_cores_quota(fixture->list, fixture->root), 0);
+}
+
+static void affinity_bounds_the_count(void **state)
+{
+    cpu_set_t before;
+    cpu_set_t one;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    const uint32_t count = esi_env_cores_count();
+    assert_in_range(count, 1, (uint32_t)CPU_COUNT(&before));
+    CPU_ZERO(&one);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &before)) {
+            CPU_SET(cpu, &one);
+            break;
+        }
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(esi_env_cores_count(), 1);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(without_a_quota_there_is_no_limit, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(version_2_takes_the_least_of_all_levels, make_root,
+                                        remove_root),
+        cmocka_unit_test_setup_teardown(a_path_of_the_host_falls_back_to_the_root, make_root,
+                                        remove_root),
+        cmocka_unit_test_setup_teardown(version_1_reads_quota_and_period, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(nonsense_is_passed_over, make_root, remove_root),
+        cmocka_unit_test(affinity_bounds_the_count),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

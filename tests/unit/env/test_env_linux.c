@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Goal: the Linux environment keeps the promises of env/env.h. Method: real sockets on loopback
+ * with ports that the system gives, real files in a temporary folder; every wait is for an event,
+ * with a deadline.
+ */
+#include "env/env.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SECOND_NS INT64_C(1000000000)
+
+enum { DEADLINE_S = 20 };
+
+static struct esi_env *env;
+
+/* Waits until the poller reports something; returns the first report. */
+static struct esi_poll_ready wait_one(struct esi_poller *poller)
+{
+    struct esi_poll_ready ready = {0};
+
+    const size_t count = esi_env_poller_wait(env, poller, DEADLINE_S * SECOND_NS, &ready, 1);
+    assert_int_equal(count, 1);
+    return ready;
+}
+
+/* A connected pair over the given loopback address. */
+static void marry(const char *host, int *client, int *server)
+{
+    struct esi_address bound;
+    struct esi_address peer;
+    struct esi_poller *poller = NULL;
+    int listener = ESI_ENV_NO_SOCKET;
+
+    assert_int_equal(esi_env_listen(env, host, 0, &listener, &bound), ES_OK);
+    assert_string_equal(bound.host, host);
+    assert_int_not_equal(bound.port, 0);
+    assert_int_equal(esi_env_accept(env, listener, server, &peer), ES_AGAIN);
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    assert_int_equal(esi_env_poller_add(env, poller, listener, POLL_READ, &listener), ES_OK);
+    assert_int_equal(esi_env_connect(env, &bound, client), ES_OK);
+    assert_ptr_equal(wait_one(poller).tag, &listener);
+    assert_int_equal(esi_env_accept(env, listener, server, &peer), ES_OK);
+    assert_string_equal(peer.host, host);
+    esi_env_poller_remove(env, poller, listener);
+    assert_int_equal(esi_env_poller_add(env, poller, *client, POLL_WRITE, client), ES_OK);
+    const struct esi_poll_ready ready = wait_one(poller);
+    assert_ptr_equal(ready.tag, client);
+    assert_int_equal(ready.events, POLL_WRITE);
+    assert_int_equal(esi_env_connect_result(env, *client), ES_OK);
+    esi_env_poller_remove(env, poller, *client);
+    esi_env_poller_free(env, poller);
+    esi_env_close(env, listener);
+}
+
+static void send_text(int sock, const char *text)
+{
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
+    size_t count = 0;
+
+    assert_int_equal(esi_env_writev(env, sock, &part, 1, &count), ES_OK);
+    assert_int_equal(count, strlen(text));
+}
+
+static void exchange_over(const char *host)
+{
+    int client = ESI_ENV_NO_SOCKET;
+    int server = ESI_ENV_NO_SOCKET;
+    struct esi_poller *poller = NULL;
+    char buffer[64];
+    size_t count = 0;
+
+    marry(host, &client, &server);
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    assert_int_equal(esi_env_poller_add(env, poller, server, POLL_READ, &server), ES_OK);
+    assert_int_equal(esi_env_read(env, server, buffer, sizeof buffer, &count), ES_AGAIN);
+
+    struct iovec parts[3] = {{"ab", 2}, {"", 0}, {"cde", 3}};
+    assert_int_equal(esi_env_writev(env, client, parts, 3, &count), ES_OK);
+    assert_int_equal(count, 5);
+    const struct esi_poll_ready ready = wait_one(poller);
+    assert_ptr_equal(ready.tag, &server);
+    assert_int_equal(ready.events, POLL_READ);
+    assert_int_equal(esi_env_read(env, server, buffer, sizeof buffer, &count), ES_OK);
+    assert_int_equal(count, 5);
+    assert_memory_equal(buffer, "abcde", 5);
+
+    /* A half-closed stream still carries the other direction. */
+    esi_env_shutdown_write(env, client);
+    assert_int_equal(wait_one(poller).events & POLL_READ, POLL_READ);
+    assert_int_equal(esi_env_read(env, server, buffer, sizeof buffer, &count), ES_CLOSED);
+    send_text(server, "xyz");
+    esi_env_poller_remove(env, poller, server);
+    assert_int_equal(esi_env_poller_add(env, poller, client, POLL_READ, &client), ES_OK);
+    wait_one(poller);
+    assert_int_equal(esi_env_read(env, client, buffer, sizeof buffer, &count), ES_OK);
+    assert_int_equal(count, 3);
+    esi_env_poller_remove(env, poller, client);
+    esi_env_poller_free(env, poller);
+    esi_env_close(env, client);
+    esi_env_close(env, server);
+}
+
+static void bytes_travel_over_ipv4(void **state)
+{
+    (void)state;
+    exchange_over("127.0.0.1");
+}
+
+static void bytes_travel_over_ipv6(void **state)
+{
+    (void)state;
+    const int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct sockaddr_in6 loopback = {.sin6_family = AF_INET6,
+                                          .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    const bool has_ipv6 =
+        probe >= 0 && bind(probe, (const struct sockaddr *)&loopback, sizeof loopback) == 0;
+    close(probe);
+    if (!has_ipv6) {
+        skip();
+    }
+    exchange_over("::1");
+}
+
+static void sockets_are_prepared(void **state)
+{
+    int socks[2] = {ESI_ENV_NO_SOCKET, ESI_ENV_NO_SOCKET};
+
+    (void)state;
+    marry("127.0.0.1", &socks[0], &socks[1]);
+    for (int i = 0; i < 2; i++) {
+        int value = 0;
+        socklen_t len = sizeof value;
+        assert_int_equal(getsockopt(socks[i], IPPROTO_TCP, TCP_NODELAY, &value, &len), 0);
+        assert_int_equal(value, 1);
+        assert_int_equal(fcntl(socks[i], F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+        assert_int_equal(fcntl(socks[i], F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+        esi_env_close(env, socks[i]);
+    }
+    esi_env_close(env, ESI_ENV_NO_SOCKET);
+}
+
+static void writing_to_a_closed_peer_is_an_error_not_a_signal(void **state)
+{
+    int client = ESI_ENV_NO_SOCKET;
+    int server = ESI_ENV_NO_SOCKET;
+    const struct iovec part = {"x", 1};
+    size_t count = 0;
+    enum es_err err = ES_OK;
+
+    (void)state;
+    signal(SIGPIPE, SIG_DFL);
+    marry("127.0.0.1", &client, &server);
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    assert_int_equal(setsockopt(server, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    esi_env_close(env, server);
+    for (int i = 0; i < 1000 && err == ES_OK; i++) {
+        err = esi_env_writev(env, client, &part, 1, &count);
+    }
+    assert_int_equal(err, ES_CLOSED);
+    assert_int_equal(esi_env_writev(env, client, &part, 1, &count), ES_CLOSED);
+    char byte;
+    assert_int_equal(esi_env_read(env, client, &byte, 1, &count), ES_CLOSED);
+    esi_env_close(env, client);
+}
+
+static void a_full_socket_says_again_and_a_hangup_is_reported(void **state)
+{
+    int client = ESI_ENV_NO_SOCKET;
+    int server = ESI_ENV_NO_SOCKET;
+    static char block[1 << 16];
+    const struct iovec part = {block, sizeof block};
+    struct esi_poller *poller = NULL;
+    struct esi_poll_ready ready;
+    size_t count = 0;
+    enum es_err err = ES_OK;
+
+    (void)state;
+    marry("127.0.0.1", &client, &server);
+    for (int i = 0; i < 10000 && err == ES_OK; i++) {
+        err = esi_env_writev(env, client, &part, 1, &count);
+    }
+    assert_int_equal(err, ES_AGAIN);
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    assert_int_equal(esi_env_poller_add(env, poller, client, POLL_WRITE, &client), ES_OK);
+    assert_int_equal(esi_env_poller_wait(env, poller, 0, &ready, 1), 0);
+    /* Watched for nothing, a hang-up is reported all the same. */
+    esi_env_poller_change(env, poller, client, 0, &server);
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    assert_int_equal(setsockopt(server, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    esi_env_close(env, server);
+    ready = wait_one(poller);
+    assert_ptr_equal(ready.tag, &server);
+    assert_int_equal(ready.events, POLL_HANGUP);
+    esi_env_poller_remove(env, poller, client);
+    esi_env_poller_free(env, poller);
+    esi_env_close(env, client);
+}
+
+static void a_taken_port_is_in_use(void **state)
+{
+    struct esi_address bound;
+    struct esi_address again;
+    int listener = ESI_ENV_NO_SOCKET;
+    int second = ESI_ENV_NO_SOCKET;
+
+    (void)state;
+    assert_int_equal(esi_env_listen(env, "localhost", 0, &listener, &bound), ES_OK);
+    assert_string_equal(bound.host, "127.0.0.1");
+    assert_int_equal(esi_env_listen(env, "127.0.0.1", bound.port, &second, &again), ES_IN_USE);
+    assert_int_equal(second, ESI_ENV_NO_SOCKET);
+    esi_env_close(env, listener);
+    assert_int_equal(esi_env_listen(env, "192.0.2.1", 0, &listener, &bound), ES_NOT_FOUND);
+    assert_int_equal(esi_env_listen(env, "no-such-host.invalid", 0, &listener, &bound) < 0, true);
+}
+
+static void a_refused_connect_is_unreachable(void **state)
+{
+    struct esi_address bound;
+    struct esi_poller *poller = NULL;
+    int listener = ESI_ENV_NO_SOCKET;
+    int client = ESI_ENV_NO_SOCKET;
+
+    (void)state;
+    /* Bound and not listening: nobody else can get this port meanwhile. */
+    assert_int_equal(esi_env_listen(env, "127.0.0.1", 0, &listener, &bound), ES_OK);
+    assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
+    const enum es_err err = esi_env_connect(env, &bound, &client);
+    if (err == ES_OK) {
+        assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+        assert_int_equal(esi_env_poller_add(env, poller, client, POLL_WRITE, &client), ES_OK);
+        wait_one(poller);
+        assert_int_equal(esi_env_connect_result(env, client), ES_UNREACHABLE);
+        assert_int_equal(esi_env_connect_result(env, client), ES_UNREACHABLE);
+        esi_env_poller_remove(env, poller, client);
+        esi_env_poller_free(env, poller);
+        esi_env_close(env, client);
+    } else {
+        assert_int_equal(err, ES_UNREACHABLE);
+    }
+    esi_env_close(env, listener);
+    const struct esi_address name = {.host = "localhost", .port = 1};
+    assert_int_equal(esi_env_connect(env, &name, &client), ES_INVALID);
+}
+
+static void accept_without_descriptors_is_full(void **state)
+{
+    struct esi_address bound;
+    struct esi_address peer;
+    struct rlimit before;
+    int listener = ESI_ENV_NO_SOCKET;
+    int client = ESI_ENV_NO_SOCKET;
+    int server = ESI_ENV_NO_SOCKET;
+    struct esi_poller *poller = NULL;
+
+    (void)state;
+    assert_int_equal(esi_env_listen(env, "127.0.0.1", 0, &listener, &bound), ES_OK);
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    assert_int_equal(esi_env_poller_add(env, poller, listener, POLL_READ, &listener), ES_OK);
+    assert_int_equal(esi_env_connect(env, &bound, &client), ES_OK);
+    wait_one(poller);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    const enum es_err err = esi_env_accept(env, listener, &server, &peer);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(err, ES_FULL);
+    esi_env_poller_remove(env, poller, listener);
+    esi_env_poller_free(env, poller);
+    esi_env_close(env, client);
+    esi_env_close(env, listener);
+}
+
+/* Wake-ups. */
+
+static void wake_from_thread(void *argument)
+{
+    esi_env_poller_wake(env, argument);
+}
+
+static void a_wake_ends_one_wait(void **state)
+{
+    struct esi_poller *poller = NULL;
+    struct esi_thread *thread = NULL;
+    struct esi_poll_ready ready = {.tag = &poller};
+
+    (void)state;
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    assert_int_equal(esi_env_thread_start(env, "waker", wake_from_thread, poller, &thread), ES_OK);
+    ready = wait_one(poller);
+    assert_null(ready.tag);
+    assert_int_equal(ready.events, 0);
+    esi_env_thread_join(env, thread);
+    /* Several wakes before a wait end it once, and it is consumed. */
+    esi_env_poller_wake(env, poller);
+    esi_env_poller_wake(env, poller);
+    ready = wait_one(poller);
+    assert_null(ready.tag);
+    assert_int_equal(esi_env_poller_wait(env, poller, 0, &ready, 1), 0);
+    esi_env_poller_free(env, poller);
+    esi_env_poller_free(env, NULL);
+    esi_env_thread_join(env, NULL);
+}
+
+static void wait_and_measure(struct esi_poller *poller)
+{
+    struct esi_poll_ready ready;
+
+    const uint64_t start = esi_env_now_ns(env);
+    assert_int_equal(esi_env_poller_wait(env, poller, 2500000, &ready, 1), 0);
+    const uint64_t taken = esi_env_now_ns(env) - start;
+    /* Never early. How late it may be is the machine's affair. */
+    assert_true(taken >= 2500000);
+    assert_true(taken < (uint64_t)DEADLINE_S * (uint64_t)SECOND_NS);
+}
+
+static void a_timeout_is_never_early(void **state)
+{
+    struct esi_poller *poller = NULL;
+
+    (void)state;
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    wait_and_measure(poller);
+    esi_env_poller_free(env, poller);
+}
+
+/* In a child of its own: epoll_pwait2 answers ENOSYS there, as on an old kernel or in a sandbox. */
+static void a_kernel_without_epoll_pwait2_is_served(void **state)
+{
+    (void)state;
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct sock_filter code[] = {
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait2, 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        const struct sock_fprog program = {.len = 4, .filter = code};
+        struct esi_poller *poller = NULL;
+        struct esi_poll_ready ready;
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+            _exit(77);
+        }
+        if (esi_env_poller_new(env, &poller) != ES_OK) {
+            _exit(1);
+        }
+        const uint64_t start = esi_env_now_ns(env);
+        if (esi_env_poller_wait(env, poller, 2500000, &ready, 1) != 0 ||
+            esi_env_now_ns(env) - start < 2500000) {
+            _exit(2);
+        }
+        esi_env_poller_wake(env, poller);
+        _exit(esi_env_poller_wait(env, poller, -1, &ready, 1) == 1 ? 0 : 3);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* Threads. */
+
+struct seen {
+    char name[16];
+    sigset_t mask;
+};
+
+static void look_around(void *argument)
+{
+    struct seen *seen = argument;
+
+    pthread_getname_np(pthread_self(), seen->name, sizeof seen->name);
+    pthread_sigmask(SIG_SETMASK, NULL, &seen->mask);
+}
+
+static void threads_have_names_and_take_no_signals(void **state)
+{
+    struct seen seen = {0};
+    struct esi_thread *thread = NULL;
+    sigset_t own;
+
+    (void)state;
+    assert_int_equal(
+        esi_env_thread_start(env, "a-name-that-is-too-long", look_around, &seen, &thread), ES_OK);
+    esi_env_thread_join(env, thread);
+    assert_string_equal(seen.name, "a-name-that-is-");
+    assert_int_equal(sigismember(&seen.mask, SIGTERM), 1);
+    assert_int_equal(sigismember(&seen.mask, SIGHUP), 1);
+    assert_int_equal(sigismember(&seen.mask, SIGSEGV), 0);
+    pthread_sigmask(SIG_SETMASK, NULL, &own);
+    assert_int_equal(sigismember(&own, SIGTERM), 0);
+}
+
+/* Clock, randomness, names. */
+
+static void clocks_and_randomness_work(void **state)
+{
+    uint8_t a[300] = {0};
+    uint8_t b[300] = {0};
+
+    (void)state;
+    const uint64_t first = esi_env_now_ns(env);
+    assert_true(esi_env_now_ns(env) >= first);
+    /* Later than 2020. */
+    assert_true(esi_env_wall_ns(env) > INT64_C(1577836800) * SECOND_NS);
+    esi_env_random(env, a, sizeof a);
+    esi_env_random(env, b, sizeof b);
+    assert_memory_not_equal(a, b, sizeof a);
+    esi_env_random(env, a, 0);
+    assert_true(esi_env_core_count(env) >= 1);
+}
+
+static void names_are_resolved(void **state)
+{
+    struct esi_address found[4];
+    size_t count = 0;
+
+    (void)state;
+    assert_int_equal(esi_env_resolve(env, "127.0.0.1", 4222, found, 4, &count), ES_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(found[0].host, "127.0.0.1");
+    assert_int_equal(found[0].port, 4222);
+    assert_int_equal(esi_env_resolve(env, "::1", 1, found, 4, &count), ES_OK);
+    assert_string_equal(found[0].host, "::1");
+    assert_int_equal(esi_env_resolve(env, "localhost", 7, found, 1, &count), ES_OK);
+    assert_int_equal(count, 1);
+    count = 99;
+    assert_int_not_equal(esi_env_resolve(env, "no-such-host.invalid", 7, found, 4, &count), ES_OK);
+    assert_int_equal(count, 99);
+}
+
+/* Files. */
+
+static void files_are_replaced_and_read(void **state)
+{
+    char folder[] = "/tmp/es_env_XXXXXX";
+    char path[64];
+    struct esi_bytes out;
+    struct esi_file_info info;
+
+    (void)state;
+    esi_bytes_init(&out, 0);
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/file", folder);
+    assert_int_equal(esi_env_file_read(env, path, 100, &out), ES_NOT_FOUND);
+    assert_int_equal(esi_env_file_info(env, path, &info), ES_NOT_FOUND);
+    const mode_t mask = umask(077);
+    assert_int_equal(esi_env_file_replace(env, path, "hello", 5, 0644), ES_OK);
+    umask(mask);
+    assert_int_equal(esi_env_file_info(env, path, &info), ES_OK);
+    assert_int_equal(info.size_bytes, 5);
+    assert_int_equal(info.mode, 0644);
+    assert_true(info.modified_ns > INT64_C(1577836800) * SECOND_NS);
+    const uint64_t inode = info.inode;
+
+    esi_bytes_append_text(&out, ">");
+    assert_int_equal(esi_env_file_read(env, path, 4, &out), ES_TOO_LARGE);
+    assert_int_equal(out.len, 1);
+    assert_int_equal(esi_env_file_read(env, path, 5, &out), ES_OK);
+    assert_int_equal(out.len, 6);
+    assert_memory_equal(out.data, ">hello", 6);
+
+    assert_int_equal(esi_env_file_replace(env, path, "", 0, 0600), ES_OK);
+    assert_int_equal(esi_env_file_info(env, path, &info), ES_OK);
+    assert_int_equal(info.size_bytes, 0);
+    assert_int_equal(info.mode, 0600);
+    assert_int_not_equal(info.inode, inode);
+    assert_int_equal(esi_env_file_read(env, path, 0, &out), ES_OK);
+    assert_int_equal(out.len, 6);
+
+    /* A failed replacement leaves nothing behind, so that the folder can be removed below. */
+    char missing[96];
+    snprintf(missing, sizeof missing, "%s/none/file", folder);
+    assert_int_equal(esi_env_file_replace(env, missing, "x", 1, 0600), ES_NOT_FOUND);
+    assert_int_not_equal(esi_env_file_replace(env, folder, "x", 1, 0600), ES_OK);
+    assert_int_not_equal(esi_env_file_read(env, folder, 100, &out), ES_OK);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+    esi_bytes_deinit(&out);
+}
+
+static void files_without_a_known_size_are_read(void **state)
+{
+    struct esi_bytes out;
+
+    (void)state;
+    esi_bytes_init(&out, 0);
+    assert_int_equal(esi_env_file_read(env, "/proc/self/status", 1 << 20, &out), ES_OK);
+    assert_true(out.len > 100);
+    esi_bytes_clear(&out);
+    assert_int_equal(esi_env_file_read(env, "/dev/zero", 1 << 20, &out), ES_TOO_LARGE);
+    assert_int_equal(out.len, 0);
+    esi_bytes_deinit(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_travel_over_ipv4),
+        cmocka_unit_test(bytes_travel_over_ipv6),
+        cmocka_unit_test(sockets_are_prepared),
+        cmocka_unit_test(writing_to_a_closed_peer_is_an_error_not_a_signal),
+        cmocka_unit_test(a_full_socket_says_again_and_a_hangup_is_reported),
+        cmocka_unit_test(a_taken_port_is_in_use),
+        cmocka_unit_test(a_refused_connect_is_unreachable),
+        cmocka_unit_test(accept_without_descriptors_is_full),
+        cmocka_unit_test(a_wake_ends_one_wait),
+        cmocka_unit_test(a_timeout_is_never_early),
+        cmocka_unit_test(a_kernel_without_epoll_pwait2_is_served),
+        cmocka_unit_test(threads_have_names_and_take_no_signals),
+        cmocka_unit_test(clocks_and_randomness_work),
+        cmocka_unit_test(names_are_resolved),
+        cmocka_unit_test(files_are_replaced_and_read),
+        cmocka_unit_test(files_without_a_known_size_are_read),
+    };
+
+    env = esi_env_linux();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
