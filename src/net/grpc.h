@@ -159,8 +159,9 @@ struct esi_grpc_server_options {
 };
 
 enum esi_grpc_event_kind {
-    GRPC_REQUEST,  /* a complete request: answer it with esi_grpc_server_respond */
-    GRPC_CANCELLED /* the client gave up a call that was polled: forget it, no answer is needed */
+    GRPC_EVENT_REQUEST,  /* a complete request: answer it with esi_grpc_server_respond */
+    GRPC_EVENT_CANCELLED /* the client gave up a call that was polled: forget it, no answer is
+                            needed */
 };
 
 struct esi_grpc_event {
@@ -179,10 +180,10 @@ ES_MUST_USE enum es_err esi_grpc_server_new(const struct esi_grpc_server_options
 /* Frees; calls without an answer are dropped. NULL is accepted. */
 void esi_grpc_server_free(struct esi_grpc_server *server);
 /* Takes bytes from the peer, all of them. Not ES_OK: the connection has ended; every polled call
-   without an answer then gives GRPC_CANCELLED, and output may still hold a GOAWAY. */
+   without an answer then gives GRPC_EVENT_CANCELLED, and output may still hold a GOAWAY. */
 ES_MUST_USE enum es_err esi_grpc_server_feed(struct esi_grpc_server *server, const void *data,
                                              size_t len, uint64_t now_ns);
-/* The transport is gone: every polled call without an answer gives GRPC_CANCELLED. */
+/* The transport is gone: every polled call without an answer gives GRPC_EVENT_CANCELLED. */
 void esi_grpc_server_lost(struct esi_grpc_server *server);
 /* Appends up to max bytes of output to *out. Returns how many. */
 size_t esi_grpc_server_take_output(struct esi_grpc_server *server, struct esi_bytes *out,
