@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/match_cache.h"
+#include "base/assert.h"
+#include "base/hashmap.h"
+#include "base/own.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEEN_BITS = 15, PROBE_MAX = 4 };
+
+struct growable {
+    struct esi_sub **subs; /* owned */
+    uint32_t count;
+    uint32_t capacity;
+};
+
+struct esi_match_cache {
+    const struct esi_subtable *table;  /* borrowed */
+    const struct esi_targets *targets; /* borrowed */
+    struct esi_match **slots;          /* owned; capacity a power of two */
+    uint32_t capacity;
+    /* Subjects seen once: a bit each, forgotten in whole when half full. */
+    uint64_t seen[(1 << SEEN_BITS) / 64];
+    uint32_t seen_count;
+    struct esi_match_cache_stats stats;
+    /* What the walk has found, before it is put in order. */
+    struct esi_str subject;
+    struct growable plain;
+    struct growable members;
+    struct growable remote;
+    bool has_failed;
+    /* Which targets the current match has: stamps[slot] == stamp. */
+    uint32_t *stamps; /* owned */
+    uint32_t stamp_capacity;
+    uint32_t stamp;
+    struct esi_match *scratch; /* owned: the last match that was not admitted */
+    size_t scratch_bytes;
+};
+
+enum es_err esi_match_cache_new(const struct esi_subtable *table, const struct esi_targets *targets,
+                                uint32_t capacity, struct esi_match_cache **out)
+{
+    struct esi_match_cache *cache = calloc(1, sizeof *cache);
+
+    if (cache == NULL) {
+        return ES_NO_MEMORY;
+    }
+    cache->table = table;
+    cache->targets = targets;
+    cache->capacity = 64;
+    while (cache->capacity < capacity) {
+        cache->capacity *= 2;
+    }
+    cache->slots = calloc(cache->capacity, sizeof(struct esi_match *));
+    if (cache->slots == NULL) {
+        free(cache);
+        return ES_NO_MEMORY;
+    }
+    *out = cache;
+    return ES_OK;
+}
+
+void esi_match_cache_free(struct esi_match_cache *cache)
+{
+    if (cache == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < cache->capacity; i++) {
+        free(cache->slots[i]);
+    }
+    free(cache->slots);
+    free(cache->plain.subs);
+    free(cache->members.subs);
+    free(cache->remote.subs);
+    free(cache->stamps);
+    free(cache->scratch);
+    free(cache);
+}
+
+void esi_match_cache_stats(const struct esi_match_cache *cache, struct esi_match_cache_stats *out)
+{
+    *out = cache->stats;
+}
+
+bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match)
+{
+    return match->generation ==
+               esi_subtable_generation(&esi_subtable_generations(cache->table)[match->bucket]) &&
+           match->wildcard_generation ==
+               esi_subtable_generation(esi_subtable_wildcard_generation(cache->table));
+}
+
+static void add_found(struct esi_match_cache *cache, struct growable *list, struct esi_sub *sub)
+{
+    if (list->count == list->capacity) {
+        const uint32_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        struct esi_sub **subs = realloc(list->subs, capacity * sizeof(struct esi_sub *));
+        if (subs == NULL) {
+            cache->has_failed = true;
+            return;
+        }
+        list->subs = subs;
+        list->capacity = capacity;
+    }
+    list->subs[list->count++] = sub;
+}
+
+static void on_found(void *argument, struct esi_sub *sub)
+{
+    struct esi_match_cache *cache = argument;
+
+    if (sub->permissions != NULL &&
+        esi_permissions_is_delivery_denied(sub->permissions, cache->subject, sub->queue)) {
+        return;
+    }
+    if (sub->target->is_link) {
+        add_found(cache, &cache->remote, sub);
+    } else if (sub->queue.len > 0) {
+        add_found(cache, &cache->members, sub);
+    } else {
+        add_found(cache, &cache->plain, sub);
+    }
+}
+
+static int compare_str(struct esi_str a, struct esi_str b)
+{
+    const size_t len = a.len < b.len ? a.len : b.len;
+    const int order = len == 0 ? 0 : memcmp(a.data, b.data, len);
+
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+/* By format: flags, then sid; so that identical lines stand side by side. */
+static int compare_format(const void *left, const void *right)
+{
+    const struct esi_sub *a = *(struct esi_sub *const *)left;
+    const struct esi_sub *b = *(struct esi_sub *const *)right;
+
+    if (a->flags != b->flags) {
+        return a->flags < b->flags ? -1 : 1;
+    }
+    return compare_str(a->sid, b->sid);
+}
+
+static int compare_queue(const void *left, const void *right)
+{
+    const struct esi_sub *a = *(struct esi_sub *const *)left;
+    const struct esi_sub *b = *(struct esi_sub *const *)right;
+
+    return compare_str(a->queue, b->queue);
+}
+
+static uint32_t rtt_us_of(const struct esi_sub *sub)
+{
+    /* order: relaxed; an order among links that may be a little old. */
+    return atomic_load_explicit(&sub->target->rtt_us, memory_order_relaxed);
+}
+
+/* By round-trip time, then by link, plain interest first. */
+static int compare_link(const void *left, const void *right)
+{
+    const struct esi_sub *a = *(struct esi_sub *const *)left;
+    const struct esi_sub *b = *(struct esi_sub *const *)right;
+    const uint32_t rtt_a = rtt_us_of(a);
+    const uint32_t rtt_b = rtt_us_of(b);
+
+    if (rtt_a != rtt_b) {
+        return rtt_a < rtt_b ? -1 : 1;
+    }
+    if (a->target != b->target) {
+        return a->target->slot < b->target->slot ? -1 : 1;
+    }
+    return compare_str(a->queue, b->queue);
+}
+
+static void sort(struct growable *list, int (*compare)(const void *, const void *))
+{
+    if (list->count > 1) {
+        qsort(list->subs, list->count, sizeof(struct esi_sub *), compare);
+    }
+}
+
+/* Notes a target; true when it stood there already. */
+static bool stamp(struct esi_match_cache *cache, const struct esi_sub *sub)
+{
+    const uint32_t slot = sub->target->slot;
+
+    if (slot >= cache->stamp_capacity) {
+        const uint32_t capacity = esi_targets_slot_limit(cache->targets) * 2 + 64;
+        uint32_t *stamps = realloc(cache->stamps, capacity * sizeof *stamps);
+        if (stamps == NULL) {
+            cache->has_failed = true;
+            return false;
+        }
+        memset(stamps + cache->stamp_capacity, 0, (capacity - cache->stamp_capacity) * sizeof *stamps);
+        cache->stamps = stamps;
+        cache->stamp_capacity = capacity;
+    }
+    if (cache->stamps[slot] == cache->stamp) {
+        return true;
+    }
+    cache->stamps[slot] = cache->stamp;
+    return false;
+}
+
+static bool find_repeated_target(struct esi_match_cache *cache)
+{
+    bool is_repeated = false;
+
+    if (++cache->stamp == 0) {
+        memset(cache->stamps, 0, cache->stamp_capacity * sizeof *cache->stamps);
+        cache->stamp = 1;
+    }
+    for (uint32_t i = 0; i < cache->plain.count; i++) {
+        is_repeated |= stamp(cache, cache->plain.subs[i]);
+    }
+    for (uint32_t i = 0; i < cache->members.count; i++) {
+        is_repeated |= stamp(cache, cache->members.subs[i]);
+    }
+    return is_repeated;
+}
+
+/* Where the parts of a match lie in its one allocation. */
+struct layout {
+    struct esi_match *match;
+    struct esi_sub **subs;
+    struct esi_match_group *groups;
+    struct esi_match_link *links;
+    struct esi_str *queues;
+    char *subject;
+};
+
+static size_t match_bytes(const struct esi_match_cache *cache, size_t subject_len)
+{
+    return sizeof(struct esi_match) +
+           ((size_t)cache->plain.count + cache->members.count) * sizeof(struct esi_sub *) +
+           cache->members.count * sizeof(struct esi_match_group) +
+           cache->remote.count * (sizeof(struct esi_match_link) + sizeof(struct esi_str)) + subject_len;
+}
+
+static struct layout lay_out(const struct esi_match_cache *cache, void *memory)
+{
+    struct layout layout = {.match = memory};
+
+    layout.subs = (struct esi_sub **)(void *)(layout.match + 1);
+    layout.groups =
+        (struct esi_match_group *)(void *)(layout.subs + cache->plain.count + cache->members.count);
+    layout.links = (struct esi_match_link *)(void *)(layout.groups + cache->members.count);
+    layout.queues = (struct esi_str *)(void *)(layout.links + cache->remote.count);
+    layout.subject = (char *)(layout.queues + cache->remote.count);
+    return layout;
+}
+
+static void fill_groups(struct esi_match *match, const struct growable *members, struct esi_sub **copy)
+{
+    for (uint32_t i = 0; i < members->count; i++) {
+        struct esi_sub *sub = members->subs[i];
+        struct esi_match_group *group =
+            match->group_count > 0 ? &match->groups[match->group_count - 1] : NULL;
+        if (group == NULL || !esi_str_equal(group->name, sub->queue)) {
+            group = &match->groups[match->group_count++];
+            *group = (struct esi_match_group){.name = sub->queue, .members = &copy[i]};
+        }
+        copy[i] = sub;
+        group->member_count++;
+    }
+}
+
+static bool is_served(const struct esi_match *match, struct esi_str queue)
+{
+    for (uint32_t i = 0; i < match->group_count; i++) {
+        if (esi_str_equal(match->groups[i].name, queue)) {
+            return true;
+        }
+    }
+    for (uint32_t i = 0; i < match->link_count; i++) {
+        for (uint32_t j = 0; j < match->links[i].queue_count; j++) {
+            if (esi_str_equal(match->links[i].queues[j], queue)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The walk over links in ascending round-trip time: a group goes to the first that has it, and only when nobody here
+ * serves it. */
+static void fill_links(struct esi_match *match, const struct growable *remote, struct esi_str *queues)
+{
+    for (uint32_t i = 0; i < remote->count; i++) {
+        struct esi_sub *sub = remote->subs[i];
+        const bool is_wanted = sub->queue.len == 0 || !is_served(match, sub->queue);
+        if (!is_wanted) {
+            continue;
+        }
+        struct esi_match_link *link =
+            match->link_count > 0 ? &match->links[match->link_count - 1] : NULL;
+        if (link == NULL || link->sub->target != sub->target) {
+            link = &match->links[match->link_count++];
+            *link = (struct esi_match_link){.sub = sub, .queues = queues};
+        }
+        if (sub->queue.len == 0) {
+            link->has_plain = true;
+        } else {
+            link->queues[link->queue_count++] = sub->queue;
+            queues++;
+        }
+    }
+}
+
+static void fill(struct esi_match_cache *cache, const struct layout *layout)
+{
+    struct esi_match *match = layout->match;
+
+    match->plain = layout->subs;
+    match->groups = layout->groups;
+    match->links = layout->links;
+    match->plain_count = cache->plain.count;
+    match->group_count = 0;
+    match->link_count = 0;
+    if (cache->plain.count > 0) {
+        memcpy(match->plain, cache->plain.subs, cache->plain.count * sizeof(struct esi_sub *));
+    }
+    fill_groups(match, &cache->members, layout->subs + cache->plain.count);
+    fill_links(match, &cache->remote, layout->queues);
+}
+
+static bool was_seen(struct esi_match_cache *cache, uint64_t hash)
+{
+    const uint64_t bit = hash >> (64 - SEEN_BITS);
+    uint64_t *word = &cache->seen[bit / 64];
+
+    if ((*word >> (bit % 64) & 1) != 0) {
+        return true;
+    }
+    if (++cache->seen_count > (1U << SEEN_BITS) / 2) {
+        memset(cache->seen, 0, sizeof cache->seen);
+        cache->seen_count = 1;
+    }
+    *word |= 1ULL << (bit % 64);
+    return false;
+}
+
+/* The slot for a subject: its own, a free one, else the first probed: the older entry gives way. */
+static struct esi_match **choose_slot(struct esi_match_cache *cache, struct esi_str subject, uint64_t hash)
+{
+    for (uint64_t i = 0; i < PROBE_MAX; i++) {
+        struct esi_match **slot = &cache->slots[(hash + i) & (cache->capacity - 1)];
+        if (*slot == NULL || ((*slot)->hash == hash && esi_str_equal((*slot)->subject, subject))) {
+            return slot;
+        }
+    }
+    return &cache->slots[(hash + (hash >> 32) % PROBE_MAX) & (cache->capacity - 1)];
+}
+
+/* Memory for a match: a new entry's own, or the scratch. */
+static void *reserve(struct esi_match_cache *cache, struct esi_match **slot, size_t bytes)
+{
+    if (slot != NULL) {
+        return malloc(bytes);
+    }
+    if (cache->scratch_bytes < bytes) {
+        free(cache->scratch);
+        cache->scratch_bytes = 0;
+        cache->scratch = malloc(bytes * 2);
+        if (cache->scratch != NULL) {
+            cache->scratch_bytes = bytes * 2;
+        }
+    }
+    return cache->scratch;
+}
+
+static const struct esi_match *build(struct esi_match_cache *cache, struct esi_str subject, uint64_t hash)
+{
+    const uint32_t bucket = esi_subtable_bucket(subject);
+    /* Before the walk: a change during it leaves the match stale, never wrongly current. */
+    const uint64_t generation =
+        esi_subtable_generation(&esi_subtable_generations(cache->table)[bucket]);
+    const uint64_t wildcard_generation =
+        esi_subtable_generation(esi_subtable_wildcard_generation(cache->table));
+
+    cache->subject = subject;
+    cache->has_failed = false;
+    cache->plain.count = 0;
+    cache->members.count = 0;
+    cache->remote.count = 0;
+    esi_subtable_walk(cache->table, subject, hash, on_found, cache);
+    sort(&cache->plain, compare_format);
+    sort(&cache->members, compare_queue);
+    sort(&cache->remote, compare_link);
+    const bool is_repeated = find_repeated_target(cache);
+    if (cache->has_failed) {
+        return NULL;
+    }
+    struct esi_match **slot = was_seen(cache, hash) ? choose_slot(cache, subject, hash) : NULL;
+    const size_t bytes = match_bytes(cache, subject.len);
+    void *memory = reserve(cache, slot, bytes);
+    if (memory == NULL) {
+        return NULL;
+    }
+    const struct layout layout = lay_out(cache, memory);
+    memcpy(layout.subject, subject.data, subject.len);
+    *layout.match = (struct esi_match){.subject = {.data = layout.subject, .len = subject.len},
+                                       .hash = hash,
+                                       .generation = generation,
+                                       .wildcard_generation = wildcard_generation,
+                                       .bucket = bucket,
+                                       .has_repeated_target = is_repeated,
+                                       .is_cached = slot != NULL};
+    fill(cache, &layout);
+    if (slot != NULL) {
+        cache->stats.entries += *slot == NULL;
+        free(*slot);
+        *slot = layout.match;
+    }
+    return layout.match;
+}
+
+const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject)
+{
+    const uint64_t hash = esi_hashmap_hash(subject);
+
+    for (uint64_t i = 0; i < PROBE_MAX; i++) {
+        const struct esi_match *match = cache->slots[(hash + i) & (cache->capacity - 1)];
+        if (match != NULL && match->hash == hash && esi_str_equal(match->subject, subject)) {
+            if (esi_match_cache_is_current(cache, match)) {
+                cache->stats.hits++;
+                return match;
+            }
+            break;
+        }
+    }
+    cache->stats.misses++;
+    return build(cache, subject, hash);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a published subject matches, and a worker's cache of that. A match is a flat list: plain subscriptions grouped
+ * by how their lines are formatted, queue groups with their local members, links in order of their round-trip time with
+ * the groups that each must serve. Whether it is still right is told by two generations, which are looked at inside the
+ * read-side section (a worker's turn) before a pointer of it is used.
+ *
+ * An entry is admitted at the second use of its subject, so that subjects seen once (inboxes) empty nothing. One
+ * thread's.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+#include "broker/subtable.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Local members of one queue group, over all matching subscription subjects. */
+struct esi_match_group {
+    struct esi_str name;      /* lies in a member's subscription */
+    struct esi_sub **members; /* borrowed */
+    uint32_t member_count;
+};
+
+/* What one gateway link gets of a message published here. */
+struct esi_match_link {
+    struct esi_sub *sub;    /* the first matching one; its flags count */
+    struct esi_str *queues; /* groups that this link's cluster must serve */
+    uint32_t queue_count;
+    bool has_plain;
+};
+
+struct esi_match {
+    struct esi_str subject;
+    uint64_t hash;
+    uint64_t generation;          /* of the subject's bucket */
+    uint64_t wildcard_generation;
+    uint32_t bucket;
+    uint32_t plain_count;
+    uint32_t group_count;
+    uint32_t link_count;
+    bool has_repeated_target;     /* a target stands in it twice: messages must be formatted one by one */
+    bool is_cached;
+    struct esi_sub **plain;       /* equal format side by side: same flags, same sid */
+    struct esi_match_group *groups;
+    struct esi_match_link *links;
+};
+
+struct esi_match_cache;
+
+/* capacity: cached subjects at most. */
+ES_MUST_USE enum es_err esi_match_cache_new(const struct esi_subtable *table,
+                                            const struct esi_targets *targets, uint32_t capacity,
+                                            struct esi_match_cache **out);
+void esi_match_cache_free(struct esi_match_cache *cache);
+/*
+ * What the subject matches now. The result is valid until the next call, or, when is_cached, until the next call that
+ * is not for the same subject; in any case not beyond the worker's turn. NULL only when memory is exhausted.
+ */
+const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject);
+/* True while nothing that the match depends on has changed. */
+bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match);
+
+struct esi_match_cache_stats {
+    uint64_t hits;
+    uint64_t misses;
+    uint32_t entries;
+};
+void esi_match_cache_stats(const struct esi_match_cache *cache, struct esi_match_cache_stats *out);

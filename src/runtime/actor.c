@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/actor.h"
+#include "base/assert.h"
+#include "base/own.h"
+#include "runtime/worker.h"
+
+#include <stddef.h>
+
+/* Kinds of the runtime's own messages; an actor's enumerators are small. */
+enum { KIND_START = 0xffffff01U, KIND_REAP = 0xffffff02U };
+/* Messages a roaming actor handles in one sender's turn before it moves on to a worker's run queue. */
+enum { ROAMING_BOUND = 256 };
+
+static void keep(struct esi_msg *msg)
+{
+    (void)msg; /* embedded in the actor */
+}
+
+void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type, struct esi_runtime *runtime,
+                    struct esi_worker *home)
+{
+    static _Atomic uint64_t next_id = 1;
+
+    actor->type = type;
+    actor->runtime = runtime;
+    actor->home = home;
+    /* order: relaxed; only uniqueness matters. */
+    actor->id = atomic_fetch_add_explicit(&next_id, 1, memory_order_relaxed);
+    esi_list_init(&actor->in_worker);
+    actor->next_in_run = NULL;
+    actor->ready_ios = NULL;
+    actor->is_queued = false;
+    actor->is_started = false;
+    actor->is_finished = false;
+    actor->is_stopping = false;
+    actor->wants_turn = false;
+    actor->stats = (struct esi_actor_stats){0};
+    actor->start_msg = (struct esi_msg){.kind = KIND_START, .free = keep};
+    actor->reap_msg = (struct esi_msg){.kind = KIND_REAP, .free = keep};
+    esi_mailbox_init(&actor->mailbox);
+    atomic_init(&actor->is_scheduled, false);
+    actor->next_inbound = NULL;
+    atomic_init(&actor->refs, 1);
+}
+
+void esi_actor_start(struct esi_actor *actor)
+{
+    if (actor->home == NULL) {
+        actor->is_started = true;
+        return;
+    }
+    esi_runtime_count(actor->runtime, actor->type->stop_phase, 1);
+    esi_actor_send(actor, &actor->start_msg);
+}
+
+static void count_message(struct esi_actor *actor, const struct esi_msg *msg, uint64_t now_ns)
+{
+    const uint64_t waiting_ns = now_ns > msg->sent_ns ? now_ns - msg->sent_ns : 0;
+
+    actor->stats.messages++;
+    actor->stats.waiting_ns += waiting_ns;
+    if (waiting_ns > actor->stats.waiting_ns_max) {
+        actor->stats.waiting_ns_max = waiting_ns;
+    }
+}
+
+static void begin_life(struct esi_actor *actor)
+{
+    esi_list_append(&actor->home->actors, &actor->in_worker);
+    /* order: relaxed; a counter for placement and stop. */
+    atomic_fetch_add_explicit(&actor->home->actor_count, 1, memory_order_relaxed);
+    actor->is_started = true;
+    if (actor->type->start != NULL) {
+        actor->type->start(actor);
+    }
+}
+
+/* Returns false when the actor was freed. */
+static bool handle_one(struct esi_actor *actor, struct esi_msg *msg, uint64_t now_ns)
+{
+    if (msg->kind == KIND_REAP) {
+        ESI_ASSERT(actor->is_finished && actor->mailbox.head == NULL);
+        actor->type->free(actor);
+        return false;
+    }
+    if (msg->kind == KIND_START) {
+        begin_life(actor);
+        return true;
+    }
+    count_message(actor, msg, now_ns);
+    if (!actor->is_finished) {
+        actor->type->handle(actor, msg);
+    }
+    msg->free(msg);
+    return true;
+}
+
+static void react_to_ios(struct esi_actor *actor)
+{
+    while (actor->ready_ios != NULL && !actor->is_finished) {
+        struct esi_io *io = actor->ready_ios;
+        const uint32_t events = io->ready;
+        actor->ready_ios = io->next_ready;
+        io->next_ready = NULL;
+        io->is_listed = false;
+        io->ready = 0;
+        if (io->sock != ESI_ENV_NO_SOCKET && events != 0) {
+            actor->type->ready(actor, io, events);
+        }
+    }
+}
+
+static void count_service(struct esi_actor *actor, uint64_t start_ns)
+{
+    const uint64_t service_ns = esi_env_now_ns(actor->home->env) - start_ns;
+
+    actor->stats.turns++;
+    actor->stats.service_ns += service_ns;
+    if (service_ns > actor->stats.service_ns_max) {
+        actor->stats.service_ns_max = service_ns;
+    }
+}
+
+static void run_roaming(struct esi_actor *actor);
+
+void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound)
+{
+    if (actor->home == NULL) {
+        run_roaming(actor);
+        return;
+    }
+    struct esi_msg *msg;
+    uint32_t count = 0;
+    actor->wants_turn = false;
+    esi_mailbox_take(&actor->mailbox);
+    while (count++ < work_bound && (msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
+        if (!handle_one(actor, msg, now_ns)) {
+            return;
+        }
+    }
+    react_to_ios(actor);
+    if (!actor->is_finished && actor->type->turn_end != NULL) {
+        actor->type->turn_end(actor);
+    }
+    count_service(actor, now_ns);
+    if (actor->mailbox.head != NULL || (actor->wants_turn && !actor->is_finished)) {
+        esi_worker_enqueue(actor->home, actor);
+    }
+}
+
+void esi_actor_drain(struct esi_actor *actor)
+{
+    struct esi_msg *msg;
+    const uint64_t now_ns = actor->home->now_ns;
+
+    esi_mailbox_take(&actor->mailbox);
+    while ((msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
+        const bool is_alive = handle_one(actor, msg, now_ns);
+        /* Nobody gives the last reference of an actor up while it is in a reaction of its own. */
+        ESI_ASSERT(is_alive);
+    }
+}
+
+/* One turn of a roaming actor whose is_scheduled this thread has claimed. */
+static void run_roaming(struct esi_actor *actor)
+{
+    const uint64_t now_ns = esi_env_now_ns(esi_runtime_env(actor->runtime));
+
+    for (uint32_t count = 0;;) {
+        struct esi_msg *msg;
+        esi_mailbox_take(&actor->mailbox);
+        while ((msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
+            count_message(actor, msg, now_ns);
+            actor->type->handle(actor, msg);
+            msg->free(msg);
+            count++;
+        }
+        struct esi_worker *worker = esi_worker_current();
+        if (count >= ROAMING_BOUND && worker != NULL) {
+            /* The claim is kept; the worker goes on after its other actors. */
+            esi_worker_enqueue(worker, actor);
+            return;
+        }
+        actor->stats.turns++;
+        /* order: acq_rel; release: our changes are seen by the next who claims; acquire: pairs with the exchange of a
+         * sender that found it claimed, whose push must be seen by the look below. */
+        (void)atomic_exchange_explicit(&actor->is_scheduled, false, memory_order_acq_rel);
+        /* order: relaxed; ordered by the exchange above. */
+        if (atomic_load_explicit(&actor->mailbox.pushed, memory_order_relaxed) == NULL) {
+            return;
+        }
+        /* order: acq_rel; as in esi_actor_send. */
+        if (atomic_exchange_explicit(&actor->is_scheduled, true, memory_order_acq_rel)) {
+            return;
+        }
+    }
+}
+
+static void send_remote(struct esi_actor *actor, struct esi_msg *msg)
+{
+    esi_mailbox_push(&actor->mailbox, msg);
+    /* order: acq_rel; release: whoever clears the flag after this sees our push; acquire: a claim of a roaming actor
+     * sees what its last turn changed. */
+    if (!atomic_exchange_explicit(&actor->is_scheduled, true, memory_order_acq_rel)) {
+        if (actor->home != NULL) {
+            esi_worker_schedule_remote(actor->home, actor);
+        } else {
+            run_roaming(actor);
+        }
+    }
+}
+
+void esi_actor_send(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct esi_worker *worker = esi_worker_current();
+
+    msg->sent_ns = worker != NULL ? worker->now_ns : esi_env_now_ns(esi_runtime_env(actor->runtime));
+    if (worker != NULL) {
+        worker->stats.messages++;
+        if (actor->home == worker) {
+            esi_mailbox_push_local(&actor->mailbox, msg);
+            esi_worker_enqueue(worker, actor);
+            return;
+        }
+        worker->stats.messages_remote++;
+    }
+    send_remote(actor, msg);
+}
+
+void esi_actor_ref(struct esi_actor *actor)
+{
+    /* order: relaxed; the caller holds a reference already. */
+    atomic_fetch_add_explicit(&actor->refs, 1, memory_order_relaxed);
+}
+
+void esi_actor_unref(struct esi_actor *actor)
+{
+    /* order: acq_rel; the last holder sees all that the others did. */
+    if (atomic_fetch_sub_explicit(&actor->refs, 1, memory_order_acq_rel) == 1) {
+        /* Freed by a message, so that it happens on the home worker after all that was sent before. */
+        esi_actor_send(actor, &actor->reap_msg);
+    }
+}
+
+void esi_actor_finish(struct esi_actor *actor)
+{
+    ESI_REQUIRE(!actor->is_finished && actor->home != NULL);
+    actor->is_finished = true;
+    esi_worker_forget(actor->home, actor);
+    esi_runtime_count(actor->runtime, actor->type->stop_phase, -1);
+    esi_actor_unref(actor);
+}
+
+void esi_actor_continue(struct esi_actor *actor)
+{
+    actor->wants_turn = true;
+    esi_worker_enqueue(actor->home, actor);
+}
+
+uint64_t esi_actor_now_ns(const struct esi_actor *actor)
+{
+    return actor->home->now_ns;
+}
+
+void esi_actor_timer_init(struct esi_actor *actor, struct esi_actor_timer *timer)
+{
+    esi_timer_wheel_init_timer(&timer->timer);
+    timer->actor = actor;
+}
+
+void esi_actor_timer_set(struct esi_actor_timer *timer, uint64_t deadline_ns)
+{
+    esi_timer_wheel_set(&timer->actor->home->wheel, &timer->timer, deadline_ns);
+}
+
+void esi_actor_timer_cancel(struct esi_actor_timer *timer)
+{
+    esi_timer_wheel_cancel(&timer->actor->home->wheel, &timer->timer);
+}
+
+void esi_actor_io_init(struct esi_actor *actor, struct esi_io *io)
+{
+    *io = (struct esi_io){.actor = actor, .sock = ESI_ENV_NO_SOCKET};
+}
+
+enum es_err esi_actor_io_watch(struct esi_io *io, int sock, uint32_t events)
+{
+    struct esi_worker *worker = io->actor->home;
+    const enum es_err err = esi_env_poller_add(worker->env, worker->poller, sock, events, io);
+
+    if (err == ES_OK) {
+        io->sock = sock;
+        io->watched = events;
+        io->ready = 0;
+    }
+    return err;
+}
+
+void esi_actor_io_change(struct esi_io *io, uint32_t events)
+{
+    struct esi_worker *worker = io->actor->home;
+
+    if (io->sock != ESI_ENV_NO_SOCKET && io->watched != events) {
+        io->watched = events;
+        esi_env_poller_change(worker->env, worker->poller, io->sock, events, io);
+    }
+}
+
+void esi_actor_io_unwatch(struct esi_io *io)
+{
+    struct esi_worker *worker = io->actor->home;
+
+    if (io->sock == ESI_ENV_NO_SOCKET) {
+        return;
+    }
+    esi_env_poller_remove(worker->env, worker->poller, io->sock);
+    io->sock = ESI_ENV_NO_SOCKET;
+    io->ready = 0;
+    if (io->is_listed) {
+        struct esi_io **link = &io->actor->ready_ios;
+        while (*link != io) {
+            link = &(*link)->next_ready;
+        }
+        *link = io->next_ready;
+        io->is_listed = false;
+    }
+}

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/runtime.h"
+#include "base/assert.h"
+#include "base/own.h"
+#include "base/rcu.h"
+#include "runtime/worker.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { SERVICE_COUNT_DEFAULT = 2, WORK_BOUND_DEFAULT = 256, BUSY_ENOUGH_PERMILLE = 700 };
+
+struct grace_request {
+    struct grace_request *next;
+    struct esi_actor *actor;
+    struct esi_msg *msg;
+};
+
+struct esi_runtime {
+    struct esi_runtime_options options;
+    uint32_t worker_count;
+    struct esi_worker *workers; /* owned array */
+    struct esi_worker_stop *stops; /* owned: one a worker */
+    struct esi_msg *ends;          /* owned: one a worker */
+    /* Service threads: what blocks. A mutex is right here: nothing of this is on the path of a message. */
+    pthread_mutex_t jobs_mutex;
+    pthread_cond_t jobs_changed;
+    struct esi_job *jobs_head;
+    struct esi_job *jobs_tail;
+    bool is_service_ending;
+    uint32_t service_count;
+    struct esi_thread *service[ESI_RUNTIME_SERVICE_THREADS_MAX];
+    /* The reclaimer. */
+    pthread_mutex_t grace_mutex;
+    pthread_cond_t grace_changed;
+    struct grace_request *grace_head;
+    struct grace_request **grace_tail;
+    bool is_reclaimer_ending;
+    struct esi_thread *reclaimer;
+    /* Living actors by phase; the stop waits for them. */
+    pthread_mutex_t count_mutex;
+    pthread_cond_t count_changed;
+    int64_t living[STOP_PHASE_COUNT];
+};
+
+struct esi_env *esi_runtime_env(const struct esi_runtime *runtime)
+{
+    return runtime->options.env;
+}
+
+uint32_t esi_runtime_worker_count(const struct esi_runtime *runtime)
+{
+    return runtime->worker_count;
+}
+
+struct esi_worker *esi_runtime_worker(const struct esi_runtime *runtime, uint32_t index)
+{
+    ESI_REQUIRE(index < runtime->worker_count);
+    return &runtime->workers[index];
+}
+
+uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime)
+{
+    return runtime->options.work_bound;
+}
+
+void *esi_runtime_local_new(struct esi_runtime *runtime, uint32_t worker_index)
+{
+    return runtime->options.local_new == NULL
+               ? NULL
+               : runtime->options.local_new(runtime->options.local_argument, worker_index);
+}
+
+void esi_runtime_local_free(struct esi_runtime *runtime, void *local)
+{
+    if (runtime->options.local_free != NULL) {
+        runtime->options.local_free(runtime->options.local_argument, local);
+    }
+}
+
+struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
+{
+    struct esi_worker *best = &runtime->workers[0];
+    uint32_t best_permille = UINT32_MAX;
+
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct esi_worker *worker = &runtime->workers[i];
+        /* order: relaxed; a hint. */
+        const uint32_t permille = atomic_load_explicit(&worker->busy_permille, memory_order_relaxed);
+        if (permille < BUSY_ENOUGH_PERMILLE) {
+            return worker;
+        }
+        if (permille < best_permille) {
+            best = worker;
+            best_permille = permille;
+        }
+    }
+    return best;
+}
+
+void esi_runtime_count(struct esi_runtime *runtime, enum esi_stop_phase phase, int32_t change)
+{
+    pthread_mutex_lock(&runtime->count_mutex);
+    runtime->living[phase] += change;
+    if (runtime->living[phase] == 0) {
+        pthread_cond_broadcast(&runtime->count_changed);
+    }
+    pthread_mutex_unlock(&runtime->count_mutex);
+}
+
+/* --- service threads --- */
+
+void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&runtime->jobs_mutex);
+    if (runtime->jobs_tail == NULL) {
+        runtime->jobs_head = job;
+    } else {
+        runtime->jobs_tail->next = job;
+    }
+    runtime->jobs_tail = job;
+    pthread_cond_signal(&runtime->jobs_changed);
+    pthread_mutex_unlock(&runtime->jobs_mutex);
+}
+
+/* The next job, or NULL at the end. Waits only when may_wait. */
+static struct esi_job *next_job(struct esi_runtime *runtime, bool may_wait)
+{
+    pthread_mutex_lock(&runtime->jobs_mutex);
+    while (runtime->jobs_head == NULL && may_wait && !runtime->is_service_ending) {
+        pthread_cond_wait(&runtime->jobs_changed, &runtime->jobs_mutex);
+    }
+    struct esi_job *job = runtime->jobs_head;
+    if (job != NULL) {
+        runtime->jobs_head = job->next;
+        if (runtime->jobs_head == NULL) {
+            runtime->jobs_tail = NULL;
+        }
+    }
+    pthread_mutex_unlock(&runtime->jobs_mutex);
+    return job;
+}
+
+static void run_service(void *argument)
+{
+    struct esi_runtime *runtime = argument;
+    struct esi_job *job;
+
+    while ((job = next_job(runtime, true)) != NULL) {
+        job->run(job);
+    }
+}
+
+/* --- the reclaimer --- */
+
+void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct grace_request *request = malloc(sizeof *request);
+
+    /* A request that is lost would leak or hang for ever; there is no way on from here. */
+    ESI_ASSERT(request != NULL);
+    *request = (struct grace_request){.actor = actor, .msg = msg};
+    pthread_mutex_lock(&runtime->grace_mutex);
+    *runtime->grace_tail = request;
+    runtime->grace_tail = &request->next;
+    pthread_cond_signal(&runtime->grace_changed);
+    pthread_mutex_unlock(&runtime->grace_mutex);
+}
+
+static void run_reclaimer(void *argument)
+{
+    struct esi_runtime *runtime = argument;
+
+    for (;;) {
+        pthread_mutex_lock(&runtime->grace_mutex);
+        while (runtime->grace_head == NULL && !runtime->is_reclaimer_ending) {
+            pthread_cond_wait(&runtime->grace_changed, &runtime->grace_mutex);
+        }
+        struct grace_request *request = runtime->grace_head;
+        runtime->grace_head = NULL;
+        runtime->grace_tail = &runtime->grace_head;
+        pthread_mutex_unlock(&runtime->grace_mutex);
+        if (request == NULL) {
+            return;
+        }
+        /* One grace period serves all that asked before it began. */
+        esi_rcu_wait();
+        while (request != NULL) {
+            struct grace_request *next = request->next;
+            esi_actor_send(request->actor, request->msg);
+            free(request);
+            request = next;
+        }
+    }
+}
+
+/* --- visits --- */
+
+void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
+{
+    visit->next_worker = 0;
+    visit->msg.kind = WORKER_VISIT;
+    esi_actor_send(&runtime->workers[0].agent, &visit->msg);
+}
+
+/* --- start and stop --- */
+
+static void keep(struct esi_msg *msg)
+{
+    (void)msg; /* owned by the runtime */
+}
+
+static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase, uint64_t timeout_ns,
+                           bool *timed_out)
+{
+    struct timespec deadline;
+
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    const uint64_t nsec = (uint64_t)deadline.tv_nsec + timeout_ns % 1000000000U;
+    deadline.tv_sec += (time_t)(timeout_ns / 1000000000U + nsec / 1000000000U);
+    deadline.tv_nsec = (long)(nsec % 1000000000U);
+    pthread_mutex_lock(&runtime->count_mutex);
+    while (runtime->living[phase] > 0) {
+        if (pthread_cond_timedwait(&runtime->count_changed, &runtime->count_mutex, &deadline) != 0) {
+            *timed_out = true;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&runtime->count_mutex);
+}
+
+static void end_workers(struct esi_runtime *runtime)
+{
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct esi_worker *worker = &runtime->workers[i];
+        if (worker->thread == NULL) {
+            continue;
+        }
+        runtime->ends[i] = (struct esi_msg){.kind = WORKER_END, .free = keep};
+        esi_actor_send(&worker->agent, &runtime->ends[i]);
+    }
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->workers[i].thread));
+    }
+}
+
+static void end_helpers(struct esi_runtime *runtime)
+{
+    pthread_mutex_lock(&runtime->jobs_mutex);
+    runtime->is_service_ending = true;
+    pthread_cond_broadcast(&runtime->jobs_changed);
+    pthread_mutex_unlock(&runtime->jobs_mutex);
+    for (uint32_t i = 0; i < runtime->service_count; i++) {
+        esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->service[i]));
+    }
+    pthread_mutex_lock(&runtime->grace_mutex);
+    runtime->is_reclaimer_ending = true;
+    pthread_cond_broadcast(&runtime->grace_changed);
+    pthread_mutex_unlock(&runtime->grace_mutex);
+    esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->reclaimer));
+}
+
+enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns)
+{
+    bool timed_out = false;
+
+    for (int phase = 0; phase < STOP_PHASE_COUNT; phase++) {
+        for (uint32_t i = 0; i < runtime->worker_count; i++) {
+            struct esi_worker_stop *stop =
+                &runtime->stops[(uint32_t)phase * runtime->worker_count + i];
+            *stop = (struct esi_worker_stop){.msg = {.kind = WORKER_STOP_ACTORS, .free = keep},
+                                             .phase = (enum esi_stop_phase)phase};
+            esi_actor_send(&runtime->workers[i].agent, &stop->msg);
+        }
+        wait_for_phase(runtime, (enum esi_stop_phase)phase, timeout_ns, &timed_out);
+    }
+    /* Jobs first: their answers are messages to actors that the workers still free. */
+    end_helpers(runtime);
+    end_workers(runtime);
+    struct esi_job *job;
+    while ((job = next_job(runtime, false)) != NULL) {
+        job->run(job);
+    }
+    return timed_out ? ES_TIMEOUT : ES_OK;
+}
+
+void esi_runtime_free(struct esi_runtime *runtime)
+{
+    if (runtime == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; runtime->workers != NULL && i < runtime->worker_count; i++) {
+        esi_worker_deinit(&runtime->workers[i]);
+    }
+    free(runtime->workers);
+    free(runtime->stops);
+    free(runtime->ends);
+    pthread_mutex_destroy(&runtime->jobs_mutex);
+    pthread_cond_destroy(&runtime->jobs_changed);
+    pthread_mutex_destroy(&runtime->grace_mutex);
+    pthread_cond_destroy(&runtime->grace_changed);
+    pthread_mutex_destroy(&runtime->count_mutex);
+    pthread_cond_destroy(&runtime->count_changed);
+    free(runtime);
+}
+
+static enum es_err start_threads(struct esi_runtime *runtime)
+{
+    struct esi_env *env = runtime->options.env;
+    char name[32];
+
+    enum es_err err = esi_env_thread_start(env, "reclaimer", run_reclaimer, runtime, &runtime->reclaimer);
+    for (uint32_t i = 0; err == ES_OK && i < runtime->options.service_count; i++) {
+        snprintf(name, sizeof name, "service-%u", i);
+        err = esi_env_thread_start(env, name, run_service, runtime, &runtime->service[i]);
+        if (err == ES_OK) {
+            runtime->service_count++;
+        }
+    }
+    for (uint32_t i = 0; err == ES_OK && i < runtime->worker_count; i++) {
+        snprintf(name, sizeof name, "worker-%u", i);
+        err = esi_env_thread_start(env, name, esi_worker_run, &runtime->workers[i],
+                                   &runtime->workers[i].thread);
+    }
+    return err;
+}
+
+static void apply_defaults(struct esi_runtime *runtime)
+{
+    struct esi_runtime_options *options = &runtime->options;
+
+    if (options->worker_count == 0) {
+        options->worker_count = esi_env_core_count(options->env);
+    }
+    if (options->service_count == 0) {
+        options->service_count = SERVICE_COUNT_DEFAULT;
+    }
+    if (options->work_bound == 0) {
+        options->work_bound = WORK_BOUND_DEFAULT;
+    }
+    if (options->worker_count > ESI_RUNTIME_WORKERS_MAX) {
+        options->worker_count = ESI_RUNTIME_WORKERS_MAX;
+    }
+    if (options->service_count > ESI_RUNTIME_SERVICE_THREADS_MAX) {
+        options->service_count = ESI_RUNTIME_SERVICE_THREADS_MAX;
+    }
+}
+
+enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct esi_runtime **out)
+{
+    struct esi_runtime *runtime = calloc(1, sizeof *runtime);
+    enum es_err err = ES_NO_MEMORY;
+
+    if (runtime == NULL) {
+        return ES_NO_MEMORY;
+    }
+    runtime->options = *options;
+    apply_defaults(runtime);
+    pthread_mutex_init(&runtime->jobs_mutex, NULL);
+    pthread_cond_init(&runtime->jobs_changed, NULL);
+    pthread_mutex_init(&runtime->grace_mutex, NULL);
+    pthread_cond_init(&runtime->grace_changed, NULL);
+    pthread_mutex_init(&runtime->count_mutex, NULL);
+    pthread_cond_init(&runtime->count_changed, NULL);
+    runtime->grace_tail = &runtime->grace_head;
+    const uint32_t count = runtime->options.worker_count;
+    runtime->workers = aligned_alloc(ESI_CACHE_LINE, count * sizeof *runtime->workers);
+    runtime->stops = calloc((size_t)count * STOP_PHASE_COUNT, sizeof *runtime->stops);
+    runtime->ends = calloc(count, sizeof *runtime->ends);
+    if (runtime->workers == NULL || runtime->stops == NULL || runtime->ends == NULL) {
+        goto fail;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        runtime->workers[i] = (struct esi_worker){0};
+        err = esi_worker_init(&runtime->workers[i], runtime, i);
+        if (err != ES_OK) {
+            runtime->worker_count = i;
+            goto fail;
+        }
+    }
+    runtime->worker_count = count;
+    err = start_threads(runtime);
+    if (err != ES_OK) {
+        end_helpers(runtime);
+        end_workers(runtime);
+        goto fail;
+    }
+    *out = runtime;
+    return ES_OK;
+fail:
+    esi_runtime_free(runtime);
+    return err;
+}

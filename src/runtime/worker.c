@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The loop of a worker: quiescent state, timers, what others scheduled, sockets, one turn for each actor in the run
+ * queue. It sleeps only when there is nothing to run, and then offline, so that no grace period waits for it.
+ *
+ * Going to sleep: set is_asleep, then look at the inbound list once more. Waking: push onto the list, then look at
+ * is_asleep. Both have a full fence between the two steps, so at least one side sees the other's.
+ */
+#include "runtime/worker.h"
+#include "base/assert.h"
+#include "base/own.h"
+#include "base/rcu.h"
+
+#include <stdlib.h>
+
+enum { READY_MAX = 256, BUSY_WINDOW_NS = 100000000 };
+
+static _Thread_local struct esi_worker *current_worker;
+
+struct esi_worker *esi_worker_current(void)
+{
+    return current_worker;
+}
+
+void *esi_worker_local(const struct esi_worker *worker)
+{
+    return worker->local;
+}
+
+uint32_t esi_worker_index(const struct esi_worker *worker)
+{
+    return worker->index;
+}
+
+uint64_t esi_worker_now_ns(const struct esi_worker *worker)
+{
+    return worker->now_ns;
+}
+
+void esi_worker_stats(const struct esi_worker *worker, struct esi_worker_stats *out)
+{
+    *out = worker->stats;
+    /* order: relaxed; our own values. */
+    out->busy_permille = atomic_load_explicit(&worker->busy_permille, memory_order_relaxed);
+    /* order: relaxed; our own values. */
+    out->actors = atomic_load_explicit(&worker->actor_count, memory_order_relaxed);
+}
+
+void esi_worker_enqueue(struct esi_worker *worker, struct esi_actor *actor)
+{
+    if (actor->is_queued) {
+        return;
+    }
+    actor->is_queued = true;
+    actor->next_in_run = NULL;
+    if (worker->run_tail == NULL) {
+        worker->run_head = actor;
+    } else {
+        worker->run_tail->next_in_run = actor;
+    }
+    worker->run_tail = actor;
+    worker->stats.run_queue_length++;
+    if (worker->stats.run_queue_length > worker->stats.run_queue_length_max) {
+        worker->stats.run_queue_length_max = worker->stats.run_queue_length;
+    }
+}
+
+void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *actor)
+{
+    /* order: relaxed; only a guess, corrected by the exchange below. */
+    struct esi_actor *head = atomic_load_explicit(&worker->inbound, memory_order_relaxed);
+    do {
+        actor->next_inbound = head;
+        /* order: release; pairs with the acquire in take_inbound, which then sees next_inbound. */
+    } while (!atomic_compare_exchange_weak_explicit(&worker->inbound, &head, actor, memory_order_release,
+                                                    memory_order_relaxed));
+    /* order: seq_cst fence; pairs with the fence in sleep_until: push before look, or set before look again. */
+    atomic_thread_fence(memory_order_seq_cst);
+    /* order: relaxed; ordered by the fence above. */
+    if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed) &&
+        /* order: acq_rel; one waker alone pays the system call for a sleep. */
+        atomic_exchange_explicit(&worker->is_asleep, false, memory_order_acq_rel)) {
+        struct esi_worker *self = current_worker;
+        if (self != NULL) {
+            self->stats.wakes_sent++;
+        }
+        esi_env_poller_wake(worker->env, worker->poller);
+    }
+}
+
+static void take_inbound(struct esi_worker *worker)
+{
+    /* order: relaxed; an empty list is the common case, what is missed now is seen before a sleep. */
+    if (atomic_load_explicit(&worker->inbound, memory_order_relaxed) == NULL) {
+        return;
+    }
+    /* order: acquire; pairs with the release in esi_worker_schedule_remote. */
+    struct esi_actor *newest = atomic_exchange_explicit(&worker->inbound, NULL, memory_order_acquire);
+    struct esi_actor *oldest = NULL;
+    while (newest != NULL) {
+        struct esi_actor *next = newest->next_inbound;
+        newest->next_inbound = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest != NULL) {
+        struct esi_actor *next = oldest->next_inbound;
+        /* order: acq_rel; from here on a push schedules anew; acquire: pairs with the exchange of a sender that found
+         * it set already, whose push must be seen by the take that follows. */
+        (void)atomic_exchange_explicit(&oldest->is_scheduled, false, memory_order_acq_rel);
+        esi_worker_enqueue(worker, oldest);
+        oldest = next;
+    }
+}
+
+static void update_busy(struct esi_worker *worker, uint64_t busy_ns)
+{
+    worker->stats.busy_ns += busy_ns;
+    worker->window_busy_ns += busy_ns;
+    const uint64_t window_ns = worker->now_ns - worker->window_start_ns;
+    if (window_ns >= BUSY_WINDOW_NS) {
+        const uint64_t permille = worker->window_busy_ns * 1000 / window_ns;
+        /* order: relaxed; a hint for placement. */
+        atomic_store_explicit(&worker->busy_permille, (uint32_t)(permille > 1000 ? 1000 : permille),
+                              memory_order_relaxed);
+        worker->window_start_ns = worker->now_ns;
+        worker->window_busy_ns = 0;
+    }
+}
+
+static void distribute(struct esi_worker *worker, const struct esi_poll_ready *ready, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct esi_io *io = ready[i].tag;
+        if (io == NULL) {
+            continue; /* the wake-up itself */
+        }
+        io->ready |= ready[i].events;
+        if (!io->is_listed) {
+            io->is_listed = true;
+            io->next_ready = io->actor->ready_ios;
+            io->actor->ready_ios = io;
+        }
+        esi_worker_enqueue(worker, io->actor);
+    }
+}
+
+/* How long the poller may wait: not at all while there is something to run. */
+static int64_t sleep_limit_ns(const struct esi_worker *worker)
+{
+    const uint64_t next_ns = esi_timer_wheel_next_ns(&worker->wheel);
+
+    if (next_ns == UINT64_MAX) {
+        return -1;
+    }
+    return next_ns <= worker->now_ns ? 0 : (int64_t)(next_ns - worker->now_ns);
+}
+
+static size_t poll_sockets(struct esi_worker *worker, struct esi_poll_ready *ready)
+{
+    if (worker->run_head != NULL) {
+        return esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    }
+    const int64_t limit_ns = sleep_limit_ns(worker);
+    if (limit_ns == 0) {
+        return esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    }
+    /* order: relaxed; ordered by the fence below. */
+    atomic_store_explicit(&worker->is_asleep, true, memory_order_relaxed);
+    /* order: seq_cst fence; pairs with the fence in esi_worker_schedule_remote. */
+    atomic_thread_fence(memory_order_seq_cst);
+    /* order: relaxed; ordered by the fence above. */
+    const bool has_inbound = atomic_load_explicit(&worker->inbound, memory_order_relaxed) != NULL;
+    size_t count = 0;
+    if (has_inbound) {
+        count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    } else {
+        const uint64_t before_ns = esi_env_now_ns(worker->env);
+        worker->stats.sleeps++;
+        esi_rcu_offline();
+        count = esi_env_poller_wait(worker->env, worker->poller, limit_ns, ready, READY_MAX);
+        esi_rcu_online();
+        const uint64_t after_ns = esi_env_now_ns(worker->env);
+        worker->stats.idle_ns += after_ns - before_ns;
+    }
+    /* order: relaxed; a waker that still sees it set only writes an unneeded wake-up. */
+    atomic_store_explicit(&worker->is_asleep, false, memory_order_relaxed);
+    return count;
+}
+
+static void fire_timers(struct esi_worker *worker)
+{
+    struct esi_timer *timer;
+
+    while ((timer = esi_timer_wheel_expire(&worker->wheel, worker->now_ns)) != NULL) {
+        struct esi_actor *actor = ((struct esi_actor_timer *)(void *)timer)->actor;
+        if (!actor->is_finished && actor->type->timer != NULL) {
+            actor->type->timer(actor, timer);
+            if (!actor->is_finished) {
+                /* So that its turn_end runs. */
+                esi_actor_continue(actor);
+            }
+        }
+    }
+}
+
+/* One turn for each actor that is queued now; those that queue meanwhile run in the next turn of the loop. */
+static void run_actors(struct esi_worker *worker, uint32_t work_bound)
+{
+    uint32_t count = worker->stats.run_queue_length;
+
+    while (count-- > 0 && worker->run_head != NULL) {
+        struct esi_actor *actor = worker->run_head;
+        worker->run_head = actor->next_in_run;
+        if (worker->run_head == NULL) {
+            worker->run_tail = NULL;
+        }
+        worker->stats.run_queue_length--;
+        actor->is_queued = false;
+        const uint64_t start_ns = worker->now_ns;
+        esi_actor_run(actor, start_ns, work_bound);
+        worker->now_ns = esi_env_now_ns(worker->env);
+        update_busy(worker, worker->now_ns - start_ns);
+    }
+}
+
+void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor)
+{
+    esi_list_remove(&actor->in_worker);
+    /* order: relaxed; a counter for placement and stop. */
+    atomic_fetch_sub_explicit(&worker->actor_count, 1, memory_order_relaxed);
+}
+
+static void stop_actors(struct esi_worker *worker, enum esi_stop_phase phase)
+{
+    for (struct esi_list *link = worker->actors.next; link != &worker->actors;) {
+        struct esi_actor *actor = ESI_CONTAINER_OF(link, struct esi_actor, in_worker);
+        link = link->next;
+        if (actor->type->stop_phase == phase && !actor->is_stopping) {
+            actor->is_stopping = true;
+            actor->type->stop(actor);
+            if (!actor->is_finished) {
+                esi_actor_continue(actor);
+            }
+        }
+    }
+}
+
+static void visit(struct esi_worker *worker, struct esi_visit *visit)
+{
+    if (visit->visit_worker != NULL) {
+        visit->visit_worker(worker, visit->argument);
+    }
+    if (visit->visit != NULL) {
+        for (struct esi_list *link = worker->actors.next; link != &worker->actors; link = link->next) {
+            visit->visit(ESI_CONTAINER_OF(link, struct esi_actor, in_worker), visit->argument);
+        }
+    }
+    visit->next_worker++;
+    if (visit->next_worker < esi_runtime_worker_count(worker->runtime)) {
+        esi_actor_send(&esi_runtime_worker(worker->runtime, visit->next_worker)->agent, &visit->msg);
+    } else {
+        esi_actor_send(visit->asker, visit->done);
+    }
+}
+
+static void keep(struct esi_msg *msg)
+{
+    (void)msg; /* embedded in what its sender owns */
+}
+
+static void handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct esi_worker *worker = ESI_CONTAINER_OF(actor, struct esi_worker, agent);
+
+    switch ((enum worker_msg)msg->kind) {
+    case WORKER_STOP_ACTORS:
+        stop_actors(worker, ((struct esi_worker_stop *)(void *)msg)->phase);
+        break;
+    case WORKER_END:
+        worker->is_ending = true;
+        break;
+    case WORKER_VISIT:
+        /* The visit may be gone once its done message is sent, and the message with it. */
+        msg->free = keep;
+        visit(worker, ESI_CONTAINER_OF(msg, struct esi_visit, msg));
+        break;
+    }
+}
+
+static void stop_agent(struct esi_actor *actor)
+{
+    (void)actor; /* ends with its worker */
+}
+
+static const struct esi_actor_type agent_type = {
+    .name = "worker",
+    .stop_phase = STOP_PHASE_COUNT,
+    .handle = handle,
+    .stop = stop_agent,
+};
+
+enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runtime, uint32_t index)
+{
+    worker->runtime = runtime;
+    worker->env = esi_runtime_env(runtime);
+    worker->index = index;
+    worker->now_ns = esi_env_now_ns(worker->env);
+    worker->window_start_ns = worker->now_ns;
+    esi_timer_wheel_init(&worker->wheel, worker->now_ns);
+    esi_list_init(&worker->actors);
+    atomic_init(&worker->is_asleep, false);
+    atomic_init(&worker->busy_permille, 0);
+    atomic_init(&worker->actor_count, 0);
+    atomic_init(&worker->inbound, NULL);
+    esi_actor_init(&worker->agent, &agent_type, runtime, worker);
+    worker->agent.is_started = true;
+    return esi_env_poller_new(worker->env, &worker->poller);
+}
+
+void esi_worker_deinit(struct esi_worker *worker)
+{
+    esi_env_poller_free(worker->env, ESI_MOVE(worker->poller));
+}
+
+/* What is left when the stop's patience has ended: finished without more ado, so that memory is given back. */
+static void finish_by_force(struct esi_worker *worker)
+{
+    while (!esi_list_is_empty(&worker->actors)) {
+        struct esi_actor *actor = ESI_CONTAINER_OF(worker->actors.next, struct esi_actor, in_worker);
+        esi_actor_finish(actor);
+    }
+}
+
+static void run_loop(struct esi_worker *worker)
+{
+    struct esi_poll_ready ready[READY_MAX];
+    const uint32_t work_bound = esi_runtime_work_bound(worker->runtime);
+
+    while (!worker->is_ending) {
+        esi_rcu_quiescent();
+        const size_t count = poll_sockets(worker, ready);
+        worker->now_ns = esi_env_now_ns(worker->env);
+        worker->stats.turns++;
+        fire_timers(worker);
+        take_inbound(worker);
+        distribute(worker, ready, count);
+        run_actors(worker, work_bound);
+    }
+}
+
+void esi_worker_run(void *argument)
+{
+    struct esi_worker *worker = argument;
+
+    current_worker = worker;
+    esi_rcu_register();
+    worker->local = esi_runtime_local_new(worker->runtime, worker->index);
+    run_loop(worker);
+    finish_by_force(worker);
+    /* A few more turns for what the finished actors have sent to each other. */
+    for (int i = 0; i < 3; i++) {
+        esi_rcu_quiescent();
+        take_inbound(worker);
+        run_actors(worker, UINT32_MAX);
+    }
+    esi_runtime_local_free(worker->runtime, ESI_MOVE(worker->local));
+    esi_rcu_unregister();
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A worker thread: one poller, one run queue, one timer wheel. Private to the runtime layer. */
+#pragma once
+
+#include "runtime/runtime.h"
+
+#include "runtime/actor.h"
+#include "runtime/timer_wheel.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct esi_worker {
+    struct esi_runtime *runtime; /* borrowed */
+    struct esi_env *env;         /* borrowed */
+    uint32_t index;
+    struct esi_thread *thread;
+    struct esi_poller *poller;
+    void *local; /* the owner's, by local_new */
+    /* written by the worker */
+    struct esi_timer_wheel wheel;
+    uint64_t now_ns;
+    struct esi_actor *run_head;
+    struct esi_actor *run_tail;
+    struct esi_list actors;
+    struct esi_worker_stats stats;
+    uint64_t window_start_ns; /* of the busy measurement */
+    uint64_t window_busy_ns;
+    bool is_ending;
+    struct esi_actor agent; /* does what the runtime asks of this worker */
+    /* written by the worker, read by any thread */
+    _Alignas(ESI_CACHE_LINE) _Atomic bool is_asleep;
+    _Atomic uint32_t busy_permille;
+    _Atomic uint32_t actor_count;
+    /* written by any thread */
+    _Alignas(ESI_CACHE_LINE) _Atomic(struct esi_actor *) inbound; /* scheduled from elsewhere */
+};
+
+/* What the agent is told. */
+enum worker_msg { WORKER_STOP_ACTORS, WORKER_END, WORKER_VISIT };
+
+struct esi_worker_stop {
+    struct esi_msg msg;
+    enum esi_stop_phase phase;
+};
+
+/* Prepares the worker; the thread is started by the runtime. */
+ES_MUST_USE enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runtime, uint32_t index);
+void esi_worker_deinit(struct esi_worker *worker);
+/* The thread's function. */
+void esi_worker_run(void *argument);
+/* Appends an actor to the run queue. The worker's own thread. */
+void esi_worker_enqueue(struct esi_worker *worker, struct esi_actor *actor);
+/* Hands an actor, whose is_scheduled the caller has just claimed, to its worker. Any other thread. */
+void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *actor);
+/* Runs one turn of an actor. */
+void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound);
+/* Messages an actor handles before it yields. */
+uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime);
+/* Told by a worker: an actor of the phase began to live, or has finished. */
+void esi_runtime_count(struct esi_runtime *runtime, enum esi_stop_phase phase, int32_t change);
+/* The local state's life, on the worker's thread. */
+void *esi_runtime_local_new(struct esi_runtime *runtime, uint32_t worker_index);
+void esi_runtime_local_free(struct esi_runtime *runtime, void *local);
+/* Unlinks a finished actor from its worker. */
+void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor);
