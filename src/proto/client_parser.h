@@ -16,6 +16,7 @@
 
 #include "base/str.h"
 #include "proto/fault.h"
+#include "proto/line_machine.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,7 +37,7 @@ enum esi_client_op {
     CLIENT_FAULT /* fault, reason */
 };
 
-/* Only the fields named at the op are written. All pointers lie in the caller's buffer. */
+/* Only the fields named at the op mean anything. All pointers lie in the caller's buffer. */
 struct esi_client_item {
     struct esi_str subject; /* SUB: not yet checked with esi_subject_is_valid; free of CR, LF, NUL
                                and blanks */
@@ -63,12 +64,9 @@ struct esi_client_parser {
     bool headers_allowed;    /* HPUB was negotiated; else it is FAULT_SILENT */
     bool auth_pending;       /* nothing but CONNECT may come */
     /* Progress inside an unfinished line or message. */
-    uint8_t state;
-    uint8_t verb;
+    struct esi_line_machine line;
     enum esi_fault fault;
     const char *reason;
-    size_t scanned; /* argument bytes from the start of data that hold no LF */
-    size_t needed;  /* bytes of the message whose line is already judged */
 };
 
 /*

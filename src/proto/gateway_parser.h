@@ -11,6 +11,7 @@
 
 #include "base/str.h"
 #include "proto/fault.h"
+#include "proto/line_machine.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,7 +40,7 @@ enum esi_gateway_op {
     GATEWAY_FAULT /* fault, reason */
 };
 
-/* Only the fields named at the op are written. All pointers lie in the caller's buffer. */
+/* Only the fields named at the op mean anything. All pointers lie in the caller's buffer. */
 struct esi_gateway_item {
     struct esi_str account;
     struct esi_str
@@ -54,7 +55,7 @@ struct esi_gateway_item {
         *body; /* header_len bytes of header, then the payload, then CR LF (all in the buffer) */
     size_t header_len; /* 0: no headers */
     size_t total_len;  /* header and payload */
-    size_t needed;     /* bytes from data that this message will have, 0 when unknown */
+    size_t needed;     /* bytes from data + *consumed that the message will have; 0: unknown */
     uint32_t weight;   /* of a queue; 1 where the peer wrote no usable number */
     bool is_hmsg;
     enum esi_fault fault;
@@ -68,12 +69,9 @@ struct esi_gateway_parser {
     size_t max_control_line; /* bytes of arguments */
     bool auth_pending;       /* acceptor, before a good CONNECT: nothing else may come */
     /* Progress inside an unfinished line or message. */
-    uint8_t state;
-    uint8_t verb;
+    struct esi_line_machine line;
     enum esi_fault fault;
     const char *reason;
-    size_t scanned;
-    size_t needed;
 };
 
 enum { ESI_GATEWAY_CONTROL_LINE_MAX = 64 * 1024, ESI_GATEWAY_PAYLOAD_MAX = 64 * 1024 * 1024 };
