@@ -138,9 +138,10 @@ def any_order_rows(start, *table):
 
 def users(**permissions):
     """Settings with a user for each name, its password "p", and a free user "free"."""
-    entries = [
-        {"user": name, "password": "p", "permissions": rules} for name, rules in permissions.items()
-    ]
+    entries = [{"user": name, "password": "p"} for name in permissions]
+    for entry in entries:
+        if permissions[entry["user"]]:
+            entry["permissions"] = permissions[entry["user"]]
     return {"auth": {"users": entries + [{"user": "free", "password": "p"}]}}
 
 

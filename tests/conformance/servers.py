@@ -18,7 +18,7 @@ import ssl
 import subprocess
 import threading
 
-from peers import DEADLINE_S, CannotRun, Mismatch, connect, require_equal, wait_until
+from peers import DEADLINE_S, CannotRun, Mismatch, connect, require, require_equal, wait_until
 
 HOST = "127.0.0.1"
 
@@ -229,30 +229,37 @@ class Server:
             if not hold:
                 for sock in held.values():
                     sock.close()
-            with open(os.path.join(self.folder, "log"), "ab") as log:
-                self.process = subprocess.Popen(
-                    self.adapter.command(self.config_path),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self.folder,
-                    env=self.adapter.environment(),
-                )
-            wanted = set(given.values())
-            wait_until(
-                lambda: self.process.poll() is not None or wanted <= listening_ports(),
-                "the server listens on %s" % sorted(wanted),
-                self.adapter.start_deadline_s,
-            )
-            if self.process.poll() is None:
-                return True
-            return False
+            return self.spawn(set(given.values()))
         except BaseException:
             self.stop()
             raise
         finally:
             for sock in held.values():
                 sock.close()
+
+    def spawn(self, wanted):
+        """Starts the program; True once it listens on all wanted ports, False if it has ended."""
+        with open(os.path.join(self.folder, "log"), "ab") as log:
+            self.process = subprocess.Popen(
+                self.adapter.command(self.config_path),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self.adapter.environment(),
+            )
+        wait_until(
+            lambda: self.process.poll() is not None or wanted <= listening_ports(),
+            "the server listens on %s" % sorted(wanted),
+            self.adapter.start_deadline_s,
+        )
+        return self.process.poll() is None
+
+    def restart(self):
+        """Ends the server and starts it again with the same file, so on the same ports."""
+        self.stop()
+        ports = {self.port, self.monitor_port, self.gateway_port} - {0}
+        require(self.spawn(ports), "the server starts again", None, self.log_text()[-2000:])
 
     @property
     def config_path(self):
