@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The batch is made once: as many copies of the same PUB as fit 64 KiB, as the buffers of common
+ * clients do. Sending then means to write number and time into each copy and the whole with one
+ * system call.
+ */
+#include "event_bench/bench_group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/num.h"
+#include "event_bench/bench_payload.h"
+
+enum { BATCH_BYTES = 64 * 1024, WINDOW_MIN = 2 };
+
+static const char queue_name[] = "event-bench";
+
+/* Receiving. */
+
+/* Head, tail and address of a message. Returns false, after counting, when something is wrong. */
+static bool inspect(struct esi_bench_group *group, const struct esi_bench_frame *message,
+                    uint64_t *sequence)
+{
+    const struct esi_bench_options *options = group->link->options;
+    const char *payload = message->payload.data;
+    const size_t size = message->payload.len;
+
+    if (size != options->size_bytes || !esi_bench_payload_is_whole(payload, size)) {
+        group->faults.damaged++;
+        return false;
+    }
+    if (options->check_payload) {
+        const size_t tail = esi_bench_payload_has_tail(size) ? BENCH_TAIL_BYTES : 0;
+        const char *pattern = group->batch + group->payload_at;
+        if (memcmp(payload + BENCH_HEAD_BYTES, pattern + BENCH_HEAD_BYTES,
+                   size - BENCH_HEAD_BYTES - tail) != 0) {
+            group->faults.damaged++;
+            return false;
+        }
+    }
+    const uint64_t word = esi_bench_payload_read_u64(payload);
+    *sequence = esi_bench_payload_sequence(word);
+    if (esi_bench_payload_publisher(word) != group->index || *sequence >= group->sent) {
+        group->faults.misrouted++;
+        return false;
+    }
+    return true;
+}
+
+static void record_latency(struct esi_bench_group *group, const char *payload)
+{
+    const uint64_t sent_ns = esi_bench_payload_read_u64(payload + sizeof(uint64_t));
+    const uint64_t now_ns = group->link->now_ns;
+
+    /* In open loop a batch may be sent a little before the intended time of its last message. */
+    esi_histogram_record(&group->tally->latency_ns, now_ns > sent_ns ? now_ns - sent_ns : 0);
+}
+
+/* The general parser tells subject and sid; the short way has compared them already. */
+static bool is_for(const struct esi_bench_frame *message, const char *subject, const char *sid)
+{
+    return message->sid.data == NULL || (esi_str_equal(message->sid, esi_str_from(sid)) &&
+                                         esi_str_equal(message->subject, esi_str_from(subject)));
+}
+
+/* Counts a message to a member. Returns false when it is none of ours. */
+static bool account(struct esi_bench_member *member, const struct esi_bench_frame *message)
+{
+    struct esi_bench_group *group = member->group;
+    uint64_t sequence;
+
+    if (!is_for(message, group->subject, member->sid)) {
+        group->faults.misrouted++;
+        return false;
+    }
+    if (!inspect(group, message, &sequence)) {
+        return false;
+    }
+    if (!group->is_shared) {
+        esi_bench_check_see(&member->check, sequence);
+    } else if (esi_bench_check_see(&group->shared_check, sequence) != BENCH_SEEN_AGAIN) {
+        /* The members may be out of step with each other, but each sees the publisher's order. */
+        if (sequence < member->next) {
+            group->faults.reordered++;
+        } else {
+            member->next = sequence + 1;
+        }
+    }
+    member->received++;
+    member->last_ns = group->link->now_ns;
+    group->tally->delivered++;
+    return true;
+}
+
+static void on_delivery(struct esi_bench_client *client, const struct esi_bench_frame *message)
+{
+    struct esi_bench_member *member = client->owner;
+
+    if (account(member, message) && member->group->tally->is_measuring) {
+        record_latency(member->group, message->payload.data);
+    }
+}
+
+static void append_publish(struct esi_bytes *out, struct esi_str subject, struct esi_str reply,
+                           struct esi_str payload)
+{
+    char digits[20];
+
+    esi_bytes_append(out, "PUB ", 4);
+    esi_bytes_append_str(out, subject);
+    if (reply.len > 0) {
+        esi_bytes_append(out, " ", 1);
+        esi_bytes_append_str(out, reply);
+    }
+    esi_bytes_append(out, " ", 1);
+    esi_bytes_append(out, digits, esi_num_format(payload.len, digits));
+    esi_bytes_append(out, "\r\n", 2);
+    esi_bytes_append_str(out, payload);
+    esi_bytes_append(out, "\r\n", 2);
+}
+
+static void on_request(struct esi_bench_client *client, const struct esi_bench_frame *message)
+{
+    struct esi_bench_member *member = client->owner;
+
+    if (account(member, message)) {
+        if (message->reply.len == 0) {
+            esi_bench_client_fail(client->link, "a request came without its reply subject");
+            return;
+        }
+        append_publish(&client->out, message->reply, (struct esi_str){0}, message->payload);
+    }
+}
+
+static void on_reply(struct esi_bench_client *client, const struct esi_bench_frame *message)
+{
+    struct esi_bench_group *group = client->owner;
+    uint64_t sequence;
+
+    if (message->header.len > 0) {
+        esi_bench_client_fail(client->link, "a request was answered by the status \"%.*s\"",
+                              (int)(message->header.len < 40 ? message->header.len : 40),
+                              message->header.data);
+        return;
+    }
+    if (!esi_str_equal(message->sid, ESI_STR("1")) ||
+        !esi_str_starts_with(message->subject, esi_str_from(group->inbox))) {
+        group->faults.misrouted++;
+        return;
+    }
+    if (!inspect(group, message, &sequence)) {
+        return;
+    }
+    const enum esi_bench_seen seen = esi_bench_check_see(&group->reply_check, sequence);
+    if (seen == BENCH_SEEN_LATE && !group->is_shared) {
+        group->faults.reordered++; /* one responder answers in order */
+    }
+    group->replies++;
+    group->reply_last_ns = client->link->now_ns;
+    group->tally->delivered++;
+    if (group->tally->is_measuring) {
+        record_latency(group, message->payload.data);
+    }
+}
+
+static void on_nothing(struct esi_bench_client *client, const struct esi_bench_frame *message)
+{
+    struct esi_bench_group *group = client->owner;
+
+    (void)message;
+    group->faults.misrouted++; /* a publisher has no subscription */
+}
+
+/* Sending. */
+
+uint64_t esi_bench_group_base(const struct esi_bench_group *group)
+{
+    if (group->has_replies) {
+        return group->reply_check.base;
+    }
+    if (group->is_shared) {
+        return group->shared_check.base;
+    }
+    uint64_t base = UINT64_MAX;
+    for (size_t i = 0; i < group->member_count; i++) {
+        const uint64_t own = group->members[i].check.base;
+        base = own < base ? own : base;
+    }
+    return base;
+}
+
+/* In open loop: how many more are due. */
+static uint64_t count_due(const struct esi_bench_group *group, uint64_t now_ns, uint64_t *due_ns)
+{
+    if (now_ns < group->start_ns) {
+        *due_ns = group->start_ns;
+        return 0;
+    }
+    const double passed = (double)(now_ns - group->start_ns) / group->interval_ns;
+    const uint64_t due = (uint64_t)passed + 1;
+    if (due <= group->sent) {
+        *due_ns = group->start_ns + (uint64_t)((double)group->sent * group->interval_ns) + 1;
+        return 0;
+    }
+    return due - group->sent;
+}
+
+static uint64_t intended_ns(const struct esi_bench_group *group, uint64_t sequence, uint64_t now_ns)
+{
+    if (group->interval_ns <= 0) {
+        return now_ns;
+    }
+    return group->start_ns + (uint64_t)((double)sequence * group->interval_ns);
+}
+
+static void send_batch(struct esi_bench_group *group, uint64_t count, uint64_t now_ns)
+{
+    const size_t size = group->link->options->size_bytes;
+
+    for (uint64_t i = 0; i < count; i++) {
+        char *payload = group->batch + i * group->slot_bytes + group->payload_at;
+        const uint64_t sequence = group->sent + i;
+        esi_bench_payload_stamp(payload, size, esi_bench_payload_word(group->index, sequence),
+                                intended_ns(group, sequence, now_ns));
+    }
+    group->sent += count;
+    esi_bench_client_lend(&group->source, group->batch, count * group->slot_bytes);
+}
+
+static void send_requests(struct esi_bench_group *group, uint64_t count, uint64_t now_ns)
+{
+    const size_t size = group->link->options->size_bytes;
+    const struct esi_str payload = {.data = group->batch, .len = size};
+    const size_t prefix = strlen(group->inbox);
+    char reply[sizeof group->inbox + 20];
+
+    memcpy(reply, group->inbox, prefix);
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t sequence = group->sent++;
+        esi_bench_payload_stamp(group->batch, size, esi_bench_payload_word(group->index, sequence),
+                                intended_ns(group, sequence, now_ns));
+        const size_t digits = esi_num_format(sequence, reply + prefix);
+        append_publish(&group->source.out, esi_str_from(group->subject),
+                       (struct esi_str){.data = reply, .len = prefix + digits}, payload);
+    }
+}
+
+enum esi_bench_push esi_bench_group_push(struct esi_bench_group *group, uint64_t now_ns,
+                                         uint64_t *due_ns)
+{
+    struct esi_bench_client *source = &group->source;
+
+    if (esi_bench_client_is_busy(source) || group->sent >= group->target) {
+        return BENCH_PUSH_WAIT;
+    }
+    const uint64_t room = group->window - (group->sent - esi_bench_group_base(group));
+    const uint64_t left = group->target - group->sent;
+    uint64_t count = group->slot_count;
+    if (group->interval_ns > 0) {
+        const uint64_t due = count_due(group, now_ns, due_ns);
+        if (due == 0) {
+            return BENCH_PUSH_LATER;
+        }
+        count = due < count ? due : count;
+    }
+    count = left < count ? left : count;
+    /* Batches cut to what little room the window has left would cost both sides a system call each;
+     * requests are meant to be sent one by one. */
+    const uint64_t half = group->window / 2;
+    const uint64_t least = group->has_replies ? 1 : count < half ? count : half;
+    if (room < least || room == 0) {
+        return BENCH_PUSH_WAIT;
+    }
+    count = room < count ? room : count;
+    if (group->has_replies) {
+        send_requests(group, count, now_ns);
+    } else {
+        send_batch(group, count, now_ns);
+    }
+    esi_bench_client_flush(source);
+    return esi_bench_client_is_busy(source) ? BENCH_PUSH_WAIT : BENCH_PUSH_MORE;
+}
+
+/* Setting up and counting. */
+
+static enum es_err make_batch(struct esi_bench_group *group)
+{
+    const size_t size = group->link->options->size_bytes;
+    char line[160] = "";
+
+    if (!group->has_replies) {
+        group->payload_at =
+            (size_t)snprintf(line, sizeof line, "PUB %s %zu\r\n", group->subject, size);
+        ESI_ASSERT(group->payload_at < sizeof line);
+    }
+    group->slot_bytes = group->payload_at + size + 2;
+    group->slot_count = group->slot_bytes < BATCH_BYTES ? BATCH_BYTES / group->slot_bytes : 1;
+    const uint64_t window = group->link->options->window_bytes / group->slot_bytes;
+    group->window = window > WINDOW_MIN ? window : WINDOW_MIN;
+    if (group->has_replies) {
+        group->window = group->link->options->in_flight;
+        group->slot_count = group->link->options->in_flight;
+    }
+    const size_t copies = group->has_replies ? 1 : group->slot_count;
+    group->batch = malloc(copies * group->slot_bytes);
+    if (group->batch == NULL) {
+        return ES_NO_MEMORY;
+    }
+    for (size_t i = 0; i < copies; i++) {
+        char *slot = group->batch + i * group->slot_bytes;
+        memcpy(slot, line, group->payload_at);
+        esi_bench_payload_fill(slot + group->payload_at, size);
+        memcpy(slot + group->slot_bytes - 2, "\r\n", 2);
+    }
+    return ES_OK;
+}
+
+static enum es_err init_member(struct esi_bench_group *group, size_t position)
+{
+    const struct esi_bench_options *options = group->link->options;
+    struct esi_bench_member *member = &group->members[position];
+    /* Sids of their own also across the groups: then no two lines of the server are the same. */
+    const uint64_t sid =
+        options->is_sid_distinct ? group->index * group->member_count + position + 1 : 1;
+
+    member->group = group;
+    esi_bench_client_init(&member->client, group->link,
+                          group->has_replies ? on_request : on_delivery, member);
+    member->sid[esi_num_format(sid, member->sid)] = '\0';
+    if (!group->has_replies) {
+        esi_bench_client_expect(&member->client, group->subject, sid, options->size_bytes);
+    }
+    return esi_bench_check_init(&member->check, group->window);
+}
+
+enum es_err esi_bench_group_init(struct esi_bench_group *group, struct esi_bench_link *link,
+                                 struct esi_bench_tally *tally, uint64_t index)
+{
+    const struct esi_bench_options *options = link->options;
+
+    group->link = link;
+    group->tally = tally;
+    group->index = index;
+    group->has_replies = options->scenario == BENCH_REQUEST_REPLY;
+    group->is_shared =
+        options->scenario == BENCH_QUEUE || (group->has_replies && options->subscribers > 1);
+    group->target = UINT64_MAX;
+    if (options->rate != 0) {
+        group->interval_ns = 1e9 * (double)options->publishers / (double)options->rate;
+    }
+    snprintf(group->subject, sizeof group->subject, "%s.%llu", options->subject,
+             (unsigned long long)index);
+    snprintf(group->inbox, sizeof group->inbox, "%s.%llu.", options->inbox,
+             (unsigned long long)index);
+    esi_bench_client_init(&group->source, link, group->has_replies ? on_reply : on_nothing, group);
+    enum es_err err = make_batch(group);
+    if (err == ES_OK) {
+        err = esi_bench_check_init(&group->shared_check, group->window);
+    }
+    if (err == ES_OK) {
+        err = esi_bench_check_init(&group->reply_check, group->window);
+    }
+    if (err != ES_OK) {
+        return err;
+    }
+    group->members = calloc(options->subscribers, sizeof *group->members);
+    if (group->members == NULL) {
+        return ES_NO_MEMORY;
+    }
+    group->member_count = options->subscribers;
+    for (size_t i = 0; i < group->member_count && err == ES_OK; i++) {
+        err = init_member(group, i);
+    }
+    return err;
+}
+
+void esi_bench_group_deinit(struct esi_bench_group *group)
+{
+    for (size_t i = 0; i < group->member_count; i++) {
+        esi_bench_client_deinit(&group->members[i].client);
+        esi_bench_check_deinit(&group->members[i].check);
+    }
+    free(group->members);
+    esi_bench_client_deinit(&group->source);
+    esi_bench_check_deinit(&group->shared_check);
+    esi_bench_check_deinit(&group->reply_check);
+    free(group->batch);
+    *group = (struct esi_bench_group){0};
+}
+
+void esi_bench_group_subscribe(struct esi_bench_group *group)
+{
+    for (size_t i = 0; i < group->member_count; i++) {
+        struct esi_bench_member *member = &group->members[i];
+        esi_bytes_printf(&member->client.out, "SUB %s %s%s%s\r\n", group->subject,
+                         group->is_shared ? queue_name : "", group->is_shared ? " " : "",
+                         member->sid);
+        esi_bench_client_ping(&member->client);
+        esi_bench_client_flush(&member->client);
+    }
+    if (group->has_replies) {
+        esi_bytes_printf(&group->source.out, "SUB %s* 1\r\n", group->inbox);
+        esi_bench_client_ping(&group->source);
+        esi_bench_client_flush(&group->source);
+    }
+}
+
+void esi_bench_group_mark_begin(struct esi_bench_group *group)
+{
+    group->sent_span.before = group->sent;
+    group->replies_span.before = group->replies;
+    for (size_t i = 0; i < group->member_count; i++) {
+        group->members[i].received_span.before = group->members[i].received;
+    }
+}
+
+void esi_bench_group_mark_end(struct esi_bench_group *group)
+{
+    group->sent_span.after = group->sent;
+    group->replies_span.after = group->replies;
+    for (size_t i = 0; i < group->member_count; i++) {
+        group->members[i].received_span.after = group->members[i].received;
+    }
+}
+
+static void add_check(struct esi_bench_faults *faults, const struct esi_bench_check *check)
+{
+    faults->duplicated += check->duplicated;
+    faults->misrouted += check->alien;
+}
+
+struct esi_bench_faults esi_bench_group_faults(const struct esi_bench_group *group)
+{
+    struct esi_bench_faults faults = group->faults;
+
+    add_check(&faults, &group->shared_check);
+    add_check(&faults, &group->reply_check);
+    for (size_t i = 0; i < group->member_count; i++) {
+        add_check(&faults, &group->members[i].check);
+        faults.reordered += group->members[i].check.late;
+    }
+    if (group->has_replies) {
+        /* Which way a request or its reply was lost does not matter. */
+        faults.lost = group->sent - group->reply_check.seen;
+    } else if (group->is_shared) {
+        faults.lost = group->sent - group->shared_check.seen;
+    } else {
+        for (size_t i = 0; i < group->member_count; i++) {
+            faults.lost += group->sent - group->members[i].check.seen;
+        }
+    }
+    return faults;
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "event_bench/bench_options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "env/env.h"
+
+static const char help[] =
+    "Usage: event-bench SCENARIO [options]\n"
+    "\n"
+    "Loads a NATS server, checks that every message arrives once and in order, and prints rates,\n"
+    "latencies and what a message costs.\n"
+    "\n"
+    "Scenarios:\n"
+    "  pub-sub        M publishers on M subjects, N subscribers each (default 1:1)\n"
+    "  fan-out        one publisher, N subscribers (default 1:10)\n"
+    "  queue          the N subscribers of a subject form a queue group (default 1:4)\n"
+    "  request-reply  M requesters, N responders each, K requests in flight (default 1:1, 1)\n"
+    "\n"
+    "Load:\n"
+    "  --messages N        publish N messages in all (default 1000000; request-reply 100000)\n"
+    "  --duration TIME     publish for that long instead (10s, 500ms)\n"
+    "  --warmup TIME       load the server that long before measuring (default 0)\n"
+    "  --size BYTES        payload, at least 16 (default 128)\n"
+    "  --publishers M      publishers or requesters (default 1)\n"
+    "  --subscribers N     subscribers or responders of each publisher\n"
+    "  --in-flight K       requests on their way, a requester (default 1)\n"
+    "  --rate R            messages a second in all, open loop: times count from the intended "
+    "start\n"
+    "  --window BYTES      most bytes on their way, a publisher (default 1MiB)\n"
+    "  --sid-mode MODE     same: all subscribers use sid 1 (default); distinct: each its own\n"
+    "  --check-payload     compare every payload byte, not only head and tail\n"
+    "  --threads T         threads of the generator; publishers are spread over them (default 1)\n"
+    "\n"
+    "Server:\n"
+    "  --server HOST:PORT  default 127.0.0.1:4222\n"
+    "  --user NAME, --password TEXT, --token TEXT\n"
+    "                      default: NATS_USER, NATS_PASSWORD, NATS_TOKEN of the environment\n"
+    "  --subject PREFIX    default event-bench.RANDOM; the publisher's number follows\n"
+    "  --inbox PREFIX      of reply subjects, default _INBOX.RANDOM\n"
+    "  --server-pid PID    measure that process too: CPU, context switches, memory\n"
+    "  --timeout TIME      give up after that long without progress (default 5s)\n"
+    "\n"
+    "Output:\n"
+    "  --json FILE         also write everything as JSON; - is standard output, without the text\n"
+    "  --progress          a bar on a terminal, lines otherwise (standard error)\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit status: 0 good, 1 a failure or a message lost, duplicated, reordered or damaged, 2 "
+    "usage.\n";
+
+static const char *const scenario_names[] = {
+    [BENCH_PUB_SUB] = "pub-sub",
+    [BENCH_FAN_OUT] = "fan-out",
+    [BENCH_QUEUE] = "queue",
+    [BENCH_REQUEST_REPLY] = "request-reply",
+};
+_Static_assert(ESI_COUNT_OF(scenario_names) == BENCH_SCENARIO_COUNT, "a scenario has no name");
+
+const char *esi_bench_options_scenario_name(enum esi_bench_scenario scenario)
+{
+    return scenario_names[scenario];
+}
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+static const struct unit times[] = {
+    {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"m", UINT64_C(60000000000)}, {NULL, 0}};
+static const struct unit sizes[] = {{"", 1},       {"B", 1},         {"k", 1024},    {"K", 1024},
+                                    {"KiB", 1024}, {"MiB", 1 << 20}, {"M", 1 << 20}, {NULL, 0}};
+static const struct unit counts[] = {{"", 1}, {"k", 1000}, {"K", 1000}, {"M", 1000000}, {NULL, 0}};
+
+/* What takes a number: where it goes, and what is allowed. */
+struct number_option {
+    const char *name;
+    size_t offset; /* of a uint64_t in struct esi_bench_options */
+    const struct unit *units;
+    uint64_t least;
+    uint64_t most;
+    const char *allowed;
+};
+
+#define NUMBER(name, field, ...)                                                                   \
+    {                                                                                              \
+        name, offsetof(struct esi_bench_options, field), __VA_ARGS__                               \
+    }
+static const uint64_t time_max = UINT64_MAX / 4;
+static const struct number_option number_options[] = {
+    NUMBER("messages", messages, counts, 1, UINT64_C(1) << 40, "1 or more; k or M may follow"),
+    NUMBER("duration", duration_ns, times, 1, time_max, "a whole number with us, ms, s or m"),
+    NUMBER("warmup", warmup_ns, times, 0, time_max, "a whole number with us, ms, s or m"),
+    NUMBER("timeout", timeout_ns, times, 1000000, time_max, "1ms or more, with ms, s or m"),
+    NUMBER("size", size_bytes, sizes, BENCH_SIZE_MIN, BENCH_SIZE_MAX,
+           "16 to 64MiB; KiB or MiB may follow"),
+    NUMBER("window", window_bytes, sizes, 1, 1 << 30, "1 to 1024MiB; KiB or MiB may follow"),
+    NUMBER("rate", rate, counts, 1, 1000000000, "messages a second; k or M may follow"),
+    NUMBER("publishers", publishers, counts, 1, BENCH_PUBLISHERS_MAX, "1 to 65535"),
+    NUMBER("subscribers", subscribers, counts, 1, BENCH_CLIENTS_MAX, "1 to 100000"),
+    NUMBER("in-flight", in_flight, counts, 1, 1000000, "1 to 1000000"),
+    NUMBER("threads", threads, counts, 1, BENCH_THREADS_MAX, "1 to 256"),
+    NUMBER("server-pid", server_pid, counts, 1, INT32_MAX, "a process id"),
+};
+
+enum option_id {
+    OPTION_NUMBER = 256, /* the first of number_options; the others follow */
+    OPTION_SERVER = OPTION_NUMBER + ESI_COUNT_OF(number_options),
+    OPTION_USER,
+    OPTION_PASSWORD,
+    OPTION_TOKEN,
+    OPTION_SUBJECT,
+    OPTION_INBOX,
+    OPTION_SID_MODE,
+    OPTION_CHECK_PAYLOAD,
+    OPTION_JSON,
+    OPTION_PROGRESS,
+    OPTION_HELP,
+    OPTION_VERSION
+};
+
+static const struct option text_options[] = {
+    {"server", required_argument, NULL, OPTION_SERVER},
+    {"user", required_argument, NULL, OPTION_USER},
+    {"password", required_argument, NULL, OPTION_PASSWORD},
+    {"token", required_argument, NULL, OPTION_TOKEN},
+    {"subject", required_argument, NULL, OPTION_SUBJECT},
+    {"inbox", required_argument, NULL, OPTION_INBOX},
+    {"sid-mode", required_argument, NULL, OPTION_SID_MODE},
+    {"check-payload", no_argument, NULL, OPTION_CHECK_PAYLOAD},
+    {"json", required_argument, NULL, OPTION_JSON},
+    {"progress", no_argument, NULL, OPTION_PROGRESS},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+};
+
+static bool fail(const char *option, const char *value, const char *allowed)
+{
+    fprintf(stderr, "event-bench: --%s: \"%s\" is not allowed: %s\n", option, value, allowed);
+    return false;
+}
+
+/* A whole number with a unit from the table, within least..most. */
+static bool read_number(const char *text, const struct unit *units, uint64_t least, uint64_t most,
+                        uint64_t *out)
+{
+    const size_t digits = strspn(text, "0123456789");
+    uint64_t value;
+
+    if (!esi_num_parse(text, digits, 18, &value)) {
+        return false;
+    }
+    for (; units->name != NULL; units++) {
+        if (strcmp(text + digits, units->name) == 0) {
+            uint64_t product;
+            if (__builtin_mul_overflow(value, units->factor, &product) || product < least ||
+                product > most) {
+                return false;
+            }
+            *out = product;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_number(size_t index, const char *value, struct esi_bench_options *options)
+{
+    const struct number_option *row = &number_options[index];
+    uint64_t *field = (uint64_t *)(void *)((char *)options + row->offset);
+
+    return read_number(value, row->units, row->least, row->most, field) ||
+           fail(row->name, value, row->allowed);
+}
+
+/* HOST:PORT, [V6]:PORT or HOST, with or without nats://. */
+static bool read_server(const char *text, struct esi_bench_options *options)
+{
+    static const char scheme[] = "nats://";
+    if (strncmp(text, scheme, sizeof scheme - 1) == 0) {
+        text += sizeof scheme - 1;
+    }
+    const bool is_bracketed = text[0] == '[';
+    const char *host = is_bracketed ? text + 1 : text;
+    const char *host_end = strchr(host, is_bracketed ? ']' : ':');
+    const char *rest = NULL;
+    uint64_t port = 4222;
+    if (host_end == NULL) {
+        if (is_bracketed) {
+            return false;
+        }
+        host_end = host + strlen(host);
+        rest = host_end;
+    } else {
+        rest = is_bracketed ? host_end + 1 : host_end;
+    }
+    const size_t len = (size_t)(host_end - host);
+    if (len == 0 || len >= sizeof options->host || (*rest != '\0' && *rest != ':') ||
+        (*rest == ':' && !read_number(rest + 1, counts, 1, UINT16_MAX, &port))) {
+        return false;
+    }
+    memcpy(options->host, host, len);
+    options->host[len] = '\0';
+    options->port = (uint16_t)port;
+    return true;
+}
+
+/* A prefix of literal tokens: it goes into control lines as it is. */
+static bool read_prefix(const char *text, char *out, size_t capacity)
+{
+    const size_t len = strlen(text);
+
+    if (len == 0 || len >= capacity || strpbrk(text, " \t\r\n*>") != NULL || text[0] == '.' ||
+        text[len - 1] == '.' || strstr(text, "..") != NULL) {
+        return false;
+    }
+    memcpy(out, text, len + 1);
+    return true;
+}
+
+static bool set_text(int id, const char *value, struct esi_bench_options *options)
+{
+    switch (id) {
+    case OPTION_SERVER:
+        return read_server(value, options) || fail("server", value, "HOST:PORT");
+    case OPTION_SUBJECT:
+        return read_prefix(value, options->subject, sizeof options->subject) ||
+               fail("subject", value, "literal tokens, at most 63 bytes");
+    case OPTION_INBOX:
+        return read_prefix(value, options->inbox, sizeof options->inbox) ||
+               fail("inbox", value, "literal tokens, at most 63 bytes");
+    case OPTION_SID_MODE:
+        options->is_sid_distinct = strcmp(value, "distinct") == 0;
+        return options->is_sid_distinct || strcmp(value, "same") == 0 ||
+               fail("sid-mode", value, "same or distinct");
+    case OPTION_USER:
+        options->user = value;
+        return true;
+    case OPTION_PASSWORD:
+        options->password = value;
+        return true;
+    case OPTION_TOKEN:
+        options->token = value;
+        return true;
+    case OPTION_JSON:
+        options->json_path = value;
+        return true;
+    case OPTION_CHECK_PAYLOAD:
+        options->check_payload = true;
+        return true;
+    case OPTION_PROGRESS:
+        options->show_progress = true;
+        return true;
+    default:
+        return false; /* getopt has said what is wrong */
+    }
+}
+
+/* Eight characters that another run on the same server will not have. */
+static void make_random_name(struct esi_env *env, char *out)
+{
+    static const char alphabet[] = "0123456789abcdefghijklmnopqrstuv";
+    unsigned char bytes[8];
+
+    esi_env_random(env, bytes, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        out[i] = alphabet[bytes[i] % 32];
+    }
+    out[sizeof bytes] = '\0';
+}
+
+static void set_defaults(struct esi_env *env, struct esi_bench_options *options)
+{
+    char name[9];
+
+    *options = (struct esi_bench_options){
+        .port = 4222,
+        .user = getenv("NATS_USER"),
+        .password = getenv("NATS_PASSWORD"),
+        .token = getenv("NATS_TOKEN"),
+        .timeout_ns = UINT64_C(5000000000),
+        .size_bytes = 128,
+        .window_bytes = 1 << 20,
+        .publishers = 1,
+        .in_flight = 1,
+        .threads = 1,
+    };
+    snprintf(options->host, sizeof options->host, "127.0.0.1");
+    make_random_name(env, name);
+    snprintf(options->subject, sizeof options->subject, "event-bench.%s", name);
+    snprintf(options->inbox, sizeof options->inbox, "_INBOX.%s", name);
+}
+
+/* The last word: what depends on several options. */
+static bool finish(struct esi_bench_options *options)
+{
+    static const uint64_t subscribers[] = {
+        [BENCH_PUB_SUB] = 1, [BENCH_FAN_OUT] = 10, [BENCH_QUEUE] = 4, [BENCH_REQUEST_REPLY] = 1};
+
+    if (options->messages != 0 && options->duration_ns != 0) {
+        fputs("event-bench: give --messages or --duration, not both\n", stderr);
+        return false;
+    }
+    if (options->messages == 0 && options->duration_ns == 0) {
+        options->messages = options->scenario == BENCH_REQUEST_REPLY ? 100000 : 1000000;
+    }
+    if (options->subscribers == 0) {
+        options->subscribers = subscribers[options->scenario];
+    }
+    if (options->publishers * (options->subscribers + 1) > BENCH_CLIENTS_MAX) {
+        fputs("event-bench: more than 100000 connections in all\n", stderr);
+        return false;
+    }
+    if (options->messages != 0 && options->messages < options->publishers) {
+        fputs("event-bench: fewer messages than publishers\n", stderr);
+        return false;
+    }
+    if (options->threads > options->publishers) {
+        options->threads = options->publishers; /* a publisher and its subscribers share one */
+    }
+    return true;
+}
+
+static bool read_scenario(const char *text, struct esi_bench_options *options)
+{
+    for (size_t i = 0; i < BENCH_SCENARIO_COUNT; i++) {
+        if (strcmp(text, scenario_names[i]) == 0) {
+            options->scenario = (enum esi_bench_scenario)i;
+            return true;
+        }
+    }
+    fprintf(stderr,
+            "event-bench: \"%s\" is no scenario: pub-sub, fan-out, queue or request-reply\n", text);
+    return false;
+}
+
+enum esi_bench_parsed esi_bench_options_parse(struct esi_env *env, int argc, char **argv,
+                                              struct esi_bench_options *options)
+{
+    struct option all[ESI_COUNT_OF(number_options) + ESI_COUNT_OF(text_options) + 1] = {0};
+    int id;
+
+    for (size_t i = 0; i < ESI_COUNT_OF(number_options); i++) {
+        all[i] = (struct option){.name = number_options[i].name,
+                                 .has_arg = required_argument,
+                                 .val = OPTION_NUMBER + (int)i};
+    }
+    memcpy(all + ESI_COUNT_OF(number_options), text_options, sizeof text_options);
+    set_defaults(env, options);
+    while ((id = getopt_long(argc, argv, "", all, NULL)) != -1) {
+        if (id == OPTION_HELP) {
+            fputs(help, stdout);
+            return BENCH_PARSED_EXIT;
+        }
+        if (id == OPTION_VERSION) {
+            puts("event-bench " ESI_BENCH_VERSION);
+            return BENCH_PARSED_EXIT;
+        }
+        const bool is_good = id >= OPTION_NUMBER && id < (int)OPTION_SERVER
+                                 ? set_number((size_t)id - OPTION_NUMBER, optarg, options)
+                                 : set_text(id, optarg, options);
+        if (!is_good) {
+            return BENCH_PARSED_USAGE;
+        }
+    }
+    if (optind + 1 != argc) {
+        fputs("event-bench: give one scenario: pub-sub, fan-out, queue or request-reply"
+              " (--help shows all)\n",
+              stderr);
+        return BENCH_PARSED_USAGE;
+    }
+    return read_scenario(argv[optind], options) && finish(options) ? BENCH_PARSED_RUN
+                                                                   : BENCH_PARSED_USAGE;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command line of event-bench: one struct, filled and checked once, read by everybody
+ * afterwards. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct esi_env;
+
+enum esi_bench_scenario {
+    BENCH_PUB_SUB,       /* M publishers on M subjects, N subscribers a subject */
+    BENCH_FAN_OUT,       /* the same with one publisher and 10 subscribers by default */
+    BENCH_QUEUE,         /* the N subscribers of a subject form one queue group */
+    BENCH_REQUEST_REPLY, /* M requesters, N responders a subject, K requests in flight */
+    BENCH_SCENARIO_COUNT
+};
+
+enum {
+    BENCH_SIZE_MIN = 16,               /* publisher, sequence number and send time */
+    BENCH_SIZE_MAX = 64 * 1024 * 1024, /* the largest max_payload that nats-server allows */
+    BENCH_PUBLISHERS_MAX = 65535,      /* the payload has 16 bits for it */
+    BENCH_CLIENTS_MAX = 100000,
+    BENCH_THREADS_MAX = 256
+};
+
+struct esi_bench_options {
+    enum esi_bench_scenario scenario;
+    char host[256]; /* name or numeric address */
+    uint16_t port;
+    const char *user; /* credentials are borrowed from argv or the process's environment */
+    const char *password;
+    const char *token;
+    uint64_t messages;    /* published in all, after the warm-up; 0: by duration */
+    uint64_t duration_ns; /* 0: by messages */
+    uint64_t warmup_ns;
+    uint64_t timeout_ns;   /* without any progress so long, the run has failed */
+    uint64_t rate;         /* messages a second in all; 0: as fast as it goes */
+    uint64_t size_bytes;   /* payload */
+    uint64_t window_bytes; /* most bytes on their way, a publisher */
+    uint64_t publishers;
+    uint64_t subscribers; /* a publisher */
+    uint64_t in_flight;
+    uint64_t threads;
+    uint64_t server_pid;  /* 0: not known */
+    bool is_sid_distinct; /* every subscriber has a sid of its own, else all have sid 1 */
+    bool check_payload;   /* compare every byte, not only head and tail */
+    bool show_progress;
+    char subject[64];      /* prefix; the publisher's number follows */
+    char inbox[64];        /* prefix of reply subjects */
+    const char *json_path; /* NULL: no JSON; "-": standard output */
+};
+
+enum esi_bench_parsed { BENCH_PARSED_RUN, BENCH_PARSED_EXIT, BENCH_PARSED_USAGE };
+
+/*
+ * Reads argv. Prints help or version to standard output, what is wrong to standard error.
+ * Returns BENCH_PARSED_RUN with *options filled; BENCH_PARSED_EXIT (status 0) after help or
+ * version; BENCH_PARSED_USAGE (status 2) after a fault. Thread: main, before others start.
+ */
+enum esi_bench_parsed esi_bench_options_parse(struct esi_env *env, int argc, char **argv,
+                                              struct esi_bench_options *options);
+
+/* The scenario's name on the command line, a literal. */
+const char *esi_bench_options_scenario_name(enum esi_bench_scenario scenario);

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "event_bench/bench_report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CLIENT_LINES_MAX = 16 };
+
+/* 1234567 as 1,234,567; out holds 32 bytes. Returns out. */
+static const char *group_digits(uint64_t value, char *out)
+{
+    char digits[24];
+    const int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
+    size_t at = 0;
+
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0) {
+            out[at++] = ',';
+        }
+        out[at++] = digits[i];
+    }
+    out[at] = '\0';
+    return out;
+}
+
+static void append_count(struct esi_bytes *out, uint64_t value)
+{
+    char text[32];
+
+    esi_bytes_append_text(out, group_digits(value, text));
+}
+
+static void append_rate(struct esi_bytes *out, double rate, uint64_t size_bytes)
+{
+    append_count(out, (uint64_t)(rate + 0.5));
+    esi_bytes_printf(out, " msgs/sec ~ %.2f MiB/sec", rate * (double)size_bytes / 1048576.0);
+}
+
+static void append_us(struct esi_bytes *out, double ns)
+{
+    char text[32];
+    const double us = ns / 1e3;
+
+    if (us < 1000) {
+        esi_bytes_printf(out, "%.1f us", us);
+    } else {
+        esi_bytes_printf(out, "%s us", group_digits((uint64_t)(us + 0.5), text));
+    }
+}
+
+/* The rates of the clients of one kind. */
+struct rates {
+    struct esi_bytes *out;
+    uint64_t size_bytes;
+    uint64_t count;
+    double min;
+    double max;
+    double sum;
+    double sum_of_squares;
+};
+
+static void add_client(struct rates *rates, uint64_t messages, uint64_t begin_ns, uint64_t last_ns)
+{
+    const double seconds = last_ns > begin_ns ? (double)(last_ns - begin_ns) / 1e9 : 0;
+    const double rate = seconds > 0 ? (double)messages / seconds : 0;
+
+    rates->count++;
+    rates->min = rates->count == 1 || rate < rates->min ? rate : rates->min;
+    rates->max = rate > rates->max ? rate : rates->max;
+    rates->sum += rate;
+    rates->sum_of_squares += rate * rate;
+    if (rates->count <= CLIENT_LINES_MAX) {
+        esi_bytes_printf(rates->out, "  [%llu] ", (unsigned long long)rates->count);
+        append_rate(rates->out, rate, rates->size_bytes);
+        esi_bytes_append_text(rates->out, " (");
+        append_count(rates->out, messages);
+        esi_bytes_append_text(rates->out, " msgs)\n");
+    }
+}
+
+static void finish_clients(struct rates *rates)
+{
+    const double mean = rates->sum / (double)rates->count;
+    const double variance = rates->sum_of_squares / (double)rates->count - mean * mean;
+
+    if (rates->count < 2) {
+        return;
+    }
+    if (rates->count > CLIENT_LINES_MAX) {
+        esi_bytes_printf(rates->out, "  ... and %llu more\n",
+                         (unsigned long long)(rates->count - CLIENT_LINES_MAX));
+    }
+    esi_bytes_append_text(rates->out, "  message rates min ");
+    append_count(rates->out, (uint64_t)rates->min);
+    esi_bytes_append_text(rates->out, " | avg ");
+    append_count(rates->out, (uint64_t)mean);
+    esi_bytes_append_text(rates->out, " | max ");
+    append_count(rates->out, (uint64_t)rates->max);
+    esi_bytes_append_text(rates->out, " | stddev ");
+    append_count(rates->out, (uint64_t)(variance > 0 ? sqrt(variance) : 0));
+    esi_bytes_append_text(rates->out, " msgs\n");
+}
+
+/* Until the measuring ended, or the client's last message, whichever was first. */
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void append_sources(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    struct rates rates = {.out = out, .size_bytes = result->options->size_bytes};
+
+    for (size_t s = 0; s < result->shard_count; s++) {
+        const struct esi_bench_shard *shard = &result->shards[s];
+        for (size_t g = 0; g < shard->group_count; g++) {
+            const struct esi_bench_group *group = &shard->groups[g];
+            if (group->has_replies) {
+                add_client(&rates, group->replies_span.after - group->replies_span.before,
+                           shard->begin_ns, least(group->reply_last_ns, shard->end_ns));
+            } else {
+                add_client(&rates, group->sent_span.after - group->sent_span.before,
+                           shard->begin_ns, least(group->source.written_ns, shard->end_ns));
+            }
+        }
+    }
+    finish_clients(&rates);
+}
+
+static void append_members(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    struct rates rates = {.out = out, .size_bytes = result->options->size_bytes};
+
+    for (size_t s = 0; s < result->shard_count; s++) {
+        const struct esi_bench_shard *shard = &result->shards[s];
+        for (size_t g = 0; g < shard->group_count; g++) {
+            const struct esi_bench_group *group = &shard->groups[g];
+            for (size_t i = 0; i < group->member_count; i++) {
+                const struct esi_bench_member *member = &group->members[i];
+                add_client(&rates, member->received_span.after - member->received_span.before,
+                           shard->begin_ns, least(member->last_ns, shard->end_ns));
+            }
+        }
+    }
+    finish_clients(&rates);
+}
+
+static void append_head(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    const struct esi_bench_options *options = result->options;
+    const struct esi_bench_server *server = &result->shards[0].link.server;
+
+    esi_bytes_printf(
+        out, "%s %llu:%llu, %llu B, ", esi_bench_options_scenario_name(options->scenario),
+        (unsigned long long)options->publishers, (unsigned long long)options->subscribers,
+        (unsigned long long)options->size_bytes);
+    if (options->scenario == BENCH_REQUEST_REPLY) {
+        esi_bytes_printf(out, "%llu in flight, ", (unsigned long long)options->in_flight);
+    }
+    if (options->rate != 0) {
+        esi_bytes_printf(out, "open loop at %llu msgs/sec, ", (unsigned long long)options->rate);
+    }
+    esi_bytes_printf(out, "%s:%u, server %s version %s\n", options->host, options->port,
+                     server->name, server->version);
+}
+
+static void append_latency(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    static const struct {
+        const char *name;
+        double percent;
+    } columns[] = {{"P50", 50}, {"P90", 90}, {"P99", 99}, {"P99.9", 99.9}, {"P99.99", 99.99}};
+    const struct esi_histogram *latency = &result->latency_ns;
+
+    esi_bytes_append_text(out, result->options->scenario == BENCH_REQUEST_REPLY
+                                   ? "Latencies until the reply: min "
+                                   : "Latencies one way: min ");
+    append_us(out, (double)esi_histogram_min(latency));
+    esi_bytes_append_text(out, " | avg ");
+    append_us(out, esi_histogram_mean(latency));
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        esi_bytes_printf(out, " | %s ", columns[i].name);
+        append_us(out, (double)esi_histogram_percentile(latency, columns[i].percent));
+    }
+    esi_bytes_append_text(out, " | max ");
+    append_us(out, (double)latency->max);
+    esi_bytes_append_text(out, "\n");
+    if (result->options->scenario != BENCH_REQUEST_REPLY && result->options->rate == 0) {
+        esi_bytes_append_text(out, "  (under full load that is mostly the time in buffers; --rate "
+                                   "shows the latency at a given load)\n");
+    }
+}
+
+static void append_costs(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    if (result->has_server) {
+        const struct esi_bench_usage *after = &result->shards[0].gate->server_after;
+        esi_bytes_printf(
+            out,
+            "Server: %.3f us CPU a delivered message (%.0f%% user), %.2f cores, context "
+            "switches a 1000 messages %.1f voluntary %.1f forced, %.1f MiB resident, "
+            "%llu threads\n",
+            result->server_cpu_us, 100 * result->server_user_share, result->server_cores,
+            result->server_voluntary, result->server_involuntary,
+            (double)after->resident_bytes / 1048576.0, (unsigned long long)after->threads);
+    }
+    esi_bytes_printf(out, "Generator: %.3f us CPU a delivered message (%.0f%% user), busy %.0f%%\n",
+                     result->generator_cpu_us, 100 * result->generator_user_share,
+                     100 * result->generator_busy);
+    if (result->is_generator_limit) {
+        esi_bytes_append_text(
+            out,
+            result->has_server
+                ? "WARNING: the generator was the bottleneck: it hardly ever waited, while the "
+                  "server had CPU to spare. The server can do more than this rate.\n"
+                : "WARNING: the generator hardly ever waited and may be the bottleneck; "
+                  "--server-pid tells.\n");
+    }
+}
+
+void esi_bench_report_faults(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    const struct esi_bench_faults *faults = &result->faults;
+    const struct {
+        uint64_t count;
+        const char *word;
+    } rows[] = {{faults->lost, "lost"},
+                {faults->duplicated, "duplicated"},
+                {faults->reordered, "reordered"},
+                {faults->damaged, "damaged"},
+                {faults->misrouted, "misrouted"}};
+    const char *separator = "messages: ";
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].count > 0) {
+            esi_bytes_printf(out, "%s%llu %s", separator, (unsigned long long)rows[i].count,
+                             rows[i].word);
+            separator = ", ";
+        }
+    }
+}
+
+void esi_bench_report_text(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    const struct esi_bench_options *options = result->options;
+    const bool has_replies = options->scenario == BENCH_REQUEST_REPLY;
+
+    append_head(result, out);
+    if (!result->is_valid) {
+        return;
+    }
+    if (has_replies) {
+        esi_bytes_append_text(out, "Requests with their replies: ");
+        append_rate(out, (double)result->replies / result->seconds, options->size_bytes);
+    } else {
+        esi_bytes_append_text(out, "Delivered: ");
+        append_rate(out, (double)result->delivered / result->seconds, options->size_bytes);
+    }
+    esi_bytes_printf(out, " in %.2f s\n", result->seconds);
+    esi_bytes_append_text(out, has_replies ? " Requester stats:\n" : " Publisher stats:\n");
+    append_sources(result, out);
+    esi_bytes_append_text(out, has_replies ? " Responder stats:\n" : " Subscriber stats:\n");
+    append_members(result, out);
+    append_latency(result, out);
+    append_costs(result, out);
+}

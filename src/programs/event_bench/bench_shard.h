@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The part of a run that one thread drives: some groups, one poller, one read block. Shards share
+ * nothing while they run but the gate, which takes the process-wide figures when the first begins
+ * and the last ends to measure.
+ *
+ * A run goes warm-up → measuring → draining (what is on its way arrives) → farewell (a last PING to
+ * every subscriber: a duplicate of the last message would come before its PONG).
+ */
+#pragma once
+
+#include "base/err.h"
+#include "event_bench/bench_client.h"
+#include "event_bench/bench_group.h"
+#include "event_bench/bench_meter.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct esi_bench_progress;
+
+/* What the shards share. */
+struct esi_bench_gate {
+    _Atomic uint32_t to_begin; /* shards that have not begun to measure */
+    _Atomic uint32_t to_end;   /* shards that have not ended measuring */
+    uint64_t server_pid;       /* 0: not known */
+    /* Written by the shard that takes them to 0, read after all threads were joined. */
+    struct esi_bench_usage own_before;
+    struct esi_bench_usage own_after;
+    struct esi_bench_usage server_before;
+    struct esi_bench_usage server_after;
+    bool has_server; /* both server figures could be read */
+};
+
+enum esi_bench_phase { BENCH_WARMUP, BENCH_MEASURE, BENCH_DRAIN, BENCH_FAREWELL, BENCH_DONE };
+
+struct esi_bench_shard {
+    struct esi_bench_link link;
+    struct esi_bench_tally tally;
+    struct esi_bench_gate *gate;         /* borrowed */
+    struct esi_bench_progress *progress; /* borrowed; NULL: this shard shows none */
+    struct esi_bench_group *groups;      /* owned */
+    size_t group_count;
+    uint64_t messages; /* its share; 0: by duration */
+    enum esi_bench_phase phase;
+    uint64_t begin_ns; /* when measuring began and ended */
+    uint64_t end_ns;
+    uint64_t cpu_ns;  /* of this thread, while measuring */
+    uint64_t idle_ns; /* waited in the poller, while measuring */
+    uint64_t last_progress_ns;
+    uint64_t progress_mark; /* a sum that changes whenever anything moves */
+    _Atomic uint64_t shown; /* messages delivered, for the progress display of another thread */
+    bool has_stalled;       /* no progress within the time-out */
+};
+
+/* Which part of the run a shard has. */
+struct esi_bench_share {
+    uint64_t first_group;
+    uint64_t group_count;
+    uint64_t messages; /* 0: by duration */
+};
+
+/*
+ * Prepares memory and poller.
+ *   shard    zeroed memory of the caller; deinit also after a failure
+ *   options  borrowed until deinit
+ * Errors: ES_NO_MEMORY, ES_FULL (descriptors).
+ */
+ES_MUST_USE enum es_err esi_bench_shard_init(struct esi_bench_shard *shard, struct esi_env *env,
+                                             const struct esi_bench_options *options,
+                                             struct esi_bench_gate *gate,
+                                             const struct esi_bench_share *share);
+void esi_bench_shard_deinit(struct esi_bench_shard *shard);
+
+/* Connects and subscribes everything, and waits until the server has confirmed. Failure:
+ * link.has_failed. */
+void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_address *address);
+
+/*
+ * Runs to the end. Blocks. Failure: link.has_failed, has_stalled, or faults of the groups.
+ * argument: the shard. Thread: any, one.
+ */
+void esi_bench_shard_run(void *argument);
