@@ -416,6 +416,18 @@ void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub, struct
     raise_generation(table, sub->subject);
 }
 
+void esi_subtable_replace(struct esi_subtable *table, struct esi_sub *old, struct esi_sub *fresh)
+{
+    struct sub_vector *subs = ESI_RCU_OWN(old->node->subs);
+
+    ESI_REQUIRE(ESI_RCU_OWN(subs->subs[old->index]) == old);
+    fresh->node = old->node;
+    fresh->index = old->index;
+    ESI_RCU_PUBLISH(subs->subs[old->index], fresh);
+    old->node = NULL;
+    raise_generation(table, fresh->subject);
+}
+
 void esi_subtable_free_retired(struct esi_retired *retired)
 {
     while (retired != NULL) {

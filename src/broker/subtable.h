@@ -69,6 +69,11 @@ ES_MUST_USE enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_
                                          struct esi_retired **retired);
 /* Takes it out. Thread: the part's router. */
 void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub, struct esi_retired **retired);
+/*
+ * Puts fresh in the place of old, which has the same subject, queue and target: a message matches one of the two, never
+ * both or none. Cannot fail. Thread: the part's router.
+ */
+void esi_subtable_replace(struct esi_subtable *table, struct esi_sub *old, struct esi_sub *fresh);
 /* Frees a list of retired memory, after its grace period. */
 void esi_subtable_free_retired(struct esi_retired *retired);
 

@@ -88,10 +88,12 @@ static bool handle_one(struct esi_actor *actor, struct esi_msg *msg, uint64_t no
         return true;
     }
     count_message(actor, msg, now_ns);
+    /* Read first: a reaction may pass a message on that is part of something else, and then it is no longer ours. */
+    void (*const free_msg)(struct esi_msg *) = msg->free;
     if (!actor->is_finished) {
         actor->type->handle(actor, msg);
     }
-    msg->free(msg);
+    free_msg(msg);
     return true;
 }
 
@@ -171,8 +173,10 @@ static void run_roaming(struct esi_actor *actor)
         esi_mailbox_take(&actor->mailbox);
         while ((msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
             count_message(actor, msg, now_ns);
+            /* Read first: see handle_one. */
+            void (*const free_msg)(struct esi_msg *) = msg->free;
             actor->type->handle(actor, msg);
-            msg->free(msg);
+            free_msg(msg);
             count++;
         }
         struct esi_worker *worker = esi_worker_current();

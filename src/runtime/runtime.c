@@ -197,20 +197,18 @@ static void run_reclaimer(void *argument)
     }
 }
 
-/* --- visits --- */
-
-void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
-{
-    visit->next_worker = 0;
-    visit->msg.kind = WORKER_VISIT;
-    esi_actor_send(&runtime->workers[0].agent, &visit->msg);
-}
-
 /* --- start and stop --- */
 
 static void keep(struct esi_msg *msg)
 {
-    (void)msg; /* owned by the runtime */
+    (void)msg; /* owned by the runtime, or part of a visit */
+}
+
+void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
+{
+    visit->next_worker = 0;
+    visit->msg = (struct esi_msg){.kind = WORKER_VISIT, .free = keep};
+    esi_actor_send(&runtime->workers[0].agent, &visit->msg);
 }
 
 static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase, uint64_t timeout_ns,

@@ -264,11 +264,6 @@ static void visit(struct esi_worker *worker, struct esi_visit *visit)
     }
 }
 
-static void keep(struct esi_msg *msg)
-{
-    (void)msg; /* embedded in what its sender owns */
-}
-
 static void handle(struct esi_actor *actor, struct esi_msg *msg)
 {
     struct esi_worker *worker = ESI_CONTAINER_OF(actor, struct esi_worker, agent);
@@ -281,8 +276,6 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         worker->is_ending = true;
         break;
     case WORKER_VISIT:
-        /* The visit may be gone once its done message is sent, and the message with it. */
-        msg->free = keep;
         visit(worker, ESI_CONTAINER_OF(msg, struct esi_visit, msg));
         break;
     }

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "actors/context.h"
+#include "base/own.h"
+#include "env/env.h"
+
+#include <stdlib.h>
+
+enum {
+    CACHE_ENTRIES = 16384,
+    BLOCKS_POPULATED = 8,
+    DELIVERIES_POPULATED = 64,
+    PAUSE_BYTES = 1024 * 1024
+};
+
+void esi_context_local_free(void *argument, void *value)
+{
+    struct esi_local *local = value;
+
+    (void)argument;
+    if (local == NULL) {
+        return;
+    }
+    esi_batch_free(local->batch);
+    esi_match_cache_free(local->cache);
+    if (local->read_block != NULL) {
+        esi_block_unref(local->read_block, &local->pools.blocks, 1);
+    }
+    esi_pool_deinit(&local->pools.blocks);
+    esi_pool_deinit(&local->pools.deliveries);
+    free(local);
+}
+
+void *esi_context_local_new(void *argument, uint32_t worker_index)
+{
+    struct esi_context *context = argument;
+    struct esi_local *local = calloc(1, sizeof *local);
+    uint64_t seed = 0;
+
+    (void)worker_index;
+    if (local == NULL) {
+        return NULL;
+    }
+    esi_pool_init(&local->pools.blocks, &context->block_depot);
+    esi_pool_init(&local->pools.deliveries, &context->delivery_depot);
+    esi_pool_populate(&local->pools.blocks, BLOCKS_POPULATED);
+    esi_pool_populate(&local->pools.deliveries, DELIVERIES_POPULATED);
+    esi_env_random(context->env, &seed, sizeof seed);
+    if (esi_match_cache_new(context->table, context->targets, CACHE_ENTRIES, &local->cache) != ES_OK) {
+        goto fail;
+    }
+    const struct esi_batch_options options = {
+        .table = context->table,
+        .targets = context->targets,
+        .cache = local->cache,
+        .pools = &local->pools,
+        .cluster = context->cluster_hash,
+        .server = context->server_hash,
+        .account = ESI_ACCOUNT,
+        .random_seed = seed,
+        .pause_bytes = context->config->limits.max_pending_bytes < 4 * (uint64_t)PAUSE_BYTES
+                           ? context->config->limits.max_pending_bytes / 4
+                           : PAUSE_BYTES,
+    };
+    if (esi_batch_new(&options, &local->batch) != ES_OK) {
+        goto fail;
+    }
+    return local;
+fail:
+    esi_context_local_free(argument, local);
+    return NULL;
+}
+
+char *esi_context_read_room(struct esi_local *local, size_t needed, size_t *room_len)
+{
+    if (local->read_block != NULL && esi_block_is_unique(local->read_block)) {
+        local->read_used = 0;
+    }
+    if (local->read_block == NULL || local->read_block->capacity - local->read_used < needed) {
+        struct esi_block *fresh = esi_block_new_sized(&local->pools.blocks, needed);
+        if (fresh == NULL) {
+            return NULL;
+        }
+        if (local->read_block != NULL) {
+            esi_block_unref(local->read_block, &local->pools.blocks, 1);
+        }
+        local->read_block = fresh;
+        local->read_used = 0;
+    }
+    *room_len = local->read_block->capacity - local->read_used;
+    return local->read_block->data + local->read_used;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "actors/outbound.h"
+#include "base/assert.h"
+#include "net/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+enum {
+    PARTS_MIN = 16,
+    PARTS_KEPT_MAX = 256,
+    IOV_MAX_PARTS = 256,
+    COPY_OUT_MAX = 16 * 1024, /* a waiting part of fewer bytes is copied out of its shared block */
+    TEXT_BLOCK_BYTES = 512
+};
+
+void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target, struct esi_batch_pools *pools)
+{
+    *outbound = (struct esi_outbound){.target = target, .pools = pools};
+}
+
+static struct esi_outbound_part *part_at(const struct esi_outbound *outbound, uint32_t index)
+{
+    return &outbound->parts[(outbound->first + index) & (outbound->capacity - 1)];
+}
+
+static void release(struct esi_outbound *outbound, const struct esi_outbound_part *part)
+{
+    if (part->owns_block) {
+        esi_block_unref(part->block, &outbound->pools->blocks, 1);
+    }
+}
+
+uint64_t esi_outbound_pending_bytes(const struct esi_outbound *outbound)
+{
+    /* order: relaxed; a sum, nothing is published by it. */
+    return atomic_load_explicit(&outbound->target->pending_bytes, memory_order_relaxed);
+}
+
+void esi_outbound_drop_bytes(struct esi_outbound *outbound, uint64_t bytes)
+{
+    /* order: relaxed; see esi_outbound_pending_bytes. */
+    atomic_fetch_sub_explicit(&outbound->target->pending_bytes, bytes, memory_order_relaxed);
+}
+
+void esi_outbound_deinit(struct esi_outbound *outbound)
+{
+    uint64_t dropped = 0;
+
+    for (uint32_t i = 0; i < outbound->count; i++) {
+        const struct esi_outbound_part *part = part_at(outbound, i);
+        dropped += part->len;
+        release(outbound, part);
+    }
+    esi_outbound_drop_bytes(outbound, dropped);
+    if (outbound->text != NULL) {
+        esi_block_unref(outbound->text, NULL, 1);
+    }
+    free(outbound->parts);
+    esi_outbound_init(outbound, outbound->target, outbound->pools);
+}
+
+static enum es_err make_room(struct esi_outbound *outbound)
+{
+    if (outbound->count < outbound->capacity) {
+        return ES_OK;
+    }
+    const uint32_t capacity = outbound->capacity == 0 ? PARTS_MIN : outbound->capacity * 2;
+    struct esi_outbound_part *parts = malloc(capacity * sizeof *parts);
+    if (parts == NULL) {
+        return ES_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < outbound->count; i++) {
+        parts[i] = *part_at(outbound, i);
+    }
+    free(outbound->parts);
+    outbound->parts = parts;
+    outbound->capacity = capacity;
+    outbound->first = 0;
+    return ES_OK;
+}
+
+static enum es_err push(struct esi_outbound *outbound, const struct esi_outbound_part *part)
+{
+    const enum es_err err = make_room(outbound);
+
+    if (err == ES_OK) {
+        *part_at(outbound, outbound->count++) = *part;
+    }
+    return err;
+}
+
+enum es_err esi_outbound_push_slice(struct esi_outbound *outbound, const struct esi_slice *slice)
+{
+    if (outbound->count > outbound->copied_count) {
+        struct esi_outbound_part *last = part_at(outbound, outbound->count - 1);
+        if (last->block == slice->block && last->data + last->len == slice->data) {
+            /* The neighbour in the same block: one part, and the reference goes with its last byte. */
+            if (last->owns_block && slice->owns_block) {
+                esi_block_unref(slice->block, &outbound->pools->blocks, 1);
+            }
+            last->owns_block |= slice->owns_block;
+            last->len += slice->len;
+            return ES_OK;
+        }
+    }
+    const struct esi_outbound_part part = {
+        .block = slice->block, .data = slice->data, .len = slice->len, .owns_block = slice->owns_block};
+    return push(outbound, &part);
+}
+
+void esi_outbound_skip_slice(struct esi_outbound *outbound, const struct esi_slice *slice)
+{
+    esi_outbound_drop_bytes(outbound, slice->len);
+    if (!slice->owns_block) {
+        return;
+    }
+    if (outbound->count > outbound->copied_count) {
+        struct esi_outbound_part *last = part_at(outbound, outbound->count - 1);
+        if (last->block == slice->block && !last->owns_block) {
+            last->owns_block = true;
+            return;
+        }
+    }
+    esi_block_unref(slice->block, &outbound->pools->blocks, 1);
+}
+
+enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str text)
+{
+    if (outbound->text == NULL || outbound->text->capacity - outbound->text_used < text.len) {
+        /* Not from the pool: an idle connection keeps this one, so it is small. */
+        const size_t capacity = text.len > TEXT_BLOCK_BYTES ? text.len : TEXT_BLOCK_BYTES;
+        struct esi_block *block = malloc(sizeof *block + capacity);
+        if (block == NULL) {
+            return ES_NO_MEMORY;
+        }
+        atomic_init(&block->refs, 1);
+        block->is_pooled = false;
+        block->capacity = capacity;
+        if (outbound->text != NULL) {
+            esi_block_unref(outbound->text, NULL, 1);
+        }
+        outbound->text = block;
+        outbound->text_used = 0;
+    }
+    char *data = outbound->text->data + outbound->text_used;
+    memcpy(data, text.data, text.len);
+    const struct esi_slice slice = {
+        .block = outbound->text, .data = data, .len = (uint32_t)text.len, .owns_block = true};
+    esi_block_ref(outbound->text, 1);
+    const enum es_err err = esi_outbound_push_slice(outbound, &slice);
+    if (err != ES_OK) {
+        esi_block_unref(outbound->text, NULL, 1);
+        return err;
+    }
+    outbound->text_used += text.len;
+    /* order: relaxed; see esi_outbound_pending_bytes. */
+    atomic_fetch_add_explicit(&outbound->target->pending_bytes, text.len, memory_order_relaxed);
+    return ES_OK;
+}
+
+static void pop_bytes(struct esi_outbound *outbound, size_t bytes)
+{
+    while (bytes > 0) {
+        struct esi_outbound_part *part = part_at(outbound, 0);
+        if (bytes < part->len) {
+            part->data += bytes;
+            part->len -= bytes;
+            return;
+        }
+        bytes -= part->len;
+        release(outbound, part);
+        outbound->first = (outbound->first + 1) & (outbound->capacity - 1);
+        outbound->count--;
+        if (outbound->copied_count > 0) {
+            outbound->copied_count--;
+        }
+    }
+}
+
+/* All is written: an idle peer keeps as little as possible. */
+static void rest(struct esi_outbound *outbound)
+{
+    outbound->copied_count = 0;
+    if (outbound->capacity > PARTS_KEPT_MAX) {
+        free(outbound->parts);
+        outbound->parts = NULL;
+        outbound->capacity = 0;
+        outbound->first = 0;
+    }
+    if (outbound->text != NULL && esi_block_is_unique(outbound->text)) {
+        if (outbound->text->capacity > TEXT_BLOCK_BYTES) {
+            esi_block_unref(outbound->text, NULL, 1);
+            outbound->text = NULL;
+        }
+        outbound->text_used = 0;
+    }
+}
+
+/*
+ * The peer is slow: small parts that wait are copied, so that each is charged what it holds. The parts keep their
+ * order; consecutive small ones become one. Out of memory: they stay as they are.
+ */
+static void copy_out(struct esi_outbound *outbound)
+{
+    struct esi_block *block = NULL;
+    size_t used = 0;
+    uint32_t kept = outbound->copied_count;
+    struct esi_outbound_part *uncovered = NULL; /* the last kept part whose reference stands in a later one */
+
+    for (uint32_t i = outbound->copied_count; i < outbound->count; i++) {
+        struct esi_outbound_part part = *part_at(outbound, i);
+        struct esi_outbound_part *previous = kept > outbound->copied_count ? part_at(outbound, kept - 1) : NULL;
+        if (part.len < COPY_OUT_MAX && (block == NULL || block->capacity - used < part.len)) {
+            block = esi_block_new(&outbound->pools->blocks);
+            used = 0;
+            previous = NULL;
+        }
+        if (part.len >= COPY_OUT_MAX || block == NULL) {
+            *part_at(outbound, kept) = part;
+            uncovered = part.owns_block ? NULL : part_at(outbound, kept);
+            kept++;
+            block = NULL;
+            continue;
+        }
+        memcpy(block->data + used, part.data, part.len);
+        if (part.owns_block && uncovered != NULL && uncovered->block == part.block) {
+            uncovered->owns_block = true;
+            uncovered = NULL;
+        } else if (part.owns_block) {
+            esi_block_unref(part.block, &outbound->pools->blocks, 1);
+        }
+        if (used > 0 && previous != NULL && previous->block == block) {
+            previous->len += part.len;
+        } else {
+            *part_at(outbound, kept++) = (struct esi_outbound_part){
+                .block = block, .data = block->data + used, .len = part.len, .owns_block = true};
+        }
+        used += part.len;
+    }
+    outbound->count = kept;
+    outbound->copied_count = kept;
+}
+
+static size_t fill_iov(const struct esi_outbound *outbound, struct iovec *iov)
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < outbound->count && count < IOV_MAX_PARTS; i++) {
+        const struct esi_outbound_part *part = part_at(outbound, i);
+        if (count > 0 && (char *)iov[count - 1].iov_base + iov[count - 1].iov_len == part->data) {
+            iov[count - 1].iov_len += part->len;
+            continue;
+        }
+        iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)part->data, .iov_len = part->len};
+    }
+    return count;
+}
+
+enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream, uint64_t now_ns,
+                               bool *has_progress)
+{
+    enum es_err err = ES_OK;
+    uint64_t total = 0;
+
+    while (outbound->count > 0) {
+        struct iovec iov[IOV_MAX_PARTS];
+        const size_t iov_count = fill_iov(outbound, iov);
+        size_t offered = 0;
+        size_t written = 0;
+        for (size_t i = 0; i < iov_count; i++) {
+            offered += iov[i].iov_len;
+        }
+        err = esi_stream_writev(stream, iov, iov_count, &written);
+        if (err != ES_OK) {
+            break;
+        }
+        total += written;
+        pop_bytes(outbound, written);
+        if (written < offered) {
+            /* A short write means that the socket is full: asking again would only cost a system call. */
+            err = ES_AGAIN;
+            break;
+        }
+    }
+    if (err == ES_OK && esi_stream_has_buffered_output(stream)) {
+        err = esi_stream_flush(stream);
+    }
+    if (total > 0) {
+        esi_outbound_drop_bytes(outbound, total);
+        outbound->written_bytes += total;
+        /* order: relaxed; a time that senders look at once a batch. */
+        atomic_store_explicit(&outbound->target->progress_ns, now_ns, memory_order_relaxed);
+    }
+    *has_progress = total > 0;
+    if (outbound->count == 0) {
+        rest(outbound);
+    } else if (err == ES_AGAIN) {
+        copy_out(outbound);
+    }
+    return err;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A batch is applied in order; what it retires waits for one grace period together with the batch's detached message.
+ * Interest changes of a batch reach every listening link as one message, after the batch is in force.
+ */
+#include "actors/router.h"
+#include "base/assert.h"
+#include "base/own.h"
+#include "broker/interest.h"
+#include "proto/gateway_writer.h"
+#include "runtime/actor.h"
+#include "runtime/runtime.h"
+
+#include <stdlib.h>
+
+enum router_msg { ROUTER_BATCH, ROUTER_GRACE_ENDED, ROUTER_LISTEN, ROUTER_UNLISTEN };
+
+enum { INTEREST_LINES_MAX = 256 * 1024 * 1024 };
+
+struct listener {
+    struct listener *next;
+    struct esi_actor *link; /* a reference */
+    uint32_t kind;
+};
+
+struct esi_router {
+    struct esi_actor actor; /* first */
+    struct esi_subtable *table; /* borrowed */
+    struct esi_str account;     /* borrowed */
+    struct esi_interest interest;
+    struct listener *listeners; /* owned */
+    struct esi_bytes changes;   /* RS lines of the batch in hand */
+};
+
+struct listen_msg {
+    struct esi_msg msg;
+    struct esi_actor *link; /* a reference */
+    uint32_t kind;
+};
+
+/* Waits for a grace period: memory to free and a batch to give back. */
+struct grace_msg {
+    struct esi_msg msg;
+    struct esi_retired *retired;
+    struct esi_route_batch *batch; /* NULL: nothing to tell */
+};
+
+static void free_msg(struct esi_msg *msg)
+{
+    free(msg);
+}
+
+static void keep(struct esi_msg *msg)
+{
+    (void)msg; /* part of the batch, which its asker frees */
+}
+
+struct esi_route_batch *esi_router_batch_new(uint32_t capacity)
+{
+    struct esi_route_batch *batch = malloc(sizeof *batch + capacity * sizeof batch->ops[0]);
+
+    if (batch != NULL) {
+        *batch = (struct esi_route_batch){.capacity = capacity};
+    }
+    return batch;
+}
+
+void esi_router_submit(struct esi_router *router, struct esi_route_batch *batch)
+{
+    batch->has_detached = false;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        batch->has_detached |= batch->ops[i].kind != ROUTE_ADD;
+    }
+    batch->err = ES_OK;
+    batch->msg = (struct esi_msg){.kind = ROUTER_BATCH, .free = keep};
+    esi_actor_send(&router->actor, &batch->msg);
+}
+
+static void note_change(struct esi_router *router, const struct esi_sub *sub, bool is_added)
+{
+    if (router->listeners == NULL) {
+        return;
+    }
+    if (is_added) {
+        esi_gateway_writer_sub(&router->changes, router->account, sub->subject, sub->queue);
+    } else {
+        esi_gateway_writer_unsub(&router->changes, router->account, sub->subject, sub->queue);
+    }
+}
+
+static enum es_err add(struct esi_router *router, struct esi_sub *sub, struct esi_retired **retired)
+{
+    enum es_err err = esi_subtable_add(router->table, sub, retired);
+
+    if (err != ES_OK || sub->target->is_link) {
+        return err;
+    }
+    bool is_first = false;
+    err = esi_interest_add(&router->interest, sub->subject, sub->queue, &is_first);
+    if (err != ES_OK) {
+        esi_subtable_remove(router->table, sub, retired);
+        return err;
+    }
+    if (is_first) {
+        note_change(router, sub, true);
+    }
+    return ES_OK;
+}
+
+static void remove_sub(struct esi_router *router, struct esi_sub *sub, struct esi_retired **retired)
+{
+    if (sub->node == NULL) {
+        return; /* its ADD failed */
+    }
+    esi_subtable_remove(router->table, sub, retired);
+    if (!sub->target->is_link && esi_interest_remove(&router->interest, sub->subject, sub->queue)) {
+        note_change(router, sub, false);
+    }
+}
+
+static void apply(struct esi_router *router, struct esi_route_batch *batch, struct esi_retired **retired)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct esi_route_op *op = &batch->ops[i];
+        switch (op->kind) {
+        case ROUTE_ADD:
+            if (batch->err == ES_OK) {
+                batch->err = add(router, op->sub, retired);
+            }
+            break;
+        case ROUTE_REMOVE:
+            remove_sub(router, op->sub, retired);
+            break;
+        case ROUTE_REPLACE:
+            if (op->replaced->node != NULL) {
+                esi_subtable_replace(router->table, op->replaced, op->sub);
+            }
+            break;
+        }
+    }
+}
+
+static void free_interest(struct esi_msg *msg)
+{
+    struct esi_interest_msg *interest = (struct esi_interest_msg *)(void *)msg;
+
+    esi_bytes_deinit(&interest->queues);
+    esi_bytes_deinit(&interest->lines);
+    free(interest);
+}
+
+static struct esi_interest_msg *new_interest(const struct listener *listener, bool is_snapshot)
+{
+    struct esi_interest_msg *interest = malloc(sizeof *interest);
+
+    /* Interest that is lost would stay wrong for the life of the link. */
+    ESI_ASSERT(interest != NULL);
+    *interest = (struct esi_interest_msg){.msg = {.kind = listener->kind, .free = free_interest},
+                                          .is_snapshot = is_snapshot};
+    esi_bytes_init(&interest->queues, INTEREST_LINES_MAX);
+    esi_bytes_init(&interest->lines, INTEREST_LINES_MAX);
+    return interest;
+}
+
+static void tell_listeners(struct esi_router *router)
+{
+    if (router->changes.len == 0) {
+        return;
+    }
+    for (struct listener *listener = router->listeners; listener != NULL; listener = listener->next) {
+        struct esi_interest_msg *interest = new_interest(listener, false);
+        esi_bytes_append_str(&interest->lines, esi_bytes_str(&router->changes));
+        esi_actor_send(listener->link, &interest->msg);
+    }
+    esi_bytes_clear(&router->changes);
+}
+
+static void wait_for_grace(struct esi_router *router, struct esi_retired *retired,
+                           struct esi_route_batch *batch)
+{
+    struct grace_msg *grace = malloc(sizeof *grace);
+
+    /* Without it what was removed could never be freed safely. */
+    ESI_ASSERT(grace != NULL);
+    *grace = (struct grace_msg){.msg = {.kind = ROUTER_GRACE_ENDED, .free = free_msg},
+                                .retired = retired,
+                                .batch = batch};
+    esi_runtime_after_grace(router->actor.runtime, &router->actor, &grace->msg);
+}
+
+static void on_batch(struct esi_router *router, struct esi_route_batch *batch)
+{
+    struct esi_retired *retired = NULL;
+
+    apply(router, batch, &retired);
+    tell_listeners(router);
+    const bool has_detached = batch->has_detached;
+    if (retired != NULL || has_detached) {
+        wait_for_grace(router, retired, has_detached ? batch : NULL);
+    }
+    batch->in_force = (struct esi_msg){.kind = batch->in_force_kind, .free = keep};
+    esi_actor_send(batch->asker, &batch->in_force);
+}
+
+static void on_grace_ended(struct grace_msg *grace)
+{
+    esi_subtable_free_retired(grace->retired);
+    if (grace->batch != NULL) {
+        struct esi_route_batch *batch = grace->batch;
+        batch->detached = (struct esi_msg){.kind = batch->detached_kind, .free = keep};
+        esi_actor_send(batch->asker, &batch->detached);
+    }
+}
+
+static void on_listen(struct esi_router *router, const struct listen_msg *listen)
+{
+    struct listener *listener = malloc(sizeof *listener);
+
+    ESI_ASSERT(listener != NULL);
+    *listener = (struct listener){.next = router->listeners, .link = listen->link, .kind = listen->kind};
+    router->listeners = listener;
+    struct esi_interest_msg *snapshot = new_interest(listener, true);
+    esi_interest_write(&router->interest, router->account, &snapshot->queues, &snapshot->lines);
+    esi_actor_send(listener->link, &snapshot->msg);
+}
+
+static void on_unlisten(struct esi_router *router, const struct listen_msg *listen)
+{
+    for (struct listener **link = &router->listeners; *link != NULL; link = &(*link)->next) {
+        struct listener *listener = *link;
+        if (listener->link == listen->link) {
+            *link = listener->next;
+            esi_actor_unref(listener->link);
+            free(listener);
+            break;
+        }
+    }
+    esi_actor_unref(listen->link);
+}
+
+static void send_listen(struct esi_router *router, struct esi_actor *link, enum router_msg msg_kind,
+                        uint32_t kind)
+{
+    struct listen_msg *listen = malloc(sizeof *listen);
+
+    ESI_ASSERT(listen != NULL);
+    *listen = (struct listen_msg){.msg = {.kind = msg_kind, .free = free_msg}, .link = link, .kind = kind};
+    esi_actor_ref(link);
+    esi_actor_send(&router->actor, &listen->msg);
+}
+
+void esi_router_listen(struct esi_router *router, struct esi_actor *link, uint32_t kind)
+{
+    send_listen(router, link, ROUTER_LISTEN, kind);
+}
+
+void esi_router_unlisten(struct esi_router *router, struct esi_actor *link)
+{
+    send_listen(router, link, ROUTER_UNLISTEN, 0);
+}
+
+static void handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct esi_router *router = ESI_CONTAINER_OF(actor, struct esi_router, actor);
+
+    switch ((enum router_msg)msg->kind) {
+    case ROUTER_BATCH:
+        on_batch(router, ESI_CONTAINER_OF(msg, struct esi_route_batch, msg));
+        break;
+    case ROUTER_GRACE_ENDED:
+        on_grace_ended((struct grace_msg *)(void *)msg);
+        break;
+    case ROUTER_LISTEN:
+        on_listen(router, (const struct listen_msg *)(void *)msg);
+        break;
+    case ROUTER_UNLISTEN:
+        on_unlisten(router, (const struct listen_msg *)(void *)msg);
+        break;
+    }
+}
+
+static const struct esi_actor_type router_type = {
+    .name = "router",
+    .stop_phase = STOP_PHASE_COUNT,
+    .handle = handle,
+};
+
+enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table, struct esi_str account,
+                           struct esi_router **out)
+{
+    struct esi_router *router = aligned_alloc(ESI_CACHE_LINE, sizeof *router);
+
+    if (router == NULL) {
+        return ES_NO_MEMORY;
+    }
+    *router = (struct esi_router){.table = table, .account = account};
+    esi_interest_init(&router->interest);
+    esi_bytes_init(&router->changes, INTEREST_LINES_MAX);
+    esi_actor_init(&router->actor, &router_type, runtime, NULL);
+    esi_actor_start(&router->actor);
+    *out = router;
+    return ES_OK;
+}
+
+void esi_router_free(struct esi_router *router)
+{
+    if (router == NULL) {
+        return;
+    }
+    while (router->listeners != NULL) {
+        struct listener *next = router->listeners->next;
+        free(router->listeners);
+        router->listeners = next;
+    }
+    esi_interest_deinit(&router->interest);
+    esi_bytes_deinit(&router->changes);
+    free(router);
+}

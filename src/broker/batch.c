@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "broker/batch.h"
+#include "base/assert.h"
+#include "base/hashmap.h"
+#include "base/own.h"
+#include "proto/client_writer.h"
+#include "proto/gateway_parser.h"
+#include "proto/gateway_writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAP_RECENT_NS = 2000000000, PROGRESS_RECENT_NS = 10000000 };
+
+struct run_msg {
+    struct esi_str reply;
+    struct esi_str extra;
+    const char *body;
+    uint32_t header_len;
+    uint32_t total_len;
+    bool is_mapped; /* the reply is mapped on the way to links */
+};
+
+struct esi_batch {
+    struct esi_batch_options options;
+    /* the publisher */
+    enum esi_publish_source source;
+    struct esi_target *self;
+    bool echo;
+    uint64_t now_ns;
+    struct esi_block *read_block; /* borrowed */
+    uint32_t read_refs;           /* handed out, not yet counted in the block */
+    /* the run */
+    const struct esi_match *match;
+    struct esi_str subject;
+    struct esi_str queues;
+    uint32_t run_count;
+    struct run_msg run[ESI_BATCH_RUN_MAX];
+    struct esi_sub *choice[ESI_BATCH_RUN_MAX]; /* of the group being delivered */
+    /* the output block */
+    struct esi_block *out; /* owned: one reference of our own */
+    size_t out_used;
+    uint32_t out_refs; /* handed out, not yet counted in the block */
+    /* deliveries */
+    struct esi_delivery **by_target; /* owned; index: slot */
+    uint32_t by_target_capacity;
+    struct esi_msg *first;
+    struct esi_msg *last;
+    uint64_t random;
+    struct esi_batch_stats stats;
+};
+
+enum es_err esi_batch_new(const struct esi_batch_options *options, struct esi_batch **out)
+{
+    struct esi_batch *batch = calloc(1, sizeof *batch);
+
+    if (batch == NULL) {
+        return ES_NO_MEMORY;
+    }
+    batch->options = *options;
+    batch->random = options->random_seed | 1;
+    *out = batch;
+    return ES_OK;
+}
+
+void esi_batch_free(struct esi_batch *batch)
+{
+    if (batch == NULL) {
+        return;
+    }
+    ESI_REQUIRE(batch->first == NULL && batch->run_count == 0);
+    if (batch->out != NULL) {
+        esi_block_unref(batch->out, &batch->options.pools->blocks, 1);
+    }
+    free(batch->by_target);
+    free(batch);
+}
+
+void esi_batch_stats(const struct esi_batch *batch, struct esi_batch_stats *out)
+{
+    *out = batch->stats;
+}
+
+void esi_delivery_free(struct esi_delivery *delivery, uint32_t from, struct esi_batch_pools *pools)
+{
+    for (uint32_t i = from; i < delivery->slice_count; i++) {
+        if (delivery->slices[i].owns_block) {
+            esi_block_unref(delivery->slices[i].block, pools != NULL ? &pools->blocks : NULL, 1);
+        }
+    }
+    esi_pool_return(pools != NULL ? &pools->deliveries : NULL, delivery);
+}
+
+static uint64_t next_random(struct esi_batch *batch)
+{
+    /* xorshift64*: the choice among equals needs no more. */
+    batch->random ^= batch->random >> 12;
+    batch->random ^= batch->random << 25;
+    batch->random ^= batch->random >> 27;
+    return batch->random * 0x2545f4914f6cdd1dULL;
+}
+
+/* --- the output block --- */
+
+static void settle_out_refs(struct esi_batch *batch)
+{
+    if (batch->out_refs > 0) {
+        esi_block_ref(batch->out, batch->out_refs);
+        batch->out_refs = 0;
+    }
+}
+
+/* Makes room for `bytes` in one piece. Returns the free room, or NULL when memory is exhausted. */
+static char *reserve(struct esi_batch *batch, size_t bytes)
+{
+    if (ESI_LIKELY(batch->out != NULL && batch->out->capacity - batch->out_used >= bytes)) {
+        return batch->out->data + batch->out_used;
+    }
+    struct esi_block *fresh = esi_block_new_sized(&batch->options.pools->blocks, bytes);
+    if (fresh == NULL) {
+        return NULL;
+    }
+    if (batch->out != NULL) {
+        settle_out_refs(batch);
+        esi_block_unref(batch->out, &batch->options.pools->blocks, 1);
+    }
+    batch->out = fresh;
+    batch->out_used = 0;
+    return fresh->data;
+}
+
+/* --- deliveries --- */
+
+static bool grow_by_target(struct esi_batch *batch, uint32_t slot)
+{
+    const uint32_t limit = esi_targets_slot_limit(batch->options.targets);
+    const uint32_t capacity = (limit > slot ? limit : slot + 1) * 2 + 64;
+    struct esi_delivery **grown = realloc(batch->by_target, capacity * sizeof(struct esi_delivery *));
+
+    if (grown == NULL) {
+        return false;
+    }
+    memset(grown + batch->by_target_capacity, 0,
+           (capacity - batch->by_target_capacity) * sizeof(struct esi_delivery *));
+    batch->by_target = grown;
+    batch->by_target_capacity = capacity;
+    return true;
+}
+
+/* A delivery of the target with room for a slice; NULL when memory is exhausted. */
+static struct esi_delivery *reach_delivery(struct esi_batch *batch, struct esi_target *target)
+{
+    if (target->slot >= batch->by_target_capacity && !grow_by_target(batch, target->slot)) {
+        return NULL;
+    }
+    struct esi_delivery *delivery = batch->by_target[target->slot];
+    if (ESI_LIKELY(delivery != NULL && delivery->slice_count < ESI_DELIVERY_SLICES_MAX)) {
+        return delivery;
+    }
+    delivery = esi_pool_take(&batch->options.pools->deliveries);
+    if (delivery == NULL) {
+        return NULL;
+    }
+    delivery->msg.next = NULL;
+    delivery->target = target;
+    delivery->bytes = 0;
+    delivery->message_count = 0;
+    delivery->slice_count = 0;
+    if (batch->last == NULL) {
+        batch->first = &delivery->msg;
+    } else {
+        batch->last->next = &delivery->msg;
+    }
+    batch->last = &delivery->msg;
+    batch->by_target[target->slot] = delivery;
+    return delivery;
+}
+
+static void count_ref(struct esi_batch *batch, const struct esi_block *block)
+{
+    if (block == batch->out) {
+        batch->out_refs++;
+    } else {
+        ESI_DEBUG_ASSERT(block == batch->read_block);
+        batch->read_refs++;
+    }
+}
+
+static void append_slice(struct esi_batch *batch, struct esi_target *target, const struct esi_slice *slice)
+{
+    struct esi_delivery *delivery = reach_delivery(batch, target);
+
+    if (ESI_UNLIKELY(delivery == NULL)) {
+        batch->stats.dropped++;
+        return;
+    }
+    delivery->bytes += slice->len;
+    delivery->message_count += slice->message_count;
+    batch->stats.messages_out += slice->message_count;
+    batch->stats.bytes_out += slice->len;
+    if (delivery->slice_count > 0) {
+        struct esi_slice *previous = &delivery->slices[delivery->slice_count - 1];
+        if (previous->block == slice->block) {
+            if (previous->data + previous->len == slice->data && previous->sub_slot == slice->sub_slot &&
+                !previous->is_record && !slice->is_record && !previous->is_continued &&
+                !slice->is_continued) {
+                previous->len += slice->len;
+                previous->message_count += slice->message_count;
+                return;
+            }
+            /* One reference serves neighbours of one block; the last of them holds it. */
+            previous->owns_block = false;
+        } else {
+            count_ref(batch, slice->block);
+        }
+    } else {
+        count_ref(batch, slice->block);
+    }
+    struct esi_slice *added = &delivery->slices[delivery->slice_count++];
+    *added = *slice;
+    added->owns_block = true;
+}
+
+/* --- formatting a run --- */
+
+/* Those who get the bytes being formatted. */
+struct receivers {
+    struct esi_sub *const *subs;
+    uint32_t count;
+};
+
+static void give(struct esi_batch *batch, const struct receivers *receivers, struct esi_slice *slice)
+{
+    for (uint32_t i = 0; i < receivers->count; i++) {
+        const struct esi_sub *sub = receivers->subs[i];
+        if (ESI_UNLIKELY(sub->target == batch->self && !batch->echo)) {
+            continue;
+        }
+        slice->sub_slot = sub->slot;
+        append_slice(batch, sub->target, slice);
+    }
+}
+
+/* Gives what was formatted since `start`, if anything. */
+static void give_formatted(struct esi_batch *batch, const struct receivers *receivers, size_t start,
+                           uint32_t message_count, bool is_continued)
+{
+    if (batch->out_used > start) {
+        struct esi_slice slice = {.block = batch->out,
+                                  .data = batch->out->data + start,
+                                  .len = (uint32_t)(batch->out_used - start),
+                                  .message_count = message_count,
+                                  .is_continued = is_continued};
+        give(batch, receivers, &slice);
+    }
+}
+
+static void give_body(struct esi_batch *batch, const struct receivers *receivers, const char *body, size_t len)
+{
+    struct esi_slice slice = {
+        .block = batch->read_block, .data = body, .len = (uint32_t)len, .message_count = 1};
+    give(batch, receivers, &slice);
+}
+
+/* A message by itself, with what the target must know of it. */
+static void format_record(struct esi_batch *batch, const struct receivers *receivers,
+                          const struct run_msg *msg, struct esi_str sid, bool has_headers)
+{
+    const size_t skipped = has_headers ? 0 : msg->header_len;
+    const size_t header_len = has_headers ? msg->header_len : 0;
+    const size_t total_len = msg->total_len - skipped;
+    const bool is_copied = total_len <= ESI_BATCH_COPY_MAX;
+    const size_t line_max = esi_client_writer_msg_size_max(batch->subject.len, sid.len, msg->reply.len);
+    char *at = reserve(batch, msg->extra.len + line_max + (is_copied ? total_len + 2 : 0));
+
+    if (at == NULL) {
+        batch->stats.dropped++;
+        return;
+    }
+    if (msg->extra.len > 0) {
+        memcpy(at, msg->extra.data, msg->extra.len);
+        at += msg->extra.len;
+    }
+    char *line = at;
+    at = esi_client_writer_msg(at, batch->subject, sid, msg->reply, header_len, total_len);
+    struct esi_slice slice = {.block = batch->out,
+                              .data = line,
+                              .message_count = is_copied ? 1 : 0,
+                              .extra_len = (uint32_t)msg->extra.len,
+                              .reply_offset = (uint32_t)(batch->subject.len + sid.len),
+                              .reply_len = (uint32_t)msg->reply.len,
+                              .is_record = true,
+                              .is_continued = !is_copied};
+    /* "MSG " or "HMSG ", then subject, blank, sid, blank. */
+    slice.reply_offset += (header_len > 0 ? 5U : 4U) + 2U;
+    if (is_copied) {
+        memcpy(at, msg->body + skipped, total_len + 2);
+        at += total_len + 2;
+    }
+    slice.len = (uint32_t)(at - line);
+    batch->out_used = (size_t)(at - batch->out->data);
+    give(batch, receivers, &slice);
+    if (!is_copied) {
+        give_body(batch, receivers, msg->body + skipped, total_len + 2);
+    }
+}
+
+/*
+ * The hot loop: formats messages of the run for receivers that share flags and sid. `only` limits it to the messages
+ * whose chosen member is this one (NULL: all).
+ */
+static void format_run(struct esi_batch *batch, const struct receivers *receivers, const struct esi_sub *only)
+{
+    const struct esi_sub *format = receivers->subs[0];
+    const bool has_headers = (format->flags & SUB_HEADERS) != 0;
+    const bool has_records = (format->flags & SUB_RECORDS) != 0;
+    const struct esi_str subject = batch->subject;
+    const struct esi_str sid = format->sid;
+    size_t start = batch->out_used;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        const struct run_msg *msg = &batch->run[i];
+        if (only != NULL && batch->choice[i] != only) {
+            continue;
+        }
+        if (ESI_UNLIKELY(has_records || msg->extra.len > 0)) {
+            give_formatted(batch, receivers, start, count, false);
+            format_record(batch, receivers, msg, sid, has_headers);
+            start = batch->out_used;
+            count = 0;
+            continue;
+        }
+        const size_t skipped = has_headers ? 0 : msg->header_len;
+        const size_t total_len = msg->total_len - skipped;
+        const bool is_copied = total_len <= ESI_BATCH_COPY_MAX;
+        const size_t needed = esi_client_writer_msg_size_max(subject.len, sid.len, msg->reply.len) +
+                              (is_copied ? total_len + 2 : 0);
+        if (batch->out == NULL || batch->out->capacity - batch->out_used < needed) {
+            if (batch->out != NULL) {
+                give_formatted(batch, receivers, start, count, false);
+            }
+            count = 0;
+            if (reserve(batch, needed) == NULL) {
+                batch->stats.dropped++;
+                start = batch->out_used;
+                continue;
+            }
+            start = 0;
+        }
+        char *at = esi_client_writer_msg(batch->out->data + batch->out_used, subject, sid, msg->reply,
+                                         has_headers ? msg->header_len : 0, total_len);
+        if (is_copied) {
+            memcpy(at, msg->body + skipped, total_len + 2);
+            batch->out_used = (size_t)(at - batch->out->data) + total_len + 2;
+            count++;
+        } else {
+            batch->out_used = (size_t)(at - batch->out->data);
+            give_formatted(batch, receivers, start, count, true);
+            give_body(batch, receivers, msg->body + skipped, total_len + 2);
+            start = batch->out_used;
+            count = 0;
+        }
+    }
+    if (batch->out != NULL) {
+        give_formatted(batch, receivers, start, count, false);
+    }
+}
+
+static bool has_same_format(const struct esi_sub *a, const struct esi_sub *b)
+{
+    return a->flags == b->flags && esi_str_equal(a->sid, b->sid);
+}
+
+static void deliver_plain(struct esi_batch *batch)
+{
+    const struct esi_match *match = batch->match;
+    uint32_t first = 0;
+
+    while (first < match->plain_count) {
+        uint32_t end = first + 1;
+        while (end < match->plain_count && has_same_format(match->plain[first], match->plain[end])) {
+            end++;
+        }
+        const struct receivers receivers = {.subs = &match->plain[first], .count = end - first};
+        format_run(batch, &receivers, NULL);
+        first = end;
+    }
+}
+
+static bool may_get(const struct esi_batch *batch, const struct esi_sub *sub)
+{
+    /* order: relaxed; a hint that saves a message from a connection that is closing. */
+    return (batch->echo || sub->target != batch->self) &&
+           !atomic_load_explicit(&sub->target->is_gone, memory_order_relaxed);
+}
+
+/* A member by uniform chance, the next that can be delivered to when it cannot; NULL when none can. */
+static struct esi_sub *choose_member(struct esi_batch *batch, const struct esi_match_group *group)
+{
+    const uint32_t start = (uint32_t)((next_random(batch) >> 32) * group->member_count >> 32);
+
+    for (uint32_t i = 0; i < group->member_count; i++) {
+        const uint32_t index = start + i < group->member_count ? start + i : start + i - group->member_count;
+        if (may_get(batch, group->members[index])) {
+            return group->members[index];
+        }
+    }
+    return NULL;
+}
+
+static bool is_named(const struct esi_batch *batch, struct esi_str group)
+{
+    struct esi_str queues = batch->queues;
+    struct esi_str queue;
+
+    while (esi_gateway_parser_next_queue(&queues, &queue)) {
+        if (esi_str_equal(queue, group)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void deliver_group(struct esi_batch *batch, const struct esi_match_group *group)
+{
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        batch->choice[i] = choose_member(batch, group);
+    }
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        struct esi_sub *chosen = batch->choice[i];
+        if (chosen == NULL) {
+            continue;
+        }
+        /* All messages of this member at once, so that they stand side by side; then none of them is looked at again. */
+        const struct receivers receivers = {.subs = &chosen, .count = 1};
+        format_run(batch, &receivers, chosen);
+        for (uint32_t j = i; j < batch->run_count; j++) {
+            if (batch->choice[j] == chosen) {
+                batch->choice[j] = NULL;
+            }
+        }
+    }
+}
+
+/* The reply as a link's peer must see it. Written to `room`, which has ESI_REPLY_MAP_PREFIX_LEN bytes more. */
+static struct esi_str map_reply(const struct esi_batch *batch, const struct run_msg *msg,
+                                const struct esi_match_link *link, char *room)
+{
+    if (!msg->is_mapped) {
+        return msg->reply;
+    }
+    char *end = link->sub->target->old_reply_prefix
+                    ? esi_reply_map_write_old(room, &batch->options.cluster, msg->reply)
+                    : esi_reply_map_write(room, &batch->options.cluster, &batch->options.server, msg->reply);
+    return (struct esi_str){.data = room, .len = (size_t)(end - room)};
+}
+
+static void deliver_link_msg(struct esi_batch *batch, const struct esi_match_link *link,
+                             const struct run_msg *msg)
+{
+    const bool has_headers = (link->sub->flags & SUB_HEADERS) != 0;
+    const size_t skipped = has_headers ? 0 : msg->header_len;
+    const size_t total_len = msg->total_len - skipped;
+    const bool is_copied = total_len <= ESI_BATCH_COPY_MAX;
+    struct esi_gateway_msg line = {.account = batch->options.account,
+                                   .subject = batch->subject,
+                                   .reply = msg->reply,
+                                   .queues = link->queues,
+                                   .queue_count = link->queue_count,
+                                   .header_len = has_headers ? msg->header_len : 0,
+                                   .total_len = total_len};
+    const size_t room_len = msg->is_mapped ? ESI_REPLY_MAP_PREFIX_LEN + msg->reply.len : 0;
+    const size_t line_max = esi_gateway_writer_msg_size_max(&line) + ESI_REPLY_MAP_PREFIX_LEN;
+    char *room = reserve(batch, room_len + line_max + (is_copied ? total_len + 2 : 0));
+    if (room == NULL) {
+        batch->stats.dropped++;
+        return;
+    }
+    line.reply = map_reply(batch, msg, link, room);
+    char *start = room + room_len;
+    char *at = esi_gateway_writer_msg(start, &line);
+    if (is_copied) {
+        memcpy(at, msg->body + skipped, total_len + 2);
+        at += total_len + 2;
+    }
+    struct esi_slice slice = {.block = batch->out,
+                              .data = start,
+                              .len = (uint32_t)(at - start),
+                              .sub_slot = link->sub->slot,
+                              .message_count = is_copied ? 1 : 0,
+                              .is_record = (link->sub->flags & SUB_OPTIMISTIC) != 0,
+                              .is_continued = !is_copied};
+    batch->out_used = (size_t)(at - batch->out->data);
+    append_slice(batch, link->sub->target, &slice);
+    if (!is_copied) {
+        slice = (struct esi_slice){.block = batch->read_block,
+                                   .data = msg->body + skipped,
+                                   .len = (uint32_t)(total_len + 2),
+                                   .sub_slot = link->sub->slot,
+                                   .message_count = 1};
+        append_slice(batch, link->sub->target, &slice);
+    }
+}
+
+static void flush_run(struct esi_batch *batch)
+{
+    const struct esi_match *match = batch->match;
+
+    if (batch->run_count == 0) {
+        return;
+    }
+    deliver_plain(batch);
+    for (uint32_t i = 0; i < match->group_count; i++) {
+        if (batch->source != SOURCE_GATEWAY || is_named(batch, match->groups[i].name)) {
+            deliver_group(batch, &match->groups[i]);
+        }
+    }
+    for (uint32_t i = 0; batch->source != SOURCE_GATEWAY && i < match->link_count; i++) {
+        for (uint32_t j = 0; j < batch->run_count; j++) {
+            deliver_link_msg(batch, &match->links[i], &batch->run[j]);
+        }
+    }
+    batch->run_count = 0;
+}
+
+/* --- adding --- */
+
+void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source, struct esi_target *self,
+                     bool echo, struct esi_block *block, uint64_t now_ns)
+{
+    ESI_DEBUG_ASSERT(batch->run_count == 0 && batch->first == NULL);
+    batch->source = source;
+    batch->self = self;
+    batch->echo = echo;
+    batch->read_block = block;
+    batch->now_ns = now_ns;
+    batch->match = NULL;
+    if (batch->out != NULL && esi_block_is_unique(batch->out)) {
+        /* All targets are done with it: its lines are still in the processor's cache. */
+        batch->out_used = 0;
+    }
+}
+
+struct recent_search {
+    uint64_t since_ns;
+    bool is_found;
+};
+
+static void look_for_recent(void *argument, struct esi_sub *sub)
+{
+    struct recent_search *search = argument;
+
+    search->is_found |= !sub->target->is_link && sub->created_ns >= search->since_ns;
+}
+
+/*
+ * A reply whose subscription is so young that its interest may not have reached the other cluster is mapped, so that the
+ * answer finds its way home without it (as nats-server does, for two seconds).
+ */
+static bool must_map(const struct esi_batch *batch, struct esi_str reply)
+{
+    const uint64_t since_ns = batch->now_ns > MAP_RECENT_NS ? batch->now_ns - MAP_RECENT_NS : 0;
+
+    if (reply.len == 0 || esi_subtable_last_local_ns(batch->options.table) < since_ns) {
+        return false;
+    }
+    struct recent_search search = {.since_ns = since_ns};
+    esi_subtable_walk(batch->options.table, reply, esi_hashmap_hash(reply), look_for_recent, &search);
+    return search.is_found;
+}
+
+static uint32_t count_receivers(const struct esi_batch *batch)
+{
+    const struct esi_match *match = batch->match;
+    uint32_t count = batch->source != SOURCE_GATEWAY ? match->link_count : 0;
+
+    if (batch->echo || batch->self == NULL) {
+        return count + match->plain_count + match->group_count;
+    }
+    for (uint32_t i = 0; i < match->plain_count; i++) {
+        count += match->plain[i]->target != batch->self;
+    }
+    for (uint32_t i = 0; i < match->group_count; i++) {
+        for (uint32_t j = 0; j < match->groups[i].member_count; j++) {
+            if (match->groups[i].members[j]->target != batch->self) {
+                count++;
+                break;
+            }
+        }
+    }
+    return count;
+}
+
+static bool continues_run(const struct esi_batch *batch, const struct esi_publish *publish)
+{
+    return batch->match != NULL && batch->run_count < ESI_BATCH_RUN_MAX &&
+           !batch->match->has_repeated_target && esi_str_equal(batch->subject, publish->subject) &&
+           esi_str_equal(batch->queues, publish->queues) &&
+           esi_match_cache_is_current(batch->options.cache, batch->match);
+}
+
+uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish)
+{
+    batch->stats.messages_in++;
+    if (!continues_run(batch, publish)) {
+        flush_run(batch);
+        batch->match = esi_match_cache_find(batch->options.cache, publish->subject);
+        batch->subject = publish->subject;
+        batch->queues = publish->queues;
+        if (batch->match == NULL) {
+            batch->stats.dropped++;
+            return 1;
+        }
+    }
+    const uint32_t count = count_receivers(batch);
+    if (count == 0) {
+        return 0;
+    }
+    struct run_msg *msg = &batch->run[batch->run_count++];
+    msg->reply = publish->reply;
+    msg->extra = publish->extra;
+    msg->body = publish->body;
+    msg->header_len = (uint32_t)publish->header_len;
+    msg->total_len = (uint32_t)publish->total_len;
+    msg->is_mapped = batch->match->link_count > 0 && batch->source != SOURCE_GATEWAY &&
+                     must_map(batch, publish->reply);
+    return count;
+}
+
+void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, struct esi_str line,
+                         struct esi_str body)
+{
+    flush_run(batch);
+    batch->match = NULL;
+    char *at = reserve(batch, line.len + body.len);
+    if (at == NULL) {
+        batch->stats.dropped++;
+        return;
+    }
+    memcpy(at, line.data, line.len);
+    if (body.len > 0) {
+        memcpy(at + line.len, body.data, body.len);
+    }
+    struct esi_slice slice = {.block = batch->out,
+                              .data = at,
+                              .len = (uint32_t)(line.len + body.len),
+                              .message_count = 1};
+    batch->out_used += line.len + body.len;
+    append_slice(batch, target, &slice);
+}
+
+/* True when the target takes bytes but has too many waiting: its publisher should wait a little. */
+static bool hand_over(struct esi_batch *batch, struct esi_delivery *delivery)
+{
+    struct esi_target *target = delivery->target;
+    const uint64_t bytes = delivery->bytes;
+
+    batch->by_target[target->slot] = NULL;
+    batch->stats.deliveries++;
+    /* order: relaxed; a sum that decides about pauses and slow consumers, nothing is published by it. */
+    const uint64_t before = atomic_fetch_add_explicit(&target->pending_bytes, bytes, memory_order_relaxed);
+    bool must_pause = false;
+    if (before + bytes > batch->options.pause_bytes) {
+        /* order: relaxed; a time that may be a turn old. */
+        const uint64_t progress_ns = atomic_load_explicit(&target->progress_ns, memory_order_relaxed);
+        must_pause = progress_ns + PROGRESS_RECENT_NS > batch->now_ns;
+    }
+    target->deliver(target, delivery);
+    return must_pause;
+}
+
+bool esi_batch_flush(struct esi_batch *batch)
+{
+    bool must_pause = false;
+
+    flush_run(batch);
+    batch->match = NULL;
+    if (batch->out != NULL) {
+        settle_out_refs(batch);
+    }
+    if (batch->read_refs > 0) {
+        esi_block_ref(batch->read_block, batch->read_refs);
+        batch->read_refs = 0;
+    }
+    struct esi_msg *next = batch->first;
+    batch->first = NULL;
+    batch->last = NULL;
+    while (next != NULL) {
+        struct esi_delivery *delivery = (struct esi_delivery *)(void *)next;
+        next = next->next;
+        must_pause |= hand_over(batch, delivery);
+    }
+    return must_pause;
+}
