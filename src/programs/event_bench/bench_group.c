@@ -66,7 +66,7 @@ static bool is_for(const struct esi_bench_frame *message, const char *subject, c
                                          esi_str_equal(message->subject, esi_str_from(subject)));
 }
 
-/* Counts a message to a member. Returns false when it is none of ours. */
+/* Counts a message to a member. Returns true when it is a new one of ours. */
 static bool account(struct esi_bench_member *member, const struct esi_bench_frame *message)
 {
     struct esi_bench_group *group = member->group;
@@ -79,9 +79,9 @@ static bool account(struct esi_bench_member *member, const struct esi_bench_fram
     if (!inspect(group, message, &sequence)) {
         return false;
     }
-    if (!group->is_shared) {
-        esi_bench_check_see(&member->check, sequence);
-    } else if (esi_bench_check_see(&group->shared_check, sequence) != BENCH_SEEN_AGAIN) {
+    const enum esi_bench_seen seen =
+        esi_bench_check_see(group->is_shared ? &group->shared_check : &member->check, sequence);
+    if (group->is_shared && seen != BENCH_SEEN_AGAIN) {
         /* The members may be out of step with each other, but each sees the publisher's order. */
         if (sequence < member->next) {
             group->faults.reordered++;
@@ -92,7 +92,7 @@ static bool account(struct esi_bench_member *member, const struct esi_bench_fram
     member->received++;
     member->last_ns = group->link->now_ns;
     group->tally->delivered++;
-    return true;
+    return seen != BENCH_SEEN_AGAIN;
 }
 
 static void on_delivery(struct esi_bench_client *client, const struct esi_bench_frame *message)

@@ -1,0 +1,492 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""event-bench measures a sound server, and refuses an unsound one.
+
+Goal: every scenario gives figures against a real nats-server, and a server that loses, repeats, swaps, damages or
+misroutes one message is told so, with the right word and without figures. Method: small runs against nats-server and
+against a server written here, which does exactly one thing wrong.
+
+usage: test_event_bench.py [--bin FOLDER]     (default: the newest build/*/bin, or $ES_BIN)
+"""
+import glob
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DEADLINE_S = 60
+BENCH = None  # path of event-bench, set by main
+
+
+def find_bench(folder):
+    if folder is None:
+        found = glob.glob(os.path.join(ROOT, "build", "*", "bin", "event-bench"))
+        return max(found, key=os.path.getmtime) if found else None
+    path = os.path.join(folder, "event-bench")
+    return path if os.path.exists(path) else None
+
+
+def bench(port, *arguments):
+    """Runs event-bench; returns (exit status, standard output, standard error)."""
+    command = [BENCH, *arguments, "--server", f"127.0.0.1:{port}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+class NatsServer:
+    """A nats-server on a port that it chooses itself, which it tells in its log."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            ["nats-server", "-a", "127.0.0.1", "-p", "-1", *arguments],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.port = None
+        for line in self.process.stderr:
+            found = re.search(r"Listening for client connections on 127\.0\.0\.1:(\d+)", line)
+            if found:
+                self.port = int(found.group(1))
+            if "Server is ready" in line:
+                break
+        if self.port is None:
+            raise RuntimeError("nats-server did not start")
+        # Whatever it writes later must not fill the pipe.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(DEADLINE_S)
+
+
+class Connection:
+    """One client of the fake server."""
+
+    def __init__(self, server, sock):
+        self.server = server
+        self.sock = sock
+        self.lock = threading.Lock()
+        self.subscriptions = []  # (subject, queue, sid)
+
+    def send(self, data):
+        with self.lock:
+            try:
+                self.sock.sendall(data)
+            except OSError:
+                pass  # the client has left, which the test sees at its own end
+
+    def run(self):
+        stream = self.sock.makefile("rb")
+        self.send(b"INFO " + json.dumps(self.server.info).encode() + b" \r\n")
+        while True:
+            try:
+                line = stream.readline()
+            except OSError:
+                return
+            if not line:
+                return
+            words = line.decode().split()
+            verb = words[0].upper()
+            if verb == "PING":
+                self.server.on_ping(self)
+            elif verb == "SUB":
+                with self.server.lock:
+                    self.subscriptions.append((words[1], words[2] if len(words) == 4 else None, words[-1]))
+            elif verb == "PUB":
+                payload = stream.read(int(words[-1]) + 2)[:-2]
+                self.server.on_publish(words[1], words[2] if len(words) == 4 else "", payload)
+
+
+class FakeServer:
+    """Delivers right, but for message number AT, with which it does what FAULT says."""
+
+    def __init__(self, fault=None, at=100, info=None):
+        self.fault = fault
+        self.at = at
+        self.count = 0
+        self.held = None
+        self.lock = threading.RLock()
+        self.connections = []
+        self.info = {"server_id": "FAKE", "server_name": "fake", "version": "0.0.1", "proto": 1,
+                     "host": "127.0.0.1", "headers": True, "max_payload": 1048576}
+        self.info.update(info or {})
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            connection = Connection(self, sock)
+            with self.lock:
+                self.connections.append(connection)
+            threading.Thread(target=connection.run, daemon=True).start()
+
+    def on_ping(self, connection):
+        with self.lock:
+            if self.fault == "no pong" and self.count > 0:
+                return
+            connection.send(b"PONG\r\n")
+
+    def targets(self, subject):
+        """Every plain subscriber, and one of each queue group."""
+        queues = {}
+        for connection in self.connections:
+            for pattern, queue, sid in connection.subscriptions:
+                if pattern == subject or (pattern.endswith(".*") and subject.rsplit(".", 1)[0] == pattern[:-2]):
+                    if queue is None:
+                        yield connection, sid
+                    else:
+                        queues.setdefault(queue, []).append((connection, sid))
+        for members in queues.values():
+            yield members[self.count % len(members)]
+
+    def on_publish(self, subject, reply, payload):
+        with self.lock:
+            for connection, sid in self.targets(subject):
+                self.count += 1
+                self.deliver(connection, sid, subject, reply, payload)
+
+    def deliver(self, connection, sid, subject, reply, payload):
+        if self.count == self.at:
+            if self.fault == "damage":
+                payload = payload[:-1] + bytes([payload[-1] ^ 1])
+            elif self.fault == "shorten":
+                payload = payload[:-1]
+            elif self.fault == "pattern":
+                payload = payload[:20] + b"?" + payload[21:]
+            elif self.fault == "sid":
+                sid = "77"
+            elif self.fault == "header":
+                head = b"NATS/1.0 503\r\n\r\n"
+                connection.send(f"HMSG {subject} {sid} {len(head)} {len(head)}\r\n".encode() + head + b"\r\n")
+                return
+        middle = f" {reply}" if reply else ""
+        data = f"MSG {subject} {sid}{middle} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        if self.count == self.at:
+            if self.fault == "drop":
+                return
+            if self.fault == "duplicate":
+                data += data
+            if self.fault == "swap":
+                self.held = (connection, data)
+                return
+            if self.fault == "garbage":
+                data = b"\x1b]0;title\x07 NONSENSE\r\n"
+            if self.fault == "error":
+                data = b"-ERR 'Slow Consumer'\r\n"
+            if self.fault == "close":
+                connection.sock.shutdown(socket.SHUT_RDWR)
+                return
+        if self.held is not None and self.held[0] is connection:
+            data += self.held[1]
+            self.held = None
+        connection.send(data)
+
+    def stop(self):
+        self.listener.close()
+        with self.lock:
+            for connection in self.connections:
+                connection.sock.close()
+
+
+class AgainstNatsServer(unittest.TestCase):
+    """Each scenario ends with status 0, and its figures add up."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = NatsServer()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def run_json(self, *arguments):
+        status, out, err = bench(self.server.port, *arguments, "--json", "-")
+        self.assertEqual(status, 0, err)
+        result = json.loads(out)
+        self.assertTrue(result["valid"])
+        self.assertEqual(sum(result["verification"].values()), 0)
+        return result
+
+    def test_pub_sub(self):
+        """One publisher, one subscriber: as many delivered as published, with costs of both processes."""
+        result = self.run_json("pub-sub", "--messages", "20000", "--server-pid", str(self.server.process.pid))
+        self.assertEqual(result["published"], 20000)
+        self.assertEqual(result["delivered"], 20000)
+        self.assertEqual(result["latency_ns"]["count"], 20000)
+        latency = result["latency_ns"]
+        self.assertLessEqual(latency["min"], latency["p50"])
+        self.assertLessEqual(latency["p50"], latency["p99"])
+        self.assertLessEqual(latency["p99"], latency["max"])
+        self.assertGreater(result["server_process"]["cpu_us_per_delivered"], 0)
+        self.assertGreater(result["server_process"]["resident_bytes"], 1 << 20)
+        self.assertGreater(result["generator_process"]["cpu_us_per_delivered"], 0)
+        self.assertRegex(result["server"]["version"], r"^\d+\.\d+\.\d+")
+        self.assertRegex(result["environment"]["date"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertGreaterEqual(result["environment"]["cores"], 1)
+
+    def test_many_subscribers(self):
+        for mode in ("same", "distinct"):
+            with self.subTest(sid_mode=mode):
+                result = self.run_json("pub-sub", "--subscribers", "5", "--messages", "3000", "--sid-mode", mode)
+                self.assertEqual(result["delivered"], 15000)
+
+    def test_pairs(self):
+        """Eight pairs by one thread and by three; 1001 messages do not divide by eight."""
+        for threads in ("1", "3"):
+            with self.subTest(threads=threads):
+                result = self.run_json("pub-sub", "--publishers", "8", "--messages", "1001", "--threads", threads)
+                self.assertEqual(result["published"], 1001)
+                self.assertEqual(result["delivered"], 1001)
+
+    def test_fan_out(self):
+        result = self.run_json("fan-out", "--messages", "2000")
+        self.assertEqual(result["delivered"], 20000)
+
+    def test_queue(self):
+        result = self.run_json("queue", "--messages", "5000")
+        self.assertEqual(result["delivered"], 5000)
+
+    def test_request_reply(self):
+        """One and many in flight, one and several responders: a delivery each for request and reply."""
+        for in_flight, responders in (("1", "1"), ("32", "1"), ("32", "3")):
+            with self.subTest(in_flight=in_flight, responders=responders):
+                result = self.run_json("request-reply", "--messages", "1000", "--in-flight", in_flight,
+                                       "--subscribers", responders)
+                self.assertEqual(result["replies"], 1000)
+                self.assertEqual(result["delivered"], 2000)
+                self.assertEqual(result["latency_ns"]["count"], 1000)
+
+    def test_sizes(self):
+        """The smallest payload, sizes around the tail check, and one larger than the read block, every byte compared."""
+        for size in ("16", "17", "23", "24", "25", "4KiB", "300KiB"):
+            with self.subTest(size=size):
+                result = self.run_json("pub-sub", "--size", size, "--messages", "100", "--check-payload")
+                self.assertEqual(result["delivered"], 100)
+
+    def test_duration_and_warmup(self):
+        result = self.run_json("pub-sub", "--duration", "200ms", "--warmup", "50ms")
+        self.assertGreater(result["delivered"], 100)
+        self.assertGreater(result["seconds"], 0.19)
+        self.assertEqual(result["latency_ns"]["count"], result["delivered"])
+
+    def test_rate(self):
+        """Open loop: 1000 messages at 5000 a second take about 0.2 s, however fast the server is."""
+        result = self.run_json("pub-sub", "--messages", "1000", "--rate", "5000")
+        self.assertGreater(result["seconds"], 0.19)
+        self.assertLess(result["published_per_second"], 5100)
+
+    def test_text(self):
+        """The words of nats bench, and progress in lines where there is no terminal."""
+        status, out, err = bench(self.server.port, "pub-sub", "--publishers", "2", "--duration", "1500ms", "--progress")
+        self.assertEqual(status, 0, err)
+        for part in ("msgs/sec ~", "MiB/sec", " Publisher stats:", " Subscriber stats:", "message rates min",
+                     "| stddev", "P50", "P99.99", "Generator:"):
+            self.assertIn(part, out)
+        self.assertRegex(err, r"event-bench: +\d+%  \d+ delivered  \d+ msgs/sec")
+
+    def test_json_file_and_text(self):
+        """With a file both are written; the file holds the object alone."""
+        path = os.path.join("/tmp", f"test_event_bench.{os.getpid()}.json")
+        try:
+            status, out, _ = bench(self.server.port, "pub-sub", "--messages", "100", "--json", path)
+            self.assertEqual(status, 0)
+            self.assertIn("Delivered:", out)
+            with open(path, encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["delivered"], 100)
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def test_payload_over_the_servers_limit(self):
+        status, out, err = bench(self.server.port, "pub-sub", "--size", "2MiB")
+        self.assertEqual(status, 1)
+        self.assertIn("1048576", err)
+        self.assertEqual(out, "")
+
+
+class Credentials(unittest.TestCase):
+    """A server that demands a token or a user gets it; a wrong one is told."""
+
+    def test_token(self):
+        server = NatsServer("--auth", "sesame")
+        try:
+            self.assertEqual(bench(server.port, "pub-sub", "--messages", "10", "--token", "sesame")[0], 0)
+            status, _, err = bench(server.port, "pub-sub", "--messages", "10", "--token", "wrong")
+            self.assertEqual(status, 1)
+            self.assertIn("Authorization Violation", err)
+            self.assertNotIn("wrong", err)
+        finally:
+            server.stop()
+
+    def test_user_and_password(self):
+        server = NatsServer("--user", "u", "--pass", 'p"\\<')
+        try:
+            self.assertEqual(bench(server.port, "pub-sub", "--messages", "10", "--user", "u", "--password",
+                                   'p"\\<')[0], 0)
+        finally:
+            server.stop()
+
+
+class AgainstUnsoundServer(unittest.TestCase):
+    """One fault, one word, no figures."""
+
+    def run_fake(self, fault, *arguments, at=100, info=None):
+        server = FakeServer(fault, at, info)
+        try:
+            return bench(server.port, *arguments, "--timeout", "500ms")
+        finally:
+            server.stop()
+
+    def expect(self, fault, word, *arguments, at=100):
+        with self.subTest(fault=fault, arguments=arguments):
+            status, out, err = self.run_fake(fault, *arguments, at=at)
+            self.assertEqual(status, 1, out + err)
+            self.assertIn("FAILED", err)
+            self.assertRegex(err, word)
+            self.assertNotIn("msgs/sec", out)
+            self.assertNotIn("Delivered", out)
+
+    SCENARIOS = (("pub-sub",), ("fan-out", "--subscribers", "3"), ("queue",),
+                 ("request-reply", "--in-flight", "8"), ("request-reply", "--in-flight", "8", "--subscribers", "2"))
+
+    def test_sound_fake_passes(self):
+        """Without a fault the same server passes: the failures below are due to the fault."""
+        for scenario in self.SCENARIOS:
+            with self.subTest(scenario=scenario):
+                status, out, err = self.run_fake(None, *scenario, "--messages", "500")
+                self.assertEqual(status, 0, err)
+                self.assertIn("msgs/sec", out)
+
+    def test_lost(self):
+        for scenario in self.SCENARIOS:
+            self.expect("drop", r"\b1 lost", *scenario, "--messages", "500")
+
+    def test_last_one_lost(self):
+        self.expect("drop", r"\b1 lost", "pub-sub", "--messages", "500", at=500)
+
+    def test_lost_beyond_the_window(self):
+        """The run stops when the window is used up, and what never was sent is not called lost."""
+        self.expect("drop", r"lost.*no progress", "pub-sub", "--messages", "5000", "--window", "2KiB")
+
+    def test_duplicated(self):
+        for scenario in self.SCENARIOS:
+            self.expect("duplicate", r"\b1 duplicated", *scenario, "--messages", "500")
+
+    def test_last_one_duplicated(self):
+        """The duplicate of the last message comes when everything has arrived already."""
+        self.expect("duplicate", r"\b1 duplicated", "pub-sub", "--messages", "500", at=500)
+
+    def test_reordered(self):
+        for scenario in (("pub-sub",), ("fan-out", "--subscribers", "3"), ("queue", "--subscribers", "1"),
+                         ("request-reply", "--in-flight", "8")):
+            self.expect("swap", r"\b1 reordered|\b2 reordered", *scenario, "--messages", "500")
+
+    def test_damaged(self):
+        self.expect("damage", r"\b1 damaged", "pub-sub", "--messages", "500")
+        self.expect("shorten", r"\b1 damaged", "pub-sub", "--messages", "500")
+        self.expect("pattern", r"\b1 damaged", "pub-sub", "--messages", "500", "--check-payload")
+
+    def test_misrouted(self):
+        self.expect("sid", r"\b1 misrouted", "pub-sub", "--messages", "500")
+
+    def test_protocol_broken(self):
+        """What the server wrote is quoted, but cannot drive the terminal."""
+        status, _, err = self.run_fake("garbage", "pub-sub", "--messages", "500")
+        self.assertEqual(status, 1)
+        self.assertIn("broke the protocol", err)
+        self.assertNotIn("\x1b", err)
+
+    def test_error_and_close(self):
+        self.expect("error", "Slow Consumer", "pub-sub", "--messages", "500")
+        self.expect("close", "closed the connection", "pub-sub", "--messages", "500")
+        self.expect("no pong", "no progress", "pub-sub", "--messages", "500")
+
+    def test_no_responders_status(self):
+        self.expect("header", "status", "request-reply", "--messages", "500", at=2)
+
+    def test_json_of_a_failure_has_no_figures(self):
+        status, out, _ = self.run_fake("drop", "pub-sub", "--messages", "500", "--json", "-")
+        result = json.loads(out)
+        self.assertEqual(status, 1)
+        self.assertFalse(result["valid"])
+        self.assertEqual(result["verification"]["lost"], 1)
+        self.assertIn("1 lost", result["error"])
+        for key in ("delivered_per_second", "latency_ns", "server_process"):
+            self.assertNotIn(key, result)
+
+    def test_tls_is_told(self):
+        status, _, err = self.run_fake(None, "pub-sub", info={"tls_required": True})
+        self.assertEqual(status, 1)
+        self.assertIn("TLS", err)
+
+    def test_nobody_listens(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        status, _, err = bench(port, "pub-sub")
+        self.assertEqual(status, 1)
+        self.assertIn("cannot connect", err)
+
+
+class CommandLine(unittest.TestCase):
+    """Bad usage ends with status 2 and says what is allowed; nothing is connected."""
+
+    def test_bad(self):
+        for arguments in ([], ["nonsense"], ["pub-sub", "queue"], ["pub-sub", "--size", "15"],
+                          ["pub-sub", "--messages", "0"], ["pub-sub", "--messages", "5x"],
+                          ["pub-sub", "--messages", "5", "--duration", "1s"], ["pub-sub", "--duration", "5"],
+                          ["pub-sub", "--server", "h:99999"], ["pub-sub", "--server", "[::1"],
+                          ["pub-sub", "--sid-mode", "both"], ["pub-sub", "--subject", "a.*"],
+                          ["pub-sub", "--subscribers", "100000"], ["pub-sub", "--unknown"],
+                          ["pub-sub", "--messages", "99999999999999999999"]):
+            with self.subTest(arguments=arguments):
+                done = subprocess.run([BENCH, *arguments], capture_output=True, text=True, timeout=DEADLINE_S,
+                                      check=False)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertNotEqual(done.stderr, "")
+
+    def test_help_and_version(self):
+        for option in ("--help", "--version"):
+            done = subprocess.run([BENCH, option], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("event-bench", done.stdout)
+
+    def test_process_must_exist(self):
+        done = subprocess.run([BENCH, "pub-sub", "--server-pid", str(2**31 - 1)], capture_output=True, text=True,
+                              timeout=DEADLINE_S, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no such process", done.stderr)
+
+
+def main():
+    global BENCH
+    folder = os.environ.get("ES_BIN")
+    arguments = sys.argv[1:]
+    if "--bin" in arguments:
+        at = arguments.index("--bin")
+        folder = arguments[at + 1]
+        del arguments[at:at + 2]
+    BENCH = find_bench(folder)
+    if BENCH is None:
+        print("event-bench is not built: give --bin FOLDER")
+        print("0 passed, 1 failed")
+        return 1
+    started = time.monotonic()
+    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    result = unittest.TextTestRunner(verbosity=1, stream=sys.stdout).run(suite)
+    failed = len({str(test.id()).split(" ")[0] for test, _ in result.failures + result.errors})
+    print(f"{time.monotonic() - started:.1f} s")
+    print(f"{result.testsRun - failed} passed, {failed} failed")
+    return 0 if failed == 0 and result.testsRun > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
