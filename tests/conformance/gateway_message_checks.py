@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The gateway checks on interest, messages, queues and mapped replies (G32, G46-G85, G92).
 
-Goal and method as in gateway_checks.py. c, d: clients of the server under test. A fence on the client and then one
-on the link say that all that a publish or SUB causes has been sent.
+Goal and method as in gateway_checks.py. c, d: clients of the server under test. A fence on the
+client and then one on the link say that all that a publish or SUB causes has been sent.
 """
 import os
 
@@ -10,7 +10,9 @@ from gateway_case import gateway_check
 from gateway_peer import HEADER, Client, gateway_hash, let_time_pass, want
 from gateway_traffic import exchange, interest_across
 
-F_REPLY = "_GR_.yyrAQg.AKS6DY."  # what a server of F with the id of the test peer puts before a reply
+F_REPLY = (
+    "_GR_.yyrAQg.AKS6DY."  # what a server of F with the id of the test peer puts before a reply
+)
 
 
 def texts(frames):
@@ -29,13 +31,19 @@ def passes(link, client, *subjects):
         client.pub(subject, "x")
     client.flush()
     frames = link.fence()
-    want(all(frame.verb == "RMSG" for frame in frames), "%s: only RMSG expected, got %s" % (link.label, frames))
+    want(
+        all(frame.verb == "RMSG" for frame in frames),
+        "%s: only RMSG expected, got %s" % (link.label, frames),
+    )
     return [frame.args[1] for frame in frames]
 
 
 def want_passes(link, client, published, expected):
     got = passes(link, client, *published)
-    want(got == expected, "published %s: expected %s on %s, got %s" % (published, expected, link.label, got))
+    want(
+        got == expected,
+        "published %s: expected %s on %s, got %s" % (published, expected, link.label, got),
+    )
 
 
 def iom_state(case, *subjects):
@@ -50,14 +58,18 @@ def own_prefix(link):
     return "_GR_.b2oh2L.%s." % gateway_hash(link.info["server_id"])
 
 
-@gateway_check("G32", "byte by byte, CR LF in the payload, several in one segment: delivered exactly")
+@gateway_check(
+    "G32", "byte by byte, CR LF in the payload, several in one segment: delivered exactly"
+)
 def _(case):
     _, o = case.only_o()
     c = case.client()
     c.sub("foo", 1)
     c.flush()
     o.expect("RS+ $G foo")
-    for byte in b"RMSG $G foo 12\r\nhello\r\nworld\r\nHMSG $G foo re 18 20\r\n" + HEADER + b"hh\r\n":
+    for byte in (
+        b"RMSG $G foo 12\r\nhello\r\nworld\r\nHMSG $G foo re 18 20\r\n" + HEADER + b"hh\r\n"
+    ):
         o.send(bytes([byte]))
     c.expect("MSG foo 1 12", b"hello\r\nworld")
     got = c.expect("HMSG foo 1 re 18 20", b"hh")
@@ -73,13 +85,19 @@ def _(case):
 def _(case):
     case.start()
     c = case.client()
-    for sid, (subject, queue) in enumerate((("foo", None), ("bar", "q"), ("bar", "q"), ("w.>", None))):
+    for sid, (subject, queue) in enumerate(
+        (("foo", None), ("bar", "q"), ("bar", "q"), ("w.>", None))
+    ):
         c.sub(subject, sid, queue)
     c.flush()
     _, o = case.only_o()
     steps = [f.text if f.verb == "RS+" else "cmd %s" % f.json.get("gateway_cmd") for f in o.opening]
-    want(steps[:2] == ["RS+ $G bar q 1", "cmd 2"] and sorted(steps[2:4]) == ["RS+ $G foo", "RS+ $G w.>"]
-         and steps[4:] == ["cmd 3"], "opening: %s" % steps)
+    want(
+        steps[:2] == ["RS+ $G bar q 1", "cmd 2"]
+        and sorted(steps[2:4]) == ["RS+ $G foo", "RS+ $G w.>"]
+        and steps[4:] == ["cmd 3"],
+        "opening: %s" % steps,
+    )
 
 
 @gateway_check("G47", "plain interest is counted: one RS+ for the first, one RS- for the last")
@@ -128,7 +146,9 @@ def _(case):
     o.quiet("for a subject without interest")
 
 
-@gateway_check("G50", "a message for an empty account: ours answers nothing and announces the next SUB")
+@gateway_check(
+    "G50", "a message for an empty account: ours answers nothing and announces the next SUB"
+)
 def _(case):
     _, o = case.only_o()
     c = case.client()
@@ -282,7 +302,9 @@ def _(case):
     i.expect("HMSG $G foo | qq 18 20", b"hh")
 
 
-@gateway_check("G65", "a local queue member is preferred; plain interest gets its copy without the queue")
+@gateway_check(
+    "G65", "a local queue member is preferred; plain interest gets its copy without the queue"
+)
 def _(case):
     _, _, i, c = iom_state(case, "svc")
     i.interest("RS+ svc g 1")
@@ -313,8 +335,12 @@ def _(case):
     i.interest("RS+ w.* g1 1", "RS+ w.a g2 1", "RS+ w.a g1 1")
     publish(case.client(), "w.a")
     frames = i.fence()
-    want(len(frames) == 1 and frames[0].args[:3] == ["$G", "w.a", "|"] and sorted(frames[0].args[3:-1]) == ["g1", "g2"],
-         "one RMSG with g1 and g2 expected, got %s" % frames)
+    want(
+        len(frames) == 1
+        and frames[0].args[:3] == ["$G", "w.a", "|"]
+        and sorted(frames[0].args[3:-1]) == ["g1", "g2"],
+        "one RMSG with g1 and g2 expected, got %s" % frames,
+    )
 
 
 @gateway_check("G68", "a queue group of two clusters: each message goes to exactly one of them")
@@ -329,10 +355,16 @@ def _(case):
     c.flush()
     frames = i_f.fence() + i_k.fence()
     want(all(f.text == "RMSG $G job | w 1" for f in frames), "got %s" % frames)
-    want(sorted(f.payload for f in frames) == [b"%d" % n for n in range(10)], "each once expected, got %s" % frames)
+    want(
+        sorted(f.payload for f in frames) == [b"%d" % n for n in range(10)],
+        "each once expected, got %s" % frames,
+    )
 
 
-@gateway_check("G69", "plain interest of two clusters: one copy each; what one sends is not passed to the other")
+@gateway_check(
+    "G69",
+    "plain interest of two clusters: one copy each; what one sends is not passed to the other",
+)
 def _(case):
     _, o, i_f = case.both()
     _, _, i_k = case.both("K")
@@ -361,14 +393,25 @@ def _(case):
     c.flush()
     want(len(o.fence()) == 3, "three lines of interest expected%s" % o.seen())
     groups = {"1": "g", "2": "g", "3": "h", "4": "plain"}
-    rows = ((), ["plain"]), (("g",), ["g", "plain"]), (("g", "h"), ["g", "h", "plain"]), (("unknown",), ["plain"])
+    rows = (
+        ((), ["plain"]),
+        (("g",), ["g", "plain"]),
+        (("g", "h"), ["g", "h", "plain"]),
+        (("unknown",), ["plain"]),
+    )
     for queues, expected in rows:
         for reply in (None, "re.ply"):
             o.message("q", "x", queues=queues, reply=reply)
             o.flush()
             frames = c.fence()
-            want(sorted(groups[f.args[1]] for f in frames) == expected, "queues %s: got %s" % (queues, frames))
-            want(all(f.args[2:-1] == ([reply] if reply else []) for f in frames), "reply %s: %s" % (reply, frames))
+            want(
+                sorted(groups[f.args[1]] for f in frames) == expected,
+                "queues %s: got %s" % (queues, frames),
+            )
+            want(
+                all(f.args[2:-1] == ([reply] if reply else []) for f in frames),
+                "reply %s: %s" % (reply, frames),
+            )
 
 
 @gateway_check("G71", "503 for a request that nobody hears; none with interest behind the gateway")
@@ -461,7 +504,9 @@ def _(case):
     c.quiet("for the hash of another cluster")
 
 
-@gateway_check("G78", "a mapped subject reaches one member of a queue group though no list is given")
+@gateway_check(
+    "G78", "a mapped subject reaches one member of a queue group though no list is given"
+)
 def _(case):
     o, _, c, prefix = inbox_state(case, "g")
     c.sub("in.1", 2, "g")
@@ -493,7 +538,11 @@ def _(case):
     c.quiet("of its own answers")
 
 
-@gateway_check("G80", "answers of the asked client go only back; others and later ones go by interest", seconds_long=7)
+@gateway_check(
+    "G80",
+    "answers of the asked client go only back; others and later ones go by interest",
+    seconds_long=7,
+)
 def _(case):
     o, i, c = answered_state(case)
     d = case.client("d")
@@ -524,7 +573,9 @@ def _(case):
     c.quiet("after the two errors")
 
 
-@gateway_check("G82", "a mapped answer is delivered here; back to the answering cluster only by a real server")
+@gateway_check(
+    "G82", "a mapped answer is delivered here; back to the answering cluster only by a real server"
+)
 def _(case):
     o, i, c, prefix = inbox_state(case)
     i.switch("in.1")
@@ -583,8 +634,11 @@ def _(case):
     i.quiet("for another account's interest")
 
 
-@gateway_check("G92", "10,000 messages each way with a real server while SUB/UNSUB runs: in order, none twice",
-               seconds_long=10)
+@gateway_check(
+    "G92",
+    "10,000 messages each way with a real server while SUB/UNSUB runs: in order, none twice",
+    seconds_long=10,
+)
 def _(case):
     server = case.start()
     real = case.start_real("A", [("B", "nats://127.0.0.1:%d" % server.gateway_port)])

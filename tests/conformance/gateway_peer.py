@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The test peer F of the gateway checks, and a raw NATS client, both on blocking sockets.
 
-Purpose: play either role of the gateway protocol against a server under test, line by line, and say exactly what
-came when something else was expected. One thread uses one object; every wait has a deadline.
+Purpose: play either role of the gateway protocol against a server under test, line by line, and say
+exactly what came when something else was expected. One thread uses one object; every wait has a
+deadline.
 
-Words: link `o` is the one that F dialled (F sends messages, the server sends interest); link `i` is the one that
-the server dialled (the server sends messages, F sends interest). Waiting for "nothing on the wire" is done by a
-fence: a PING whose PONG must be the next thing to come, because a server answers it after all that it had to send
-before. PINGs of the server are answered on the way unless `answers_pings` is False.
+Words: link `o` is the one that F dialled (F sends messages, the server sends interest); link `i` is
+the one that the server dialled (the server sends messages, F sends interest). Waiting for "nothing
+on the wire" is done by a fence: a PING whose PONG must be the next thing to come, because a server
+answers it after all that it had to send before. PINGs of the server are answered on the way unless
+`answers_pings` is False.
 """
 
 import base64
@@ -73,7 +75,7 @@ class Frame:
 
     @property
     def json(self):
-        return json.loads(self.line[len(self.verb):])
+        return json.loads(self.line[len(self.verb) :])
 
     def __repr__(self):
         shown = self.line if len(self.line) <= 300 else self.line[:300] + "..."
@@ -111,7 +113,7 @@ class Wire:
             self.sock.settimeout(30)
             self.sock.sendall(data)
         except OSError as error:
-            raise Mismatch("%s: sending failed: %s%s" % (self.label, error, self.seen()))
+            raise Mismatch("%s: sending failed: %s%s" % (self.label, error, self.seen())) from None
 
     def try_send(self, data):
         """Send what may meet a closed connection."""
@@ -136,7 +138,7 @@ class Wire:
         try:
             got = self.sock.recv(262144)
         except (socket.timeout, ssl.SSLWantReadError):
-            raise TimeoutError
+            raise TimeoutError from None
         except OSError:
             got = b""
         self.buffer += got
@@ -154,9 +156,12 @@ class Wire:
                     break
                 size = int(frame.args[-1])
                 if len(self.buffer) >= end + 1 + size + 2:
-                    payload = bytes(self.buffer[end + 1: end + 1 + size])
-                    tail = bytes(self.buffer[end + 1 + size: end + 3 + size])
-                    want(tail == b"\r\n", "%s: payload of %r not followed by CR LF" % (self.label, line))
+                    payload = bytes(self.buffer[end + 1 : end + 1 + size])
+                    tail = bytes(self.buffer[end + 1 + size : end + 3 + size])
+                    want(
+                        tail == b"\r\n",
+                        "%s: payload of %r not followed by CR LF" % (self.label, line),
+                    )
                     del self.buffer[: end + 3 + size]
                     frame = Frame(line, payload)
                     break
@@ -173,7 +178,7 @@ class Wire:
         return frame.verb in self.skipped or (self.ignore is not None and self.ignore(frame))
 
     def take(self, timeout=WAIT, what="a line"):
-        """The next frame that is not keep-alive. Failure at the deadline or when the connection closes."""
+        """The next frame that is not keep-alive. Fails at the deadline or at a close."""
         if self.pending:
             return self.pending.popleft()
         deadline = time.monotonic() + timeout
@@ -181,23 +186,38 @@ class Wire:
             try:
                 frame = self._next(deadline)
             except TimeoutError:
-                raise Mismatch("%s: expected %s within %.1f s, nothing came%s"
-                                  % (self.label, what, timeout, self.seen()))
-            want(frame is not None, "%s: expected %s, connection closed%s" % (self.label, what, self.seen()))
+                raise Mismatch(
+                    "%s: expected %s within %.1f s, nothing came%s"
+                    % (self.label, what, timeout, self.seen())
+                ) from None
+            want(
+                frame is not None,
+                "%s: expected %s, connection closed%s" % (self.label, what, self.seen()),
+            )
             if not self._skips(frame):
                 return frame
 
     def expect(self, text, payload=None, timeout=WAIT):
         """The next line must be `text` (blanks made single), with that payload if one is given."""
         frame = self.take(timeout, repr(text))
-        want(frame.text == text and (payload is None or frame.payload == payload),
-             "%s: expected %r%s, got %r%s" % (self.label, text, "" if payload is None else " %r" % payload[:60],
-                                              frame, self.seen()))
+        want(
+            frame.text == text and (payload is None or frame.payload == payload),
+            "%s: expected %r%s, got %r%s"
+            % (
+                self.label,
+                text,
+                "" if payload is None else " %r" % payload[:60],
+                frame,
+                self.seen(),
+            ),
+        )
         return frame
 
     def expect_verb(self, verb, timeout=WAIT):
         frame = self.take(timeout, verb)
-        want(frame.verb == verb, "%s: expected %s, got %r%s" % (self.label, verb, frame, self.seen()))
+        want(
+            frame.verb == verb, "%s: expected %s, got %r%s" % (self.label, verb, frame, self.seen())
+        )
         return frame
 
     def flush(self, timeout=WAIT):
@@ -208,7 +228,9 @@ class Wire:
             try:
                 frame = self._next(deadline)
             except TimeoutError:
-                raise Mismatch("%s: no PONG within %.1f s%s" % (self.label, timeout, self.seen()))
+                raise Mismatch(
+                    "%s: no PONG within %.1f s%s" % (self.label, timeout, self.seen())
+                ) from None
             want(frame is not None, "%s: closed instead of PONG%s" % (self.label, self.seen()))
             if frame.verb == "PONG":
                 return
@@ -247,14 +269,16 @@ class Wire:
             try:
                 frame = self._next(deadline)
             except TimeoutError:
-                raise Mismatch("%s: expected a close within %.1f s%s" % (self.label, timeout, self.seen()))
+                raise Mismatch(
+                    "%s: expected a close within %.1f s%s" % (self.label, timeout, self.seen())
+                ) from None
             if frame is None:
                 return frames
             if not self._skips(frame):
                 frames.append(frame)
 
     def expect_close(self, error=None, timeout=WAIT):
-        """The peer closes, after exactly this -ERR text, or without any -ERR. Returns all that came."""
+        """The peer closes, after exactly this -ERR text or without any. Returns all that came."""
         frames = self.read_to_end(timeout)
         errors = [frame.line.rstrip() for frame in frames if frame.verb == "-ERR"]
         wanted = [] if error is None else ["-ERR '%s'" % error]
@@ -262,14 +286,14 @@ class Wire:
         return frames
 
     def closes_or_answers(self):
-        """PING: True if a PONG comes, False if the peer closes. Frames met on the way are dropped."""
+        """PING: True if a PONG comes, False if the peer closes. Frames on the way are dropped."""
         self.try_send("PING\r\n")
         deadline = time.monotonic() + WAIT
         while True:
             try:
                 frame = self._next(deadline)
             except TimeoutError:
-                raise Mismatch("%s: neither PONG nor close%s" % (self.label, self.seen()))
+                raise Mismatch("%s: neither PONG nor close%s" % (self.label, self.seen())) from None
             if frame is None:
                 return False
             if frame.verb == "PONG":
@@ -277,7 +301,7 @@ class Wire:
 
 
 class GatewayLink(Wire):
-    """One gateway connection as F holds it. `dialled`: F opened it (link o), else the server did (link i)."""
+    """One gateway connection as F holds it: link o if F dialled it, else link i."""
 
     payload_verbs = ("RMSG", "HMSG")
 
@@ -291,7 +315,7 @@ class GatewayLink(Wire):
         self.wrong_side_allowed = False
 
     def send(self, data):
-        """Refuses what the role of this end never sends, unless the check allows it (those run against ours only)."""
+        """Refuses what this end never sends, unless the check (one against ours only) allows it."""
         first = (data if isinstance(data, bytes) else data.encode())[:5].upper()
         wrong = (b"A+", b"A-") if self.dialled else (b"RMSG", b"HMSG")
         if first.startswith(wrong) and not self.wrong_side_allowed:
@@ -303,8 +327,19 @@ class GatewayLink(Wire):
 
     def command(self, number, account="$G", **fields):
         """A gateway_cmd INFO as a real server writes it; fields override, None removes."""
-        info = {"server_id": "", "server_name": "", "version": "", "proto": 0, "go": "", "host": "", "port": 0,
-                "headers": False, "max_payload": 0, "gateway": self.peer.name, "gateway_cmd": number}
+        info = {
+            "server_id": "",
+            "server_name": "",
+            "version": "",
+            "proto": 0,
+            "go": "",
+            "host": "",
+            "port": 0,
+            "headers": False,
+            "max_payload": 0,
+            "gateway": self.peer.name,
+            "gateway_cmd": number,
+        }
         if account is not None:
             info["gateway_cmd_payload"] = base64_of(account)
         info.update(fields)
@@ -312,7 +347,9 @@ class GatewayLink(Wire):
 
     def gossip(self, name, urls):
         """cmd 1: another cluster and where it listens."""
-        self.command(1, account=None, gateway=name, gateway_urls=urls, server_id=self.peer.server_id)
+        self.command(
+            1, account=None, gateway=name, gateway_urls=urls, server_id=self.peer.server_id
+        )
 
     def message(self, subject, payload=b"", reply=None, queues=(), header=None, account="$G"):
         """RMSG or HMSG in the form that its parts demand."""
@@ -326,15 +363,24 @@ class GatewayLink(Wire):
         if header is None:
             head = "RMSG %s %s%s %d\r\n" % (account, subject, middle, len(payload))
         else:
-            head = "HMSG %s %s%s %d %d\r\n" % (account, subject, middle, len(header), len(header) + len(payload))
+            head = "HMSG %s %s%s %d %d\r\n" % (
+                account,
+                subject,
+                middle,
+                len(header),
+                len(header) + len(payload),
+            )
         self.send(head.encode() + (header or b"") + payload + b"\r\n")
 
     def expect_command(self, number, account="$G", gateway="B"):
         frame = self.expect_verb("INFO")
         info = frame.json
         got = (info.get("gateway_cmd"), info.get("gateway_cmd_payload"), info.get("gateway"))
-        want(got == (number, base64_of(account), gateway),
-             "%s: expected cmd %d of %s from %s, got %r" % (self.label, number, account, gateway, frame))
+        want(
+            got == (number, base64_of(account), gateway),
+            "%s: expected cmd %d of %s from %s, got %r"
+            % (self.label, number, account, gateway, frame),
+        )
         return frame
 
     def read_opening(self, account="$G"):
@@ -344,8 +390,11 @@ class GatewayLink(Wire):
         while True:
             frame = self.take(max(0.01, deadline - time.monotonic()), "cmd 3 of " + account)
             frames.append(frame)
-            if frame.verb == "INFO" and frame.json.get("gateway_cmd") == 3 \
-                    and frame.json.get("gateway_cmd_payload") == base64_of(account):
+            if (
+                frame.verb == "INFO"
+                and frame.json.get("gateway_cmd") == 3
+                and frame.json.get("gateway_cmd_payload") == base64_of(account)
+            ):
                 return frames
 
     def switch(self, *subjects, account="$G"):
@@ -378,8 +427,17 @@ class Client(Wire):
         self.info = first.json
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
-        connect = {"verbose": False, "pedantic": False, "lang": "test", "version": "1", "protocol": 1,
-                   "headers": True, "no_responders": True, "echo": True, "name": label}
+        connect = {
+            "verbose": False,
+            "pedantic": False,
+            "lang": "test",
+            "version": "1",
+            "protocol": 1,
+            "headers": True,
+            "no_responders": True,
+            "echo": True,
+            "name": label,
+        }
         if token is not None:
             connect["auth_token"] = token
         connect.update(options)
@@ -399,8 +457,10 @@ class Client(Wire):
         if header is None:
             self.send(b"PUB %s %d\r\n%s\r\n" % (where.encode(), len(payload), payload))
         else:
-            self.send(b"HPUB %s %d %d\r\n%s%s\r\n"
-                      % (where.encode(), len(header), len(header) + len(payload), header, payload))
+            self.send(
+                b"HPUB %s %d %d\r\n%s%s\r\n"
+                % (where.encode(), len(header), len(header) + len(payload), header, payload)
+            )
 
 
 def dial(host, port, deadline):
@@ -410,7 +470,7 @@ def dial(host, port, deadline):
             return socket.create_connection((host, port), timeout=5)
         except OSError as error:
             if time.monotonic() > deadline:
-                raise Mismatch("no connection to %s:%d: %s" % (host, port, error))
+                raise Mismatch("no connection to %s:%d: %s" % (host, port, error)) from None
             let_time_pass(0.02)
 
 
@@ -428,7 +488,16 @@ class PeerTls:
 class Peer:
     """A test peer: a cluster of one server that listens for link i and dials link o."""
 
-    def __init__(self, name="F", server_id=FAKE_ID, server_name=None, iom=True, nrp=True, headers=True, tls=None):
+    def __init__(
+        self,
+        name="F",
+        server_id=FAKE_ID,
+        server_name=None,
+        iom=True,
+        nrp=True,
+        headers=True,
+        tls=None,
+    ):
         self.name = name
         self.server_id = server_id
         self.server_name = server_name or "peer-" + name.lower()
@@ -450,19 +519,39 @@ class Peer:
 
     def info(self, **fields):
         """Our INFO; fields override, None removes."""
-        info = {"server_id": self.server_id, "server_name": self.server_name, "version": "2.9.10", "proto": 0,
-                "go": "", "host": "127.0.0.1", "port": self.port, "headers": self.headers,
-                "max_payload": 1048576, "gateway": self.name, "gateway_urls": [self.address],
-                "gateway_url": self.address}
+        info = {
+            "server_id": self.server_id,
+            "server_name": self.server_name,
+            "version": "2.9.10",
+            "proto": 0,
+            "go": "",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "headers": self.headers,
+            "max_payload": 1048576,
+            "gateway": self.name,
+            "gateway_urls": [self.address],
+            "gateway_url": self.address,
+        }
         info.update({key: True for key, value in self.flags.items() if value})
         info.update(fields)
         return {key: value for key, value in info.items() if value is not None}
 
     def connect_line(self, **fields):
-        connect = {"echo": False, "verbose": False, "pedantic": False, "tls_required": self.tls is not None,
-                   "headers": False, "name": self.server_id, "cluster": "", "gateway": self.name}
+        connect = {
+            "echo": False,
+            "verbose": False,
+            "pedantic": False,
+            "tls_required": self.tls is not None,
+            "headers": False,
+            "name": self.server_id,
+            "cluster": "",
+            "gateway": self.name,
+        }
         connect.update(fields)
-        return "CONNECT %s\r\n" % json.dumps({key: value for key, value in connect.items() if value is not None})
+        return "CONNECT %s\r\n" % json.dumps(
+            {key: value for key, value in connect.items() if value is not None}
+        )
 
     def dial(self, server):
         """TCP (and TLS) to the gateway port of the server, and its INFO."""
@@ -479,7 +568,9 @@ class Peer:
     def open_o(self, server, connect=None, **fields):
         """Dial and open: the link is registered when this returns; `opening` holds what came."""
         link = self.dial(server)
-        link.send(self.connect_line(**(connect or {})) + "INFO %s\r\n" % json.dumps(self.info(**fields)))
+        link.send(
+            self.connect_line(**(connect or {})) + "INFO %s\r\n" % json.dumps(self.info(**fields))
+        )
         link.opening = link.read_opening()
         return link
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Traffic between two servers that a gateway joins: waiting for the link and for interest, and the ordered exchange.
+"""Traffic between two servers that a gateway joins: waiting for the link and for interest, and the
+ordered exchange.
 
-Interest lines and messages keep their order on a link, so a marker subject that is subscribed after the real ones
-proves, once a message on it arrives, that the real ones are known too.
+Interest lines and messages keep their order on a link, so a marker subject that is subscribed after
+the real ones proves, once a message on it arrives, that the real ones are known too.
 """
 import itertools
 import threading
@@ -17,15 +18,18 @@ marker_numbers = itertools.count(1)
 def interest_across(subscriber, publisher, deadline_s=WAIT):
     """Waits until all that `subscriber` has subscribed so far is known where `publisher` is.
 
-    The marker stays subscribed: its UNSUB might be the account's last one and cross a marker message, which
-    silences the account between two real servers until the link is remade.
+    The marker stays subscribed: its UNSUB might be the account's last one and cross a marker
+    message, which silences the account between two real servers until the link is remade.
     """
     subject = "marker.%d" % next(marker_numbers)
     awaiting = [True]
 
     def is_marker(frame):
-        return frame.verb == "MSG" and frame.args[0].startswith("marker.") \
+        return (
+            frame.verb == "MSG"
+            and frame.args[0].startswith("marker.")
             and not (awaiting and frame.args[0] == subject)
+        )
 
     subscriber.ignore = is_marker
     subscriber.sub(subject, "9%s" % subject[7:])
@@ -39,11 +43,14 @@ def interest_across(subscriber, publisher, deadline_s=WAIT):
             frame = subscriber.take(0.05)
             while frame.args[0] != subject:
                 held.append(frame)
-                frame = subscriber.take()
+                frame = subscriber.take(0.05)
             awaiting.clear()
         except Mismatch:
-            want(time.monotonic() < end, "%s: interest of %s not known there within %.1f s"
-                 % (publisher.label, subscriber.label, deadline_s))
+            want(
+                time.monotonic() < end,
+                "%s: interest of %s not known there within %.1f s"
+                % (publisher.label, subscriber.label, deadline_s),
+            )
     subscriber.pending.extend(held)
 
 
@@ -76,7 +83,9 @@ def publish_numbers(client, subject, count, size=16):
     """count messages that carry their number, in runs, then the word `end`."""
     for begin in range(0, count, 100):
         payloads = [("%d" % n).encode().ljust(size) for n in range(begin, min(count, begin + 100))]
-        client.send(b"".join(b"PUB %s %d\r\n%s\r\n" % (subject.encode(), len(p), p) for p in payloads))
+        client.send(
+            b"".join(b"PUB %s %d\r\n%s\r\n" % (subject.encode(), len(p), p) for p in payloads)
+        )
     client.pub(subject, "end")
     client.flush(60)
 
@@ -85,10 +94,15 @@ def read_numbers(client, subject, count, timeout=60):
     """Exactly these messages in this order, none twice: `end` must follow the last one at once."""
     for n in range(count):
         frame = client.take(timeout, "message %d" % n)
-        want(frame.verb == "MSG" and frame.args[0] == subject and int(frame.payload) == n,
-             "%s: expected message %d on %s, got %r" % (client.label, n, subject, frame))
+        want(
+            frame.verb == "MSG" and frame.args[0] == subject and int(frame.payload) == n,
+            "%s: expected message %d on %s, got %r" % (client.label, n, subject, frame),
+        )
     frame = client.take(timeout, "the end")
-    want(frame.payload == b"end", "%s: expected the end after %d messages, got %r" % (client.label, count, frame))
+    want(
+        frame.payload == b"end",
+        "%s: expected the end after %d messages, got %r" % (client.label, count, frame),
+    )
 
 
 def churn(client, prefix, stopped):
@@ -105,7 +119,10 @@ def churn(client, prefix, stopped):
 
 
 def exchange(new_left, new_right, count):
-    """count messages each way at once while SUB/UNSUB runs on both sides (row G92). new_*(label) makes a client."""
+    """count messages each way at once while SUB/UNSUB runs on both sides (row G92).
+
+    new_left(label) and new_right(label) make a client on that side.
+    """
     left_in, right_in = new_left("left reader"), new_right("right reader")
     left_in.sub("from.right", "1")
     right_in.sub("from.left", "1")
@@ -117,14 +134,19 @@ def exchange(new_left, new_right, count):
 
     def traffic():
         try:
-            in_threads(lambda: publish_numbers(left_out, "from.left", count),
-                       lambda: publish_numbers(right_out, "from.right", count),
-                       lambda: read_numbers(left_in, "from.right", count),
-                       lambda: read_numbers(right_in, "from.left", count))
+            in_threads(
+                lambda: publish_numbers(left_out, "from.left", count),
+                lambda: publish_numbers(right_out, "from.right", count),
+                lambda: read_numbers(left_in, "from.right", count),
+                lambda: read_numbers(right_in, "from.left", count),
+            )
         finally:
             stopped.set()
 
-    in_threads(traffic, lambda: churn(left_churn, "churn.left", stopped),
-               lambda: churn(right_churn, "churn.right", stopped))
+    in_threads(
+        traffic,
+        lambda: churn(left_churn, "churn.left", stopped),
+        lambda: churn(right_churn, "churn.right", stopped),
+    )
     for client in (left_in, right_in, left_out, right_out, left_churn, right_churn):
         client.close()
