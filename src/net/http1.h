@@ -7,7 +7,7 @@
  *
  * Refused here, with an answer and then the end of the connection: malformed or ambiguous requests
  * (400; among them a second Content-Length, a missing or second Host, folded header lines, bare CR
- * or NUL), unknown methods (501), methods that are not allowed (405), bodies without a length
+ * or NUL), unknown methods (501), known ones that are not served (405), bodies without a length
  * (411), over the limit (413), request lines that are too long (414), headers that are too many or
  * too long (431), other versions (505). 404 is the owner's answer.
  *

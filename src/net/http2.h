@@ -47,21 +47,30 @@ enum esi_http2_code {
     HTTP2_INADEQUATE_SECURITY = 12
 };
 
-/* Every field has a default; see esi_http2_limits_init. */
+/* What a peer may make us do and hold; esi_http2_limits_init sets the defaults in brackets. */
 struct esi_http2_limits {
-    uint32_t streams_max;         /* concurrent streams that the peer may open (128) */
-    uint32_t stream_window_bytes; /* what a peer may send on a stream before consume (65535) */
-    size_t header_list_bytes_max; /* decoded: names, values, 32 each; of one block (16 KiB) */
-    size_t outbound_items_max;    /* frames that wait to be taken (1000 + 4 x streams_max) */
-    size_t
-        outbound_bytes_max; /* bodies that wait to be taken; above it wants_read is false (4 MiB) */
-    size_t session_bytes_max;   /* all memory of the library for this connection (8 MiB) */
-    uint64_t window_ns;         /* the time window of the two counts below (10 s) */
-    uint32_t resets_max;        /* streams reset by the peer in a window (300) */
-    uint32_t idle_frames_max;   /* PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty DATA
-                                   frames in a   window, beyond four for each frame that carried work,
-                                   either way (1000) */
-    uint32_t continuations_max; /* CONTINUATION frames of one header block (8) */
+    /* Concurrent streams that the peer may open; told to it (128). */
+    uint32_t streams_max;
+    /* What a peer may send on a stream before it is consumed (65535). */
+    uint32_t stream_window_bytes;
+    /* The decoded size of a header block: names, values, and 32 for each; told to the peer (16
+     * KiB). */
+    size_t header_list_bytes_max;
+    /* Frames that wait to be taken; above half of it wants_read is false (2000). */
+    size_t outbound_items_max;
+    /* Bodies that wait to be taken; above it a server refuses new streams (4 MiB). */
+    size_t outbound_bytes_max;
+    /* All memory of the library for this connection (8 MiB). */
+    size_t session_bytes_max;
+    /* The time window of the two counts that follow, in nanoseconds (10 s). */
+    uint64_t window_ns;
+    /* Server: streams reset by the peer, or because of what it did, in a window (300). */
+    uint32_t resets_max;
+    /* PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty DATA frames in a window, beyond
+       four for each frame that carried headers or a body, either way (1000). */
+    uint32_t idle_frames_max;
+    /* CONTINUATION frames of one header block (8). */
+    uint32_t continuations_max;
 };
 
 struct esi_http2_header {
@@ -70,23 +79,26 @@ struct esi_http2_header {
     bool is_secret;       /* never put into a compression table */
 };
 
+/* One request and its answer. Valid for the owner from request or on_request until on_close or
+ * esi_http2_reset. */
+struct esi_http2_stream;
+
+/* call: the owner's pointer for the stream. Strings are borrowed. */
 struct esi_http2_callbacks {
-    /* Server: a request begins. Returns the owner's pointer for the stream; NULL refuses it
-     * (REFUSED_STREAM). */
-    void *(*on_request)(void *owner, uint32_t stream);
-    /* A header or trailer arrived; borrowed. Returns false to reset the stream (INTERNAL_ERROR). */
-    bool (*on_header)(void *owner, void *stream_user, struct esi_str name, struct esi_str value);
+    /* Server: a request begins. Returns the owner's pointer; NULL refuses it (REFUSED_STREAM).
+     * Clients: NULL. */
+    void *(*on_request)(void *owner, struct esi_http2_stream *stream);
+    /* A header or trailer arrived. */
+    void (*on_header)(void *owner, void *call, struct esi_str name, struct esi_str value);
     /* A block of headers or trailers is complete; is_end: the peer has finished the stream. */
-    void (*on_headers_end)(void *owner, void *stream_user, uint32_t stream, bool is_end);
-    /* Body bytes, borrowed; to be given back to the peer's window by esi_http2_consume. */
-    void (*on_data)(void *owner, void *stream_user, uint32_t stream, struct esi_str data);
+    void (*on_headers_end)(void *owner, void *call, bool is_end);
+    /* Body bytes, which take from the stream's window until esi_http2_consume. */
+    void (*on_data)(void *owner, void *call, struct esi_str data);
     /* The peer has finished the stream after body bytes. */
-    void (*on_end)(void *owner, void *stream_user, uint32_t stream);
-    /* The stream is gone; called once for each that was begun. code: enum esi_http2_code or another
-     * peer's number. */
-    void (*on_close)(void *owner, void *stream_user, uint32_t stream, uint32_t code);
-    /* The peer will serve no stream above last. May be NULL. */
-    void (*on_goaway)(void *owner, uint32_t last, uint32_t code);
+    void (*on_end)(void *owner, void *call);
+    /* The stream is gone; called once, unless the owner reset it. code: enum esi_http2_code or
+     * another number. */
+    void (*on_close)(void *owner, void *call, uint32_t code);
 };
 
 /* Sets every limit to its default. */
@@ -120,42 +132,43 @@ ES_MUST_USE enum es_err esi_http2_feed(struct esi_http2 *http2, const void *data
 size_t esi_http2_take_output(struct esi_http2 *http2, struct esi_bytes *out, size_t max);
 /* There is output to be taken. */
 bool esi_http2_wants_write(const struct esi_http2 *http2);
-/* The owner may read from the transport: false while too much output waits, and when the connection
+/* The owner may read from the transport: false while too many frames wait, and when the connection
  * has ended. */
 bool esi_http2_wants_read(const struct esi_http2 *http2);
 
 /*
  * Client: opens a stream with a complete request.
- *   headers      borrowed, copied; pseudo-headers first
- *   body         taken (left empty), also on failure
- *   stream_user  the owner's pointer, passed to the callbacks
- * Fails with ES_CLOSED (ended, GOAWAY seen, or stream numbers used up), ES_NO_MEMORY.
+ *   headers  borrowed, copied; pseudo-headers first
+ *   body     taken (left empty), also on failure; empty = none
+ *   call     the owner's pointer, passed to the callbacks
+ *   *stream  see struct esi_http2_stream
+ * Fails with ES_CLOSED (ended, draining, or stream numbers used up), ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_http2_request(struct esi_http2 *http2,
                                           const struct esi_http2_header *headers, size_t count,
-                                          struct esi_bytes *body, void *stream_user,
-                                          uint32_t *stream);
-/*
- * Server: answers a stream with headers, a body and trailers.
- *   trailers  count 0 = none
- *   body      taken (left empty), also on failure; empty and no trailers = headers alone
- * Fails with ES_NOT_FOUND (no such stream, or answered), ES_NO_MEMORY. A request that has not ended
- * is cut off by RST_STREAM(NO_ERROR) after the answer.
- */
+                                          struct esi_bytes *body, void *call,
+                                          struct esi_http2_stream **stream);
+
 struct esi_http2_response {
-    const struct esi_http2_header *headers;
+    const struct esi_http2_header *headers; /* borrowed, copied */
     size_t header_count;
-    const struct esi_http2_header *trailers;
-    size_t trailer_count;
-    struct esi_bytes *body; /* NULL = none */
+    struct esi_bytes *body;                  /* taken (left empty), also on failure; NULL = none */
+    const struct esi_http2_header *trailers; /* borrowed, copied */
+    size_t trailer_count; /* without trailers and body the headers are all there is */
 };
-ES_MUST_USE enum es_err esi_http2_respond(struct esi_http2 *http2, uint32_t stream,
+/*
+ * Server: answers a stream, once. A request that has not ended is cut off by RST_STREAM(NO_ERROR)
+ * after the answer. Fails with ES_NO_MEMORY, ES_CLOSED (the connection has ended).
+ */
+ES_MUST_USE enum es_err esi_http2_respond(struct esi_http2 *http2, struct esi_http2_stream *stream,
                                           const struct esi_http2_response *response);
-/* Resets a stream; on_close follows, later, with this code. Unknown streams are ignored. */
-void esi_http2_reset(struct esi_http2 *http2, uint32_t stream, uint32_t code);
-/* Opens the peer's window on the stream by count bytes that on_data delivered. Unknown streams are
- * ignored. */
-void esi_http2_consume(struct esi_http2 *http2, uint32_t stream, size_t count);
+/* Parts from a stream: no callback follows. It is reset with the code unless both sides have
+ * finished it. */
+void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, uint32_t code);
+/* Opens the peer's window on the stream by count bytes that on_data delivered. */
+void esi_http2_consume(struct esi_http2 *http2, struct esi_http2_stream *stream, size_t count);
+/* Output of the stream has been handed out: the peer may know of it. */
+bool esi_http2_is_started(const struct esi_http2_stream *stream);
 
 /* Sends a PING, unless one is out. */
 void esi_http2_ping(struct esi_http2 *http2, uint64_t now_ns);
@@ -169,6 +182,10 @@ void esi_http2_shutdown(struct esi_http2 *http2);
 void esi_http2_end(struct esi_http2 *http2, uint32_t code);
 /* The connection takes no new streams: GOAWAY sent or received, or ended. */
 bool esi_http2_is_draining(const struct esi_http2 *http2);
+/* Why it has ended, as feed said; ES_OK while it lives, ES_CLOSED after esi_http2_end. */
+enum es_err esi_http2_error(const struct esi_http2 *http2);
+/* The connection has ended, by esi_http2_end or by an error: input is not taken any more. */
+bool esi_http2_is_ended(const struct esi_http2 *http2);
 /* Nothing more to do: ended, or drained of streams, and no output waits. Close the transport. */
 bool esi_http2_is_done(const struct esi_http2 *http2);
 
