@@ -186,7 +186,8 @@ struct esi_config_retry {
 
 struct esi_config_handler {
     char *name;
-    bool is_tls; /* grpcs (mutual TLS with the main tls section), else plain grpc */
+    bool is_tls;  /* grpcs (mutual TLS with the main tls section), else plain grpc */
+    bool is_bare; /* written as HOST:PORT without a scheme, as in the original */
     char *host;
     uint16_t port;
     char *tls_name; /* the name its certificate must have; set for every handler */

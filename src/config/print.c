@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The effective configuration as YAML: along the schema, so that no key can be forgotten. */
+#include "config/print.h"
+
+#include "config/value.h"
+
+#include <string.h>
+
+struct printing {
+    struct esi_bytes *out; /* borrowed */
+    uint32_t program;      /* SCHEMA_SERVICE or SCHEMA_GATEWAY */
+    uint32_t depth;
+    bool is_item_start; /* the next line follows a list's "- " */
+};
+
+static void print_group(struct printing *printing, enum esi_schema_group group, const void *base);
+
+static void indent(struct printing *printing)
+{
+    if (printing->is_item_start) {
+        printing->is_item_start = false;
+        return;
+    }
+    for (uint32_t i = 0; i < printing->depth; i++) {
+        esi_bytes_append_text(printing->out, "  ");
+    }
+}
+
+/* In double quotes: what stands in them is the same in YAML as in JSON. */
+static void print_text(const char *text, struct esi_bytes *out)
+{
+    esi_bytes_append_text(out, "\"");
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\') {
+            esi_bytes_append_text(out, "\\");
+        }
+        /* "${" would be read as a variable. */
+        if (text[0] == '$' && text[1] == '{') {
+            esi_bytes_append_text(out, "$");
+        }
+        esi_bytes_append(out, text, 1);
+    }
+    esi_bytes_append_text(out, "\"");
+}
+
+static void print_texts(const struct esi_config_texts *texts, struct esi_bytes *out)
+{
+    esi_bytes_append_text(out, "[");
+    for (size_t i = 0; i < texts->count; i++) {
+        esi_bytes_append_text(out, i > 0 ? ", " : "");
+        print_text(texts->items[i], out);
+    }
+    esi_bytes_append_text(out, "]");
+}
+
+static void print_address(const char *host, uint16_t port, struct esi_bytes *out)
+{
+    const bool has_colon = strchr(host, ':') != NULL;
+
+    esi_bytes_printf(out, "%s%s%s:%u", has_colon ? "[" : "", host, has_colon ? "]" : "",
+                     (unsigned)port);
+}
+
+/* A password of a URL is left out, and with it the user, whom it would not be valid without. */
+static void print_urls(const struct esi_config_url *urls, size_t count, struct esi_bytes *out)
+{
+    bool has_secret = false;
+
+    esi_bytes_append_text(out, "[");
+    for (size_t i = 0; i < count; i++) {
+        esi_bytes_append_text(out, i > 0 ? ", \"nats://" : "\"nats://");
+        print_address(urls[i].host, urls[i].port, out);
+        esi_bytes_append_text(out, "\"");
+        has_secret = has_secret || urls[i].password != NULL;
+    }
+    esi_bytes_append_text(out, has_secret ? "] # user and password are set, not shown" : "]");
+}
+
+static void print_choice(const struct esi_schema_row *row, const void *field, struct esi_bytes *out)
+{
+    unsigned index;
+    const char *word = row->words;
+
+    memcpy(&index, field, sizeof index);
+    for (unsigned i = 0; i < index; i++) {
+        word += strcspn(word, "|") + 1;
+    }
+    esi_bytes_printf(out, "\"%.*s\"", (int)strcspn(word, "|"), word);
+}
+
+static void print_value(const struct esi_schema_row *row, const void *base, struct esi_bytes *out)
+{
+    const void *field = esi_schema_field_const(row, base);
+
+    switch (row->kind) {
+    case KIND_TEXT:
+    case KIND_PATH:
+    case KIND_NEW_PATH:
+    case KIND_HOST:
+    case KIND_HOST_PORT:
+        print_text(*(char *const *)field, out);
+        return;
+    case KIND_PORT:
+        esi_bytes_printf(out, "%u", (unsigned)*(const uint16_t *)field);
+        return;
+    case KIND_COUNT:
+        esi_bytes_printf(out, "%u", *(const uint32_t *)field);
+        return;
+    case KIND_SIZE_32:
+        esi_value_print_size(*(const uint32_t *)field, out);
+        return;
+    case KIND_SIZE:
+        esi_value_print_size(*(const uint64_t *)field, out);
+        return;
+    case KIND_DURATION:
+        esi_value_print_duration(*(const uint64_t *)field, out);
+        return;
+    case KIND_FLAG:
+        esi_bytes_append_text(out, *(const bool *)field ? "true" : "false");
+        return;
+    case KIND_CHOICE:
+        print_choice(row, field, out);
+        return;
+    case KIND_TEXTS:
+        print_texts(field, out);
+        return;
+    case KIND_URLS: {
+        const struct esi_config_url *const *urls = field;
+        print_urls(*urls, *(const size_t *)(const void *)(urls + 1), out);
+        return;
+    }
+    case KIND_HANDLER_ADDRESS: {
+        const struct esi_config_handler *handler = base;
+        esi_bytes_append_text(out, handler->is_tls ? "\"grpcs://" : "\"grpc://");
+        print_address(handler->host, handler->port, out);
+        esi_bytes_append_text(out, "\"");
+        return;
+    }
+    case KIND_NONE:
+    case KIND_SECRET:
+        return;
+    }
+}
+
+/* False for a value that was not given and has no default. */
+static bool has_value(const struct esi_schema_row *row, const void *base)
+{
+    const void *field = esi_schema_field_const(row, base);
+
+    switch ((int)row->kind) {
+    case KIND_TEXT:
+    case KIND_SECRET:
+    case KIND_PATH:
+    case KIND_NEW_PATH:
+    case KIND_HOST:
+    case KIND_HOST_PORT:
+    case KIND_HANDLER_ADDRESS:
+        return *(char *const *)field != NULL;
+    case KIND_TEXTS:
+        return ((const struct esi_config_texts *)field)->is_given;
+    default:
+        /* Ports without a default are second names, and stand in the field of the first. */
+        return row->kind != KIND_PORT || row->defaults[0] != NULL;
+    }
+}
+
+static void print_key(struct printing *printing, const struct esi_schema_row *row, const void *base)
+{
+    if (!has_value(row, base)) {
+        return;
+    }
+    indent(printing);
+    if (row->kind == KIND_SECRET) {
+        esi_bytes_printf(printing->out, "# %s is set, not shown\n", row->name);
+        return;
+    }
+    esi_bytes_printf(printing->out, "%s: ", row->name);
+    print_value(row, base, printing->out);
+    esi_bytes_append_text(printing->out, "\n");
+}
+
+static void print_section(struct printing *printing, const struct esi_schema_row *row,
+                          const void *base)
+{
+    const bool is_left_out =
+        row->target == GROUP_INTERNAL_MESSAGING || row->target == GROUP_INTERNAL_EVENT_SERVICE ||
+        (row->flag_offset != SCHEMA_NO_OFFSET && !*((const bool *)base + row->flag_offset));
+    if (is_left_out) {
+        return;
+    }
+    indent(printing);
+    esi_bytes_printf(printing->out, "%s:\n", row->name);
+    printing->depth++;
+    print_group(printing, row->target, esi_schema_field_const(row, base));
+    printing->depth--;
+}
+
+static const char *load_items(const struct esi_schema_row *row, const void *base, size_t *count)
+{
+    const char *items;
+
+    memcpy(&items, esi_schema_field_const(row, base), sizeof items);
+    memcpy(count, (const char *)base + row->count_offset, sizeof *count);
+    return items;
+}
+
+static void print_list(struct printing *printing, const struct esi_schema_row *row,
+                       const void *base)
+{
+    size_t count;
+    const char *item = load_items(row, base, &count);
+
+    if (count == 0) {
+        return;
+    }
+    indent(printing);
+    esi_bytes_printf(printing->out, "%s:\n", row->name);
+    printing->depth++;
+    for (size_t i = 0; i < count; i++, item += esi_schema_group_bytes(row->target)) {
+        indent(printing);
+        esi_bytes_append_text(printing->out, "- ");
+        printing->depth++;
+        printing->is_item_start = true;
+        print_group(printing, row->target, item);
+        printing->depth--;
+    }
+    printing->depth--;
+}
+
+static void print_map(struct printing *printing, const struct esi_schema_row *row, const void *base)
+{
+    size_t count;
+    const char *item = load_items(row, base, &count);
+    const struct esi_schema_row *name = esi_schema_find_role(row->target, ROW_NAME);
+    const struct esi_schema_row *shorthand = esi_schema_find_role(row->target, ROW_SHORTHAND);
+    /* An item that has no keys of its own is its shorthand's value. */
+    const bool is_short = shorthand != NULL && esi_schema_find_role(row->target, ROW_KEY) == NULL;
+
+    indent(printing);
+    esi_bytes_printf(printing->out, "%s:%s\n", row->name, count == 0 ? " {}" : "");
+    printing->depth++;
+    for (size_t i = 0; i < count; i++, item += esi_schema_group_bytes(row->target)) {
+        indent(printing);
+        print_text(*(char *const *)esi_schema_field_const(name, item), printing->out);
+        if (is_short) {
+            esi_bytes_append_text(printing->out, ": ");
+            print_value(shorthand, item, printing->out);
+            esi_bytes_append_text(printing->out, "\n");
+            continue;
+        }
+        esi_bytes_append_text(printing->out, ":\n");
+        printing->depth++;
+        print_group(printing, row->target, item);
+        printing->depth--;
+    }
+    printing->depth--;
+}
+
+static void print_group(struct printing *printing, enum esi_schema_group group, const void *base)
+{
+    for (const struct esi_schema_row *row = esi_schema_next(group, NULL); row != NULL;
+         row = esi_schema_next(group, row)) {
+        if ((row->programs & printing->program) == 0) {
+            continue;
+        }
+        switch (row->role) {
+        case ROW_KEY:
+            print_key(printing, row, base);
+            break;
+        case ROW_SECTION:
+            print_section(printing, row, base);
+            break;
+        case ROW_LIST:
+            print_list(printing, row, base);
+            break;
+        case ROW_MAP:
+            print_map(printing, row, base);
+            break;
+        case ROW_ALIAS:
+        case ROW_LATER:
+        case ROW_NAME:
+        case ROW_SHORTHAND:
+            break;
+        }
+    }
+}
+
+void esi_print_write(const struct esi_draft *draft, struct esi_bytes *out)
+{
+    struct printing printing = {
+        .out = out,
+        .program = draft->config.program == CONFIG_EVENT_SERVICE ? SCHEMA_SERVICE : SCHEMA_GATEWAY};
+
+    print_group(&printing, GROUP_ROOT, draft);
+}
