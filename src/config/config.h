@@ -168,7 +168,7 @@ struct esi_config_route {
 struct esi_config_events {
     char *subject_prefix; /* "event." */
     struct esi_config_route
-        *registry; /* as given, else the default; the first match in order counts */
+        *registry; /* as given, in the file's order; defaults: event/registry.h */
     size_t route_count;
 };
 
@@ -190,7 +190,7 @@ struct esi_config_handler {
     bool is_bare; /* written as HOST:PORT without a scheme, as in the original */
     char *host;
     uint16_t port;
-    char *tls_name; /* the name its certificate must have; set for every handler */
+    char *tls_name; /* the name its certificate must have; NULL: the default of event/registry.h */
     uint64_t timeout_ns;
     uint32_t in_flight_max;
     struct esi_config_retry retry;

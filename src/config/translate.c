@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_BYTES = 256 };
+/* Of handlers: what the registry of events can hold. */
+enum { KEY_BYTES = 256, HANDLER_NAME_BYTES_MAX = 64, HANDLERS_MAX = 64 };
 
 struct translation {
     struct esi_draft *draft;   /* borrowed */
@@ -468,25 +469,7 @@ static bool is_plain_name(const char *name)
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
 
-    return name[0] != '\0' && name[strspn(name, allowed)] == '\0';
-}
-
-/* The name that the worker's certificate has: known for the original's workers. */
-static const char *worker_tls_name(const struct esi_config_handler *handler)
-{
-    static const char *const known[][2] = {
-        {"feed", "compliance-service"},
-        {"compliance_ingest", "compliance-service"},
-        {"cfgingest", "ingest-service"},
-        {"event_feed", "event-feed-service"},
-    };
-
-    for (size_t i = 0; i < ESI_COUNT_OF(known); i++) {
-        if (strcmp(handler->name, known[i][0]) == 0) {
-            return known[i][1];
-        }
-    }
-    return esi_value_is_numeric(handler->host) ? handler->name : handler->host;
+    return strlen(name) <= HANDLER_NAME_BYTES_MAX && name[strspn(name, allowed)] == '\0';
 }
 
 static void check_handler_tls(struct translation *self, const char *key,
@@ -498,18 +481,18 @@ static void check_handler_tls(struct translation *self, const char *key,
         return;
     }
     if (!tls->is_set) {
-        esi_report_add_key(self->report, key,
-                           "%s without a tls section; write grpc://%s:%u for a plain connection",
-                           handler->is_bare ? "HOST:PORT means mutual TLS, which is not possible"
-                                            : "grpcs:// is not possible",
-                           handler->host, (unsigned)handler->port);
+        esi_report_add_key(
+            self->report, key,
+            "%s means mutual TLS, which is not possible without a tls section; write "
+            "grpc://HOST:PORT for a plain connection",
+            handler->is_bare ? "HOST:PORT" : "grpcs://HOST:PORT");
     } else if (tls->root_ca_path == NULL) {
         esi_report_add_key(self->report, key,
                            "the worker's certificate cannot be checked without tls.root_ca_path");
     }
 }
 
-static void complete_handler(struct translation *self, struct esi_config_handler *handler)
+static void check_handler(struct translation *self, const struct esi_config_handler *handler)
 {
     char key[KEY_BYTES];
 
@@ -518,7 +501,9 @@ static void complete_handler(struct translation *self, struct esi_config_handler
     }
     snprintf(key, sizeof key, "handlers.%s", handler->name);
     if (!is_plain_name(handler->name)) {
-        esi_report_add_key(self->report, key, "a name of letters, digits, _ and - is allowed");
+        esi_report_add_key(self->report, key,
+                           "a name of at most %d letters, digits, _ and - is allowed",
+                           HANDLER_NAME_BYTES_MAX);
         return;
     }
     if (handler->host == NULL) {
@@ -529,33 +514,8 @@ static void complete_handler(struct translation *self, struct esi_config_handler
         return;
     }
     check_handler_tls(self, key, handler);
-    if (handler->tls_name == NULL) {
-        copy_text(self, worker_tls_name(handler), &handler->tls_name);
-    }
     if (handler->retry.delay_ns > handler->retry.delay_max_ns) {
         esi_report_add_key(self->report, key, "retry.delay is longer than retry.delay_max");
-    }
-}
-
-/* The original's registry; a type named after a handler goes there without a row. */
-static void set_default_registry(struct translation *self)
-{
-    static const char *const rows[][2] = {
-        {"scanJob*", "event_feed"},
-        {"profile*", "event_feed"},
-        {"nodeTerminated", "cfgingest"},
-    };
-    struct esi_config_events *events = &self->config->events;
-
-    events->registry = calloc(ESI_COUNT_OF(rows), sizeof *events->registry);
-    if (events->registry == NULL) {
-        self->report->is_out_of_memory = true;
-        return;
-    }
-    events->route_count = ESI_COUNT_OF(rows);
-    for (size_t i = 0; i < ESI_COUNT_OF(rows); i++) {
-        copy_text(self, rows[i][0], &events->registry[i].pattern);
-        set_only_text(self, rows[i][1], &events->registry[i].handlers);
     }
 }
 
@@ -568,10 +528,9 @@ static void check_registry(struct translation *self)
         if (pattern == NULL) {
             continue;
         }
-        const char *star = strchr(pattern, '*');
-        if (has_blank(pattern) || (star != NULL && strchr(star + 1, '*') != NULL)) {
+        if (has_blank(pattern)) {
             esi_report_add_key(self->report, "events.registry",
-                               "\"%.64s\" was found, a type or a pattern with one * is allowed",
+                               "\"%.64s\" was found, a type or a pattern without blanks is allowed",
                                pattern);
         }
     }
@@ -583,15 +542,16 @@ static void check_registry(struct translation *self)
     }
 }
 
-static void complete_events(struct translation *self)
+static void check_events(struct translation *self)
 {
     struct esi_config *config = self->config;
 
-    for (size_t i = 0; i < config->handler_count; i++) {
-        complete_handler(self, &config->handlers[i]);
+    if (config->handler_count > HANDLERS_MAX) {
+        esi_report_add_key(self->report, "handlers", "at most %d handlers are allowed",
+                           HANDLERS_MAX);
     }
-    if (!is_given(self, "events.registry")) {
-        set_default_registry(self);
+    for (size_t i = 0; i < config->handler_count; i++) {
+        check_handler(self, &config->handlers[i]);
     }
     check_registry(self);
 }
@@ -623,7 +583,7 @@ void esi_translate_complete(struct esi_draft *draft, struct esi_report *report)
     check_same_ports(&self);
     check_auth(&self);
     check_gateway(&self);
-    complete_events(&self);
+    check_events(&self);
     check_limits(&self);
     leave_out_own_name(&self);
 }
