@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* When a delivery is tried again: see retry.h. */
+#include "journal/retry.h"
+
+#include "base/assert.h"
+
+enum esi_retry_class esi_retry_classify(uint32_t status, bool success)
+{
+    if (status > GRPC_UNAUTHENTICATED) {
+        return RETRY_LATER;
+    }
+    switch ((enum esi_retry_grpc_status)status) {
+    case GRPC_OK:
+        return success ? RETRY_DELIVERED : RETRY_LATER;
+    case GRPC_INVALID_ARGUMENT:
+    case GRPC_ALREADY_EXISTS:
+    case GRPC_OUT_OF_RANGE:
+    case GRPC_DATA_LOSS:
+        return RETRY_POISON;
+    case GRPC_RESOURCE_EXHAUSTED:
+        return RETRY_OVERLOADED;
+    case GRPC_PERMISSION_DENIED:
+    case GRPC_UNAUTHENTICATED:
+        return RETRY_UNAUTHORIZED;
+    case GRPC_UNIMPLEMENTED:
+        return RETRY_UNIMPLEMENTED;
+    case GRPC_CANCELLED:
+    case GRPC_UNKNOWN: /* what a Go worker's plain error becomes */
+    case GRPC_DEADLINE_EXCEEDED:
+    case GRPC_NOT_FOUND:
+    case GRPC_FAILED_PRECONDITION:
+    case GRPC_ABORTED:
+    case GRPC_INTERNAL:
+    case GRPC_UNAVAILABLE:
+        break;
+    }
+    return RETRY_LATER;
+}
+
+enum esi_retry_class esi_retry_classify_http(uint32_t status)
+{
+    switch (status) {
+    case 400:
+    case 413:
+    case 415:
+    case 422:
+        return RETRY_POISON;
+    case 401:
+    case 403:
+        return RETRY_UNAUTHORIZED;
+    case 404:
+    case 405:
+    case 501:
+        return RETRY_UNIMPLEMENTED;
+    case 429:
+    case 503:
+        return RETRY_OVERLOADED;
+    default:
+        return status >= 200 && status <= 299 ? RETRY_DELIVERED : RETRY_LATER;
+    }
+}
+
+bool esi_retry_is_counted(enum esi_retry_class failure)
+{
+    return failure == RETRY_LATER || failure == RETRY_POISON;
+}
+
+uint64_t esi_retry_delay_ns(const struct esi_retry_policy *policy, uint32_t attempts,
+                            uint64_t random)
+{
+    uint64_t ceiling = policy->delay_ns;
+
+    ESI_REQUIRE(attempts > 0);
+    for (uint32_t i = 1; i < attempts && ceiling < policy->delay_max_ns; i++) {
+        if (__builtin_mul_overflow(ceiling, (uint64_t)2, &ceiling) || ceiling == 0) {
+            ceiling = policy->delay_max_ns;
+        }
+    }
+    if (ceiling > policy->delay_max_ns) {
+        ceiling = policy->delay_max_ns;
+    }
+    /* The high half of the product: an even spread over 0 to ceiling without a division. */
+    return (uint64_t)(((__uint128_t)random * ((__uint128_t)ceiling + 1)) >> 64);
+}
+
+enum esi_retry_verdict esi_retry_decide(const struct esi_retry_policy *policy,
+                                        struct esi_retry_outcome outcome, uint64_t random,
+                                        uint64_t *delay_ns)
+{
+    switch (outcome.failure) {
+    case RETRY_DELIVERED:
+        return RETRY_VERDICT_DONE;
+    case RETRY_POISON:
+        return RETRY_VERDICT_GIVE_UP;
+    case RETRY_LATER:
+        if (policy->attempts_max != 0 && outcome.counted >= policy->attempts_max) {
+            return RETRY_VERDICT_GIVE_UP;
+        }
+        break;
+    case RETRY_UNAUTHORIZED:
+    case RETRY_UNIMPLEMENTED:
+        *delay_ns = policy->delay_max_ns;
+        return RETRY_VERDICT_AGAIN;
+    case RETRY_OVERLOADED:
+    case RETRY_UNREACHABLE:
+        break;
+    }
+    *delay_ns = esi_retry_delay_ns(policy, outcome.attempts, random);
+    return RETRY_VERDICT_AGAIN;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * When a delivery is tried again, and when it is given up. Pure functions.
+ *
+ * An outcome falls into a class; the class says whether the event itself may be at fault. Only such
+ * failures count against attempts_max: while a worker is down, overloaded or refuses our
+ * certificate, its events wait in the queue (whose share then fills and tells publishers) and do
+ * not drain into the dead letters.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum esi_retry_class {
+    RETRY_DELIVERED,    /* the worker has it */
+    RETRY_LATER,        /* the worker failed on it: try again, up to attempts_max */
+    RETRY_POISON,       /* the worker will never take it: to the dead letters at once */
+    RETRY_OVERLOADED,   /* the worker is up and wants less: try again, send fewer at once */
+    RETRY_UNREACHABLE,  /* no connection, no TLS, or lost before an answer: the worker's fault */
+    RETRY_UNAUTHORIZED, /* the worker refuses us: an operator must act; try again at the slowest
+                           pace */
+    RETRY_UNIMPLEMENTED /* the worker lacks the call: try the older name, then as RETRY_UNAUTHORIZED
+                         */
+};
+
+/* gRPC's status codes, by their numbers on the wire. */
+enum esi_retry_grpc_status {
+    GRPC_OK = 0,
+    GRPC_CANCELLED = 1,
+    GRPC_UNKNOWN = 2,
+    GRPC_INVALID_ARGUMENT = 3,
+    GRPC_DEADLINE_EXCEEDED = 4,
+    GRPC_NOT_FOUND = 5,
+    GRPC_ALREADY_EXISTS = 6,
+    GRPC_PERMISSION_DENIED = 7,
+    GRPC_RESOURCE_EXHAUSTED = 8,
+    GRPC_FAILED_PRECONDITION = 9,
+    GRPC_ABORTED = 10,
+    GRPC_OUT_OF_RANGE = 11,
+    GRPC_UNIMPLEMENTED = 12,
+    GRPC_INTERNAL = 13,
+    GRPC_UNAVAILABLE = 14,
+    GRPC_DATA_LOSS = 15,
+    GRPC_UNAUTHENTICATED = 16
+};
+
+struct esi_retry_policy {
+    uint64_t delay_ns;     /* the ceiling of the first delay */
+    uint64_t delay_max_ns; /* the ceiling of all delays */
+    uint32_t attempts_max; /* counted attempts before giving up; 0: never give up */
+};
+
+enum esi_retry_verdict {
+    RETRY_VERDICT_DONE,   /* delivered */
+    RETRY_VERDICT_AGAIN,  /* after the delay */
+    RETRY_VERDICT_GIVE_UP /* to the dead letters */
+};
+
+struct esi_retry_outcome {
+    enum esi_retry_class failure;
+    uint32_t attempts; /* made so far, this one included */
+    uint32_t counted;  /* of these, failures that count against attempts_max, this one included */
+};
+
+/*
+ * The class of a worker's answer.
+ *   status    as received; codes that gRPC does not name count as UNKNOWN
+ *   success   EventResponse.Success; looked at for status OK only
+ */
+enum esi_retry_class esi_retry_classify(uint32_t status, bool success);
+
+/* The class of a web worker's HTTP status (200 to 299 is success). */
+enum esi_retry_class esi_retry_classify_http(uint32_t status);
+
+/* True when a failure of this class counts against attempts_max. */
+bool esi_retry_is_counted(enum esi_retry_class failure);
+
+/*
+ * What follows an attempt.
+ *   random     64 unpredictable bits, for the jitter
+ *   delay_ns   written for RETRY_VERDICT_AGAIN: from now
+ */
+enum esi_retry_verdict esi_retry_decide(const struct esi_retry_policy *policy,
+                                        struct esi_retry_outcome outcome, uint64_t random,
+                                        uint64_t *delay_ns);
+
+/*
+ * The delay before attempt number attempts + 1: full jitter, that is evenly between 0 and
+ * min(delay_max, delay * 2^(attempts - 1)), so that many that failed together do not come back
+ * together. attempts   made so far, at least 1
+ */
+uint64_t esi_retry_delay_ns(const struct esi_retry_policy *policy, uint32_t attempts,
+                            uint64_t random);
