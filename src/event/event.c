@@ -137,8 +137,9 @@ static void append_without(struct esi_bytes *out, struct esi_str whole, struct e
 }
 
 /*
- * Adds the ID or the type that the body lacks. What it has of that field (an empty text, unknown fields beside the
- * name) is replaced or taken over, since a field that came twice would be refused when the event is read again.
+ * Adds the ID or the type that the body lacks. What it has of that field (an empty text, unknown
+ * fields beside the name) is replaced or taken over, since a field that came twice would be refused
+ * when the event is read again.
  */
 static void append_completed(struct esi_bytes *out, struct esi_str body,
                              const struct esi_event_protobuf_facts *facts, struct esi_str id,
@@ -208,8 +209,10 @@ static enum es_err complete(struct esi_str body, const struct esi_event_protobuf
     if (facts->id.len > 0 && facts->type.len > 0) {
         return make_event(body, facts, event);
     }
-    ESI_REQUIRE(options->random != NULL);
-    format_uuid(options->random, uuid);
+    if (facts->id.len == 0) {
+        ESI_REQUIRE(options->random != NULL);
+        format_uuid(options->random, uuid);
+    }
     esi_bytes_init(&bytes, 0);
     append_completed(&bytes, body, facts, (struct esi_str){uuid, sizeof uuid},
                      options->type_from_subject);
@@ -233,7 +236,8 @@ static bool is_json_space(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* LF is JSON's white space and protobuf's tag of EventID: the first byte behind the white space gives a hint. */
+/* LF is JSON's white space and protobuf's tag of EventID: the first byte behind the white space
+ * gives a hint. */
 static bool may_be_json(struct esi_str body)
 {
     size_t at = 0;
@@ -322,7 +326,8 @@ void esi_event_unref(struct esi_event *event)
     if (event == NULL) {
         return;
     }
-    /* order: acq_rel; release ends this holder's reads, acquire in the last one sees all of them before the free. */
+    /* order: acq_rel; release ends this holder's reads, acquire in the last one sees all of them
+     * before the free. */
     const unsigned before =
         atomic_fetch_sub_explicit(&event->reference_count, 1, memory_order_acq_rel);
     ESI_ASSERT(before > 0);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The event: immutable, shared by reference, checked once when it comes in.
- * Invariants: `encoded` is an EventMsg that esi_event_protobuf_check accepts, with an ID and a type; bytes that came as
- * protobuf are kept as they came (unknown fields too), but for an ID or type that had to be added; id and type point
- * into `encoded`.
+ * Invariants: `encoded` is an EventMsg that esi_event_protobuf_check accepts, with an ID and a
+ * type; bytes that came as protobuf are kept as they came (unknown fields too), but for an ID or
+ * type that had to be added; id and type point into `encoded`.
  */
 #pragma once
 
@@ -38,20 +38,20 @@ struct esi_event {
 struct esi_event_decode_options {
     size_t size_max;                  /* most bytes of a body; 0: ESI_EVENT_SIZE_MAX_DEFAULT */
     struct esi_str type_from_subject; /* empty: the body must name its type */
-    const uint8_t *random;            /* ESI_EVENT_RANDOM_BYTES unpredictable bytes, borrowed; used for at most one ID */
+    const uint8_t
+        *random; /* ESI_EVENT_RANDOM_BYTES unpredictable bytes, borrowed; used for at most one ID */
 };
 
 /*
- * Makes an event from a body that came from outside. '{', blank, tab or CR as the first byte means JSON, all else is
- * protobuf; a body that starts with LF (which is also the tag of EventID) is JSON when it is no protobuf and '{' is its
- * first byte that is not white space.
- * A missing ID becomes a version 4 UUID; a missing type is taken from the subject; a type that differs from the
- * subject's is refused, as is an ID or type over its bound or with control characters, and a type that is not a
- * possible NATS subject of one or more tokens without wildcards.
- *   body     borrowed
- *   event    written on success: one reference, owned by the caller
- *   reason   gets a sentence for the publisher on failure; may be NULL. It may hold bytes of the body, escaped
- * Returns ES_OK, ES_INVALID, ES_TOO_LARGE, ES_NO_MEMORY. Thread: any.
+ * Makes an event from a body that came from outside. '{', blank, tab or CR as the first byte means
+ * JSON, all else is protobuf; a body that starts with LF (which is also the tag of EventID) is JSON
+ * when it is no protobuf and '{' is its first byte that is not white space. A missing ID becomes a
+ * version 4 UUID; a missing type is taken from the subject; a type that differs from the subject's
+ * is refused, as is an ID or type over its bound or with control characters, and a type that is not
+ * a possible NATS subject of one or more tokens without wildcards. body     borrowed event written
+ * on success: one reference, owned by the caller reason   gets a sentence for the publisher on
+ * failure; may be NULL. It may hold bytes of the body, escaped Returns ES_OK, ES_INVALID,
+ * ES_TOO_LARGE, ES_NO_MEMORY. Thread: any.
  */
 ES_MUST_USE enum es_err esi_event_decode(struct esi_str body,
                                          const struct esi_event_decode_options *options,

@@ -2,9 +2,10 @@
 /*
  * The event as JSON: see event_json.h.
  *
- * One table names the fields for both ways. In: nesting and counts are bounded by a look at the brackets before the JSON
- * library, which recurses, sees the text; its tree is turned into protobuf-c's messages in an arena, level by level with
- * a stack of our own, and packed. Out: the encoding is walked as it lies there, so nothing is built at all.
+ * One table names the fields for both ways. In: nesting and counts are bounded by a look at the
+ * brackets before the JSON library, which recurses, sees the text; its tree is turned into
+ * protobuf-c's messages in an arena, level by level with a stack of our own, and packed. Out: the
+ * encoding is walked as it lies there, so nothing is built at all.
  */
 #include "event/event_json.h"
 
@@ -31,8 +32,8 @@ struct field {
     const char *name;  /* in the contract */
     const char *alias; /* with a lower-case start; the same as name where that is so already */
     enum kind kind;
-    size_t offset;       /* of the member in protobuf-c's struct */
-    size_t count_offset; /* KIND_TEXTS: of its count */
+    size_t offset;              /* of the member in protobuf-c's struct */
+    size_t count_offset;        /* KIND_TEXTS: of its count */
     const struct message *part; /* KIND_PART */
 };
 
@@ -74,8 +75,8 @@ static const struct field producer_fields[] = {
     {"ID", "id", KIND_TEXT, offsetof(producer_struct, id), 0, NULL},
     {"ProducerName", "producerName", KIND_TEXT, offsetof(producer_struct, producername), 0, NULL},
     {"ProducerType", "producerType", KIND_TEXT, offsetof(producer_struct, producertype), 0, NULL},
-    {"Tags", "tags", KIND_TEXTS, offsetof(producer_struct, tags),
-     offsetof(producer_struct, n_tags), NULL},
+    {"Tags", "tags", KIND_TEXTS, offsetof(producer_struct, tags), offsetof(producer_struct, n_tags),
+     NULL},
 };
 static const struct message producer_message = {
     &chef__automate__domain__event__api__producer__descriptor, producer_fields, 4};
@@ -85,8 +86,8 @@ static const struct field party_fields[] = {
     {"ObjectType", "objectType", KIND_TEXT, offsetof(party_struct, objecttype), 0, NULL},
     {"DisplayName", "displayName", KIND_TEXT, offsetof(party_struct, displayname), 0, NULL},
 };
-static const struct message actor_message = {
-    &chef__automate__domain__event__api__actor__descriptor, party_fields, 3};
+static const struct message actor_message = {&chef__automate__domain__event__api__actor__descriptor,
+                                             party_fields, 3};
 static const struct message object_message = {
     &chef__automate__domain__event__api__object__descriptor, party_fields, 3};
 static const struct message target_message = {
@@ -109,9 +110,9 @@ static const struct message event_message = {
     &chef__automate__domain__event__api__event_msg__descriptor, event_fields, 10};
 
 enum {
-    FIELDS_MAX = 10,                                /* of one message */
-    DEPTH_MAX = ESI_EVENT_PROTOBUF_DEPTH_MAX + 1,   /* of brackets: data's, and the event's own */
-    CONTAINERS_MAX = 1 << 15,                       /* objects and lists: dear in the JSON library */
+    FIELDS_MAX = 10,                              /* of one message */
+    DEPTH_MAX = ESI_EVENT_PROTOBUF_DEPTH_MAX + 1, /* of brackets: data's, and the event's own */
+    CONTAINERS_MAX = 1 << 15,                     /* objects and lists: dear in the JSON library */
     VALUES_MAX = ESI_EVENT_PROTOBUF_FIELDS_MAX / 2, /* a value in a list is two fields */
     CHUNK_BYTES = 16 * 1024,
     ALIGNMENT = 16,
@@ -128,7 +129,8 @@ static enum es_err ESI_PRINTF(2, 3) refuse(struct es_error *reason, const char *
         va_start(arguments, format);
         vsnprintf(reason->text, sizeof reason->text, format, arguments);
         va_end(arguments);
-        /* Keys and the library's words may hold bytes from outside: they must not break a log line or a reply. */
+        /* Keys and the library's words may hold bytes from outside: they must not break a log line
+         * or a reply. */
         for (char *c = reason->text; *c != '\0'; c++) {
             if (*c < 0x20 || *c == 0x7f) {
                 *c = '?';
@@ -181,7 +183,8 @@ static void free_chunks(struct decoder *decoder)
     }
 }
 
-/* Bounds nesting and counts by the brackets and commas outside of strings; whether it is JSON is not asked here. */
+/* Bounds nesting and counts by the brackets and commas outside of strings; whether it is JSON is
+ * not asked here. */
 static enum es_err check_shape(struct esi_str json, struct es_error *reason)
 {
     size_t depth = 0;
@@ -220,7 +223,8 @@ static enum es_err check_shape(struct esi_str json, struct es_error *reason)
 /* Days since 1970-01-01 of a date in the Gregorian calendar; year 1 and later. */
 static int64_t days_from_date(int64_t year, unsigned month, unsigned day)
 {
-    /* Years from March on, so that the leap day is a year's last; 400-year cycles have 146097 days. */
+    /* Years from March on, so that the leap day is a year's last; 400-year cycles have 146097 days.
+     */
     const int64_t y = month <= 2 ? year - 1 : year;
     const int64_t cycle = y / 400;
     const int64_t year_of_cycle = y - cycle * 400;
@@ -626,7 +630,8 @@ enum es_err esi_event_json_decode(struct esi_str json, struct esi_bytes *out,
     if (err != ES_OK) {
         return err;
     }
-    /* Numbers are doubles in data, so integers beyond 64 bits are fine. A zero character is refused by default. */
+    /* Numbers are doubles in data, so integers beyond 64 bits are fine. A zero character is refused
+     * by default. */
     json_t *root =
         json_loadb(json.data, json.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     if (root == NULL) {
@@ -736,11 +741,12 @@ static void open_walk(struct esi_bytes *out, struct walk *walk, struct esi_str c
     esi_bytes_append_text(out, is_object ? "{" : "[");
 }
 
-/* Takes the next member of an object or list and writes what stands before its value. Returns false at the end. */
+/* Takes the next member of an object or list and writes what stands before its value. Returns false
+ * at the end. */
 static bool next_value(struct esi_bytes *out, struct walk *walk, struct esi_str *value)
 {
     struct esi_wire_field field;
-    struct esi_str key = {0};
+    struct esi_str key = ESI_STR("");
 
     do {
         if (esi_wire_next(&walk->rest, &field) != ES_OK) {

@@ -2,9 +2,10 @@
 /*
  * The event in its protobuf form: see event_protobuf.h.
  *
- * The schema stands in tables that mirror event.proto; within a message field numbers run from 1 without a gap, so a
- * field's rule is found by its number. A nested message lies whole inside its parent, so one cursor serves all levels,
- * and a level is only the place where it ends, its rule, and which of its fields were seen.
+ * The schema stands in tables that mirror event.proto; within a message field numbers run from 1
+ * without a gap, so a field's rule is found by its number. A nested message lies whole inside its
+ * parent, so one cursor serves all levels, and a level is only the place where it ends, its rule,
+ * and which of its fields were seen.
  */
 #include "event/event_protobuf.h"
 
@@ -135,7 +136,8 @@ static const int64_t seconds_max = 253402300799;
 
 enum {
     NANOS_MAX = 999999999,
-    /* A level of data is a Struct, an entry and a value at most; around it are the event and a message. */
+    /* A level of data is a Struct, an entry and a value at most; around it are the event and a
+       message. */
     FRAMES_MAX = 3 * ESI_EVENT_PROTOBUF_DEPTH_MAX + 2,
     RESPONSE_BYTES_MAX = 4096
 };
@@ -186,7 +188,8 @@ static enum esi_wire_type wire_type_of(enum kind kind)
 }
 
 /* Opens a message: the cursor stands at its first byte. */
-static enum es_err enter(struct check *check, const struct message_rule *rule, struct esi_str content)
+static enum es_err enter(struct check *check, const struct message_rule *rule,
+                         struct esi_str content)
 {
     if (rule->is_level && check->level_count == ESI_EVENT_PROTOBUF_DEPTH_MAX) {
         return refuse(check->reason, "data is nested deeper than %d levels",

@@ -53,8 +53,8 @@ struct esi_registry {
     size_t handler_count;
     struct route *routes; /* owned; the configured ones */
     size_t route_count;
-    struct esi_hashmap exact;       /* pattern without wildcard -> struct route */
-    struct route **patterns;        /* owned array of the other routes */
+    struct esi_hashmap exact; /* pattern without wildcard -> struct route */
+    struct route **patterns;  /* owned array of the other routes */
     size_t pattern_count;
     uint64_t default_handlers[ESI_COUNT_OF(default_routes)];
 };
@@ -186,7 +186,8 @@ static char *copy_text(const char *text)
     return text != NULL ? esi_str_dup(esi_str_from(text)) : NULL;
 }
 
-/* Adds a handler; the texts that were not made are found missing here and freed with the registry. */
+/* Adds a handler; the texts that were not made are found missing here and freed with the registry.
+ */
 static enum es_err add_handler(struct esi_registry *registry,
                                const struct esi_registry_handler_row *row, struct es_error *error)
 {
@@ -264,9 +265,8 @@ static enum es_err fill_route(struct esi_registry *registry,
         route->handlers |= (uint64_t)1 << index;
     }
     route->pattern = copy_text(pattern);
-    return route->pattern != NULL
-               ? ES_OK
-               : fail(ES_NO_MEMORY, error, "%s", es_err_text(ES_NO_MEMORY));
+    return route->pattern != NULL ? ES_OK
+                                  : fail(ES_NO_MEMORY, error, "%s", es_err_text(ES_NO_MEMORY));
 }
 
 static enum es_err add_routes(struct esi_registry *registry, const struct esi_registry_rows *rows,

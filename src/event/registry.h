@@ -2,20 +2,23 @@
 /*
  * The registry: which handlers get an event of a type, and how a handler's worker is called.
  *
- * A type is looked for among the configured rows: the row with exactly this type and every pattern that matches give
- * their handlers together. Where no configured row matches, the defaults count (scanJob*, profile* -> event_feed;
- * nodeTerminated -> cfgingest; compliance_ingest -> feed); where they do not match either, a handler whose name is the
- * type gets it. An empty result means: not routed, to the dead letters.
+ * A type is looked for among the configured rows: the row with exactly this type and every pattern
+ * that matches give their handlers together. Where no configured row matches, the defaults count
+ * (scanJob*, profile* -> event_feed; nodeTerminated -> cfgingest; compliance_ingest -> feed); where
+ * they do not match either, a handler whose name is the type gets it. An empty result means: not
+ * routed, to the dead letters.
  *
- * A pattern is written as a NATS subject: tokens, `*` for one token, a last `>` for one or more; and, beyond NATS, a
- * token that ends with `*` matches tokens that start so (scanJob*).
+ * A pattern is written as a NATS subject: tokens, `*` for one token, a last `>` for one or more;
+ * and, beyond NATS, a token that ends with `*` matches tokens that start so (scanJob*).
  *
- * Handlers: `feed`, `cfgingest` and `event_feed` have the contract's services and TLS names; "compliance_ingest" is a
- * second name of `feed` in rows. Every other name is a custom handler: its worker serves
- * chef.automate.domain.ingest.EventHandlerService (or the older EventHandler), unless `service` is given, and shows a
- * certificate for the host of its address, unless `tls_name` is given.
+ * Handlers: `feed`, `cfgingest` and `event_feed` have the contract's services and TLS names;
+ * "compliance_ingest" is a second name of `feed` in rows. Every other name is a custom handler: its
+ * worker serves chef.automate.domain.ingest.EventHandlerService (or the older EventHandler), unless
+ * `service` is given, and shows a certificate for the host of its address, unless `tls_name` is
+ * given.
  *
- * Immutable once made: any thread may read it. A reload makes a new one; handlers are then told by name, not by index.
+ * Immutable once made: any thread may read it. A reload makes a new one; handlers are then told by
+ * name, not by index.
  */
 #pragma once
 
@@ -35,7 +38,8 @@ enum {
     ESI_REGISTRY_NONE = -1
 };
 
-/* A row of the configuration's `handlers`. Texts are borrowed for the call; NULL means: the default. */
+/* A row of the configuration's `handlers`. Texts are borrowed for the call; NULL means: the
+ * default. */
 struct esi_registry_handler_row {
     const char *name;
     const char *address;  /* NULL: none */
@@ -67,9 +71,8 @@ struct esi_registry_handler {
 };
 
 /*
- * Makes a registry. Handlers get their index in the order of the rows; then come those of the defaults and of routes
- * that have no row, without an address.
- *   rows       borrowed for the call
+ * Makes a registry. Handlers get their index in the order of the rows; then come those of the
+ * defaults and of routes that have no row, without an address. rows       borrowed for the call
  *   registry   written on success; owned by the caller
  *   error      gets a sentence about what is wrong and what is allowed
  * Returns ES_OK, ES_INVALID, ES_TOO_LARGE (more than the bounds above), ES_NO_MEMORY.
@@ -80,8 +83,8 @@ ES_MUST_USE enum es_err esi_registry_new(const struct esi_registry_rows *rows,
 void esi_registry_free(struct esi_registry *registry);
 
 /*
- * The handlers for a type, as bits: bit i is the handler with index i. 0: not routed. Time: linear in the number of
- * patterns, not of exact types. Thread: any.
+ * The handlers for a type, as bits: bit i is the handler with index i. 0: not routed. Time: linear
+ * in the number of patterns, not of exact types. Thread: any.
  */
 uint64_t esi_registry_route(const struct esi_registry *registry, struct esi_str type);
 

@@ -106,7 +106,8 @@ enum es_err esi_wire_next(struct esi_str *rest, struct esi_wire_field *field)
 static size_t sequence_length(const uint8_t *data, size_t left)
 {
     const uint8_t c = data[0];
-    /* The second byte's range excludes overlong forms, surrogates and what is above U+10FFFF (RFC 3629, section 4). */
+    /* The second byte's range excludes overlong forms, surrogates and what is above U+10FFFF (RFC
+     * 3629, section 4). */
     const uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
     const uint8_t high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
     const size_t len = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
