@@ -26,6 +26,7 @@ struct esi_peer_identity {
     size_t ip_name_count;
     int64_t not_before_s; /* seconds since 1970, UTC */
     int64_t not_after_s;
+    bool is_authority; /* basicConstraints say that it may sign others */
 };
 
 /*

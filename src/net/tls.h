@@ -77,9 +77,11 @@ bool esi_tls_context_is_verifying(const struct esi_tls_context *context);
 
 /* Which wolfSSL this is: "private 5.5.4" or "system 5.5.4". Static. */
 const char *esi_tls_build_name(void);
-/* The speed of sealing 1 MB with AES-128-GCM, in MB/s (10^6 bytes). Some milliseconds of CPU: for
- * the log at start. */
-uint32_t esi_tls_measure(void);
+/*
+ * The speed of sealing 1 MB with AES-128-GCM, in MB/s (10^6 bytes); 0 when memory is exhausted. Up
+ * to 10 ms of CPU: for the log at start.
+ */
+uint32_t esi_tls_measure(struct esi_env *env);
 
 /*
  * How a session reaches its bytes. Both answer ES_OK with *count > 0, ES_AGAIN, or an error that
