@@ -2,12 +2,14 @@
 #include "base/hashmap.h"
 #include "base/assert.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { CAPACITY_MIN = 16 };
 
 static uint64_t hash_seed = 0x9e3779b97f4a7c15ULL;
+static _Atomic bool has_seed;
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -57,9 +59,12 @@ uint64_t esi_hashmap_hash(struct esi_str key)
     return mix(secret ^ key.len, mix(a ^ secret, b ^ state));
 }
 
-void esi_hashmap_seed(uint64_t seed)
+void esi_hashmap_seed_once(uint64_t seed)
 {
-    hash_seed = seed;
+    /* order: acq_rel; the first caller alone writes the seed, before its server has any thread. */
+    if (!atomic_exchange_explicit(&has_seed, true, memory_order_acq_rel)) {
+        hash_seed = seed;
+    }
 }
 
 void esi_hashmap_init(struct esi_hashmap *map)

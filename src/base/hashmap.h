@@ -23,10 +23,13 @@ struct esi_hashmap {
     size_t count;
 };
 
-/* The process-wide seeded hash of a byte string. esi_hash_seed must have been called once before threads start. */
+/* The process-wide seeded hash of a byte string. Thread: any. */
 uint64_t esi_hashmap_hash(struct esi_str key);
-/* Sets the process-wide seed (from the environment's randomness). Maps made before become unusable. */
-void esi_hashmap_seed(uint64_t seed);
+/*
+ * Sets the process-wide seed (from the environment's randomness), before any map is used: maps made under another seed
+ * would be lost. Later calls change nothing, so that a second server in the process does no harm. Thread: any.
+ */
+void esi_hashmap_seed_once(uint64_t seed);
 
 void esi_hashmap_init(struct esi_hashmap *map);
 /* Frees the table, not the values. */

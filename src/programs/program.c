@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "program.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STOP_TIMEOUT_MS = 3000 };
+
+static void print_help(const struct program *program, FILE *out)
+{
+    fprintf(out,
+            "%s - %s\n\n"
+            "usage: %s --config FILE\n"
+            "       %s --check-config --config FILE\n",
+            program->name, program->purpose, program->name, program->name);
+    for (const struct program_command *command = program->commands; command->name != NULL; command++) {
+        fprintf(out, "       %s %s %s\n", program->name, command->name, command->usage);
+    }
+    fprintf(out, "\n"
+                 "  -c, --config FILE   the configuration, YAML or TOML\n"
+                 "  -t, --check-config  check it, print what is in effect, and exit\n"
+                 "  -v, --version       print the version and exit\n"
+                 "  -h, --help          print this text and exit\n\n"
+                 "signals: TERM and INT stop in order, USR1 opens the log file again\n"
+                 "exit status: 0 after a clean stop, 1 failure at run time, 2 usage, 78 bad configuration\n");
+}
+
+/* The signals that the program waits for are blocked before any thread is made, so that no worker is interrupted. */
+static void block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGUSR1);
+    sigaddset(signals, SIGHUP);
+    sigaddset(signals, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void wait_for_end(const struct program *program, const sigset_t *signals)
+{
+    for (;;) {
+        int number = 0;
+        if (sigwait(signals, &number) != 0) {
+            continue;
+        }
+        switch (number) {
+        case SIGINT:
+        case SIGTERM:
+            return;
+        case SIGUSR1:
+            if (es_log_reopen() != ES_OK) {
+                fprintf(stderr, "%s: the log file cannot be opened again\n", program->name);
+            }
+            break;
+        default:
+            fprintf(stderr, "%s: signal %d is not built into this version: ignored\n", program->name, number);
+            break;
+        }
+    }
+}
+
+static int run(const struct program *program, const char *path)
+{
+    struct es_config *config = NULL;
+    struct es_server *server = NULL;
+    struct es_error error = {.text = ""};
+    char *errors = NULL;
+    sigset_t signals;
+    int status = EXIT_CLEAN;
+
+    block_signals(&signals);
+    if (es_config_load(path, program->kind, &config, &errors) != ES_OK) {
+        fputs(errors != NULL ? errors : "out of memory\n", stderr);
+        free(errors);
+        return EXIT_CONFIG;
+    }
+    if (es_server_start(config, &server, &error) != ES_OK) {
+        fprintf(stderr, "%s: %s\n", program->name, error.text);
+        es_config_free(config);
+        return EXIT_RUN_TIME;
+    }
+    wait_for_end(program, &signals);
+    if (es_server_stop(server, STOP_TIMEOUT_MS) != ES_OK) {
+        fprintf(stderr, "%s: some peers did not take what waited for them in time and were cut off\n",
+                program->name);
+    }
+    es_server_free(server);
+    es_config_free(config);
+    return status;
+}
+
+static int check(const struct program *program, const char *path)
+{
+    struct es_config *config = NULL;
+    char *errors = NULL;
+
+    if (es_config_load(path, program->kind, &config, &errors) != ES_OK) {
+        fputs(errors != NULL ? errors : "out of memory\n", stderr);
+        free(errors);
+        return EXIT_CONFIG;
+    }
+    char *text = es_config_print(config);
+    fputs(text != NULL ? text : "", stdout);
+    fprintf(stderr, "%s: configuration file %s is valid\n", program->name, path);
+    free(text);
+    es_config_free(config);
+    return EXIT_CLEAN;
+}
+
+static int fail_usage(const struct program *program, const char *problem)
+{
+    fprintf(stderr, "%s: %s (see %s --help)\n", program->name, problem, program->name);
+    return EXIT_USAGE;
+}
+
+int program_main(const struct program *program, int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"check-config", no_argument, NULL, 't'},
+                                            {"version", no_argument, NULL, 'v'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    bool is_check = false;
+    int option;
+
+    for (const struct program_command *command = program->commands; argc > 1 && command->name != NULL;
+         command++) {
+        if (strcmp(argv[1], command->name) == 0) {
+            return command->run(argc - 1, argv + 1);
+        }
+    }
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "c:tvh", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            path = optarg;
+            break;
+        case 't':
+            is_check = true;
+            break;
+        case 'v':
+            printf("%s %s\n", program->name, es_version());
+            return EXIT_CLEAN;
+        case 'h':
+            print_help(program, stdout);
+            return EXIT_CLEAN;
+        default:
+            return fail_usage(program, "unknown option, or one without its value");
+        }
+    }
+    if (optind < argc) {
+        return fail_usage(program, "unexpected argument");
+    }
+    if (path == NULL) {
+        return fail_usage(program, "--config FILE is missing");
+    }
+    return is_check ? check(program, path) : run(program, path);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "server/assemble.h"
+#include "actors/authenticator.h"
+#include "actors/connection.h"
+#include "actors/gateway.h"
+#include "actors/grpc_connection.h"
+#include "actors/listener.h"
+#include "actors/monitor.h"
+#include "actors/queue.h"
+#include "actors/router.h"
+#include "base/hashmap.h"
+#include "base/log.h"
+#include "env/env.h"
+#include "net/tls.h"
+#include "proto/reply_map.h"
+#include "runtime/runtime.h"
+#include "server/identity.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LINKS_MAX = 4096, /* target slots beside those of clients */
+    BLOCK_CHAIN = 16,
+    BLOCK_CHAINS_MAX = 64,
+    DELIVERY_CHAIN = 64,
+    DELIVERY_CHAINS_MAX = 256
+};
+
+static const char *door_advice(enum es_err err)
+{
+    switch (err) {
+    case ES_IN_USE:
+        return "another process has this port: stop it, or choose another port";
+    case ES_DENIED:
+        return "no right to listen there: choose a port of 1024 or more, or grant CAP_NET_BIND_SERVICE";
+    case ES_NOT_FOUND:
+        return "this machine has no such address";
+    case ES_OK:
+    case ES_NO_MEMORY:
+    case ES_AGAIN:
+    case ES_CLOSED:
+    case ES_INVALID:
+    case ES_EXISTS:
+    case ES_TIMEOUT:
+    case ES_TOO_LARGE:
+    case ES_UNREACHABLE:
+    case ES_IO:
+    case ES_TLS:
+    case ES_UNSUPPORTED:
+    case ES_FULL:
+        break;
+    }
+    return es_err_text(err);
+}
+
+static enum es_err fail_door(struct es_error *error, enum es_err err, const char *what, const char *host,
+                             uint16_t port)
+{
+    snprintf(error->text, sizeof error->text, "cannot listen for %s on %s:%u: %s", what, host, port,
+             door_advice(err));
+    return err;
+}
+
+static enum es_err make_client_tls(struct esi_context *context, struct es_error *error)
+{
+    const struct esi_config *config = context->config;
+
+    if (!config->clients_use_tls) {
+        return ES_OK;
+    }
+    const bool is_frontend = config->program == CONFIG_EVENT_GATEWAY;
+    const size_t count = is_frontend ? config->frontend_tls_count : 1;
+    struct esi_tls_certificate *certificates = calloc(count, sizeof *certificates);
+    if (certificates == NULL) {
+        return ES_NO_MEMORY;
+    }
+    for (size_t i = 0; i < count; i++) {
+        certificates[i].cert_path = is_frontend ? config->frontend_tls[i].cert_path : config->tls.cert_path;
+        certificates[i].key_path = is_frontend ? config->frontend_tls[i].key_path : config->tls.key_path;
+    }
+    const struct esi_tls_options options = {
+        .role = TLS_SERVER,
+        .min_version = config->tls.min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
+        .certificates = certificates,
+        .certificate_count = count,
+        .root_ca_path = is_frontend ? NULL : config->tls.root_ca_path,
+        .verify_peer = !is_frontend && config->tls.root_ca_path != NULL,
+        .allowed_names = is_frontend ? NULL : (const char *const *)config->tls.allowed_names.items,
+        .allowed_name_count = is_frontend ? 0 : config->tls.allowed_names.count,
+    };
+    const enum es_err err = esi_tls_context_new(context->env, &options, &context->client_tls, error);
+    free(certificates);
+    return err;
+}
+
+static enum es_err make_broker(struct esi_context *context)
+{
+    const struct esi_config *config = context->config;
+
+    esi_pool_depot_init(&context->block_depot, ESI_BLOCK_OBJECT_BYTES, BLOCK_CHAIN, BLOCK_CHAINS_MAX);
+    esi_pool_depot_init(&context->delivery_depot, sizeof(struct esi_delivery), DELIVERY_CHAIN,
+                        DELIVERY_CHAINS_MAX);
+    context->router_count = config->threads.routers;
+    enum es_err err = esi_subtable_new(context->router_count, &context->table);
+    if (err == ES_OK) {
+        /* Refused connections need a slot too, for the time of being told so. */
+        err = esi_targets_new(config->limits.max_connections * 2 + LINKS_MAX, &context->targets);
+    }
+    return err;
+}
+
+static enum es_err make_runtime(struct esi_context *context)
+{
+    const struct esi_config *config = context->config;
+    const struct esi_runtime_options options = {
+        .env = context->env,
+        .worker_count = config->threads.workers,
+        .service_count = config->threads.service,
+        .work_bound = config->threads.work_bound,
+        .local_new = esi_context_local_new,
+        .local_free = esi_context_local_free,
+        .local_argument = context,
+    };
+    enum es_err err = esi_runtime_new(&options, &context->runtime);
+
+    for (uint32_t i = 0; err == ES_OK && i < context->router_count; i++) {
+        err = esi_router_new(context->runtime, context->table, ESI_ACCOUNT, &context->routers[i]);
+    }
+    return err;
+}
+
+static bool needs_authenticator(const struct esi_config_auth *auth)
+{
+    return auth->token != NULL || auth->user_count > 0 || auth->token_file != NULL;
+}
+
+static enum es_err make_services(struct esi_assembly *assembly, struct es_error *error)
+{
+    struct esi_context *context = &assembly->context;
+    const struct esi_config *config = context->config;
+    enum es_err err = ES_OK;
+
+    if (needs_authenticator(&config->auth)) {
+        err = esi_authenticator_new(context, &context->authenticator, error);
+        context->auth_required = config->auth.no_auth_user == NULL;
+    }
+    if (err == ES_OK && config->program == CONFIG_EVENT_SERVICE) {
+        err = esi_queue_new(context, &context->queue, error);
+    }
+    return err;
+}
+
+static enum es_err open_doors(struct esi_assembly *assembly, struct es_error *error)
+{
+    struct esi_context *context = &assembly->context;
+    const struct esi_config *config = context->config;
+    struct esi_address bound;
+    enum es_err err;
+
+    if (config->monitor.port != 0) {
+        err = esi_monitor_start(context, &bound);
+        if (err != ES_OK) {
+            return fail_door(error, err, "monitoring", config->monitor.host, config->monitor.port);
+        }
+        assembly->monitor_port = bound.port;
+    }
+    if (config->program == CONFIG_EVENT_SERVICE && config->grpc.port != 0) {
+        err = esi_grpc_connection_listen(context, &bound, error);
+        if (err != ES_OK) {
+            return error->text[0] != '\0'
+                       ? err
+                       : fail_door(error, err, "gRPC", config->grpc.host, config->grpc.port);
+        }
+        assembly->grpc_port = bound.port;
+    }
+    err = esi_listener_start(context, config->service.host, config->service.port, esi_connection_start,
+                             &bound);
+    if (err != ES_OK) {
+        return fail_door(error, err, "clients", config->service.host, config->service.port);
+    }
+    assembly->client_port = bound.port;
+    context->client_port = bound.port;
+    esi_log(LOG_SERVER_LISTENING, ESI_LOG_TEXT("host", bound.host), ESI_LOG_U64("port", bound.port));
+    if (config->gateway.is_on) {
+        err = esi_gateway_new(context, &context->gateway, error);
+        if (err != ES_OK) {
+            return error->text[0] != '\0'
+                       ? err
+                       : fail_door(error, err, "gateways", config->gateway.host, config->gateway.port);
+        }
+        assembly->gateway_port = esi_gateway_port(context->gateway);
+    }
+    return ES_OK;
+}
+
+static void log_start(const struct esi_context *context)
+{
+    esi_log(LOG_SERVER_STARTING, ESI_LOG_TEXT("name", context->config->service.name),
+            ESI_LOG_TEXT("version", ESI_VERSION), ESI_LOG_TEXT("server_id", context->server_id),
+            ESI_LOG_U64("workers", esi_runtime_worker_count(context->runtime)),
+            ESI_LOG_TEXT("tls_library", esi_tls_build_name()), ESI_LOG_U64("tls_mb_s", esi_tls_measure(context->env)));
+}
+
+enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_config *config,
+                               struct es_error *error)
+{
+    struct esi_context *context = &assembly->context;
+    uint64_t seed = 0;
+
+    memset(assembly, 0, sizeof *assembly);
+    error->text[0] = '\0';
+    context->env = esi_env_linux();
+    context->config = config;
+    context->start_ns = esi_env_now_ns(context->env);
+    context->start_wall_ns = esi_env_wall_ns(context->env);
+    esi_env_random(context->env, &seed, sizeof seed);
+    esi_hashmap_seed_once(seed);
+    esi_identity_new(context->env, context->server_id);
+    context->cluster_hash = esi_reply_map_hash(esi_str_from(config->gateway.name));
+    context->server_hash = esi_reply_map_hash(esi_str_from(context->server_id));
+    esi_log_configure(config->log.format, config->log.level);
+    enum es_err err = esi_log_open(config->log.file);
+    if (err != ES_OK) {
+        snprintf(error->text, sizeof error->text, "cannot open the log file %s: %s", config->log.file,
+                 es_err_text(err));
+    }
+    if (err == ES_OK) {
+        err = make_client_tls(context, error);
+    }
+    if (err == ES_OK) {
+        err = make_broker(context);
+    }
+    if (err == ES_OK) {
+        err = make_runtime(context);
+    }
+    if (err == ES_OK) {
+        log_start(context);
+        err = make_services(assembly, error);
+    }
+    if (err == ES_OK) {
+        err = open_doors(assembly, error);
+    }
+    if (err != ES_OK) {
+        if (error->text[0] == '\0') {
+            snprintf(error->text, sizeof error->text, "cannot start: %s", es_err_text(err));
+        }
+        (void)esi_assemble_stop(assembly, 1000000000);
+        return err;
+    }
+    esi_log(LOG_SERVER_READY, ESI_LOG_U64("port", assembly->client_port),
+            ESI_LOG_U64("gateway_port", assembly->gateway_port),
+            ESI_LOG_U64("monitor_port", assembly->monitor_port));
+    return ES_OK;
+}
+
+enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns)
+{
+    struct esi_context *context = &assembly->context;
+    enum es_err err = ES_OK;
+
+    if (context->runtime != NULL) {
+        esi_log(LOG_SERVER_STOPPING, ESI_LOG_U64("connections", context->counters.connections));
+        err = esi_runtime_stop(context->runtime, timeout_ns);
+    }
+    for (uint32_t i = 0; i < context->router_count; i++) {
+        esi_router_free(context->routers[i]);
+    }
+    esi_runtime_free(context->runtime);
+    if (err == ES_OK) {
+        esi_subtable_free(context->table);
+    }
+    esi_targets_free(context->targets);
+    esi_tls_context_unref(context->client_tls);
+    if (context->targets != NULL) {
+        esi_pool_depot_deinit(&context->block_depot);
+        esi_pool_depot_deinit(&context->delivery_depot);
+    }
+    esi_log(LOG_SERVER_STOPPED);
+    memset(assembly, 0, sizeof *assembly);
+    return err;
+}

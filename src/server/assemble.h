@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Builds the actors of a server from its configuration. */
+#pragma once
+
+#include "actors/context.h"
+#include "base/err.h"
+
+struct esi_assembly {
+    struct esi_context context;
+    uint16_t client_port;
+    uint16_t gateway_port;
+    uint16_t monitor_port;
+    uint16_t grpc_port;
+};
+
+/* What is behind the doors first, the doors last. On failure everything is taken down again, and error says why. */
+ES_MUST_USE enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_config *config,
+                                           struct es_error *error);
+/* Stops the runtime in order and frees everything. ES_TIMEOUT: peers had to be cut off. */
+enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns);
