@@ -8,12 +8,12 @@
  */
 #pragma once
 
-#include "base/err.h"
-#include "base/own.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/err.h"
+#include "base/own.h"
 
 struct esi_bench_check {
     uint64_t base;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One client connection. On the way out: a batch written in part, control lines, a fresh batch. */
 #include "event_bench/bench_client.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
 
 #include "base/assert.h"
 #include "base/json_writer.h"
 #include "base/num.h"
 #include "base/own.h"
-
-#include <jansson.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 
 enum {
     OUT_BYTES_MAX = 256 * 1024 * 1024 /* replies wait here when the server does not read */

@@ -9,15 +9,15 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/bytes.h"
 #include "base/err.h"
 #include "env/env.h"
 #include "event_bench/bench_options.h"
 #include "event_bench/bench_parser.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 enum { BENCH_READ_BYTES = 128 * 1024, BENCH_EXPECTED_BYTES = 192 };
 

@@ -313,7 +313,8 @@ static enum es_err make_batch(struct esi_bench_group *group)
         char *slot = group->batch + i * group->slot_bytes;
         memcpy(slot, line, group->payload_at);
         esi_bench_payload_fill(slot + group->payload_at, size);
-        memcpy(slot + group->slot_bytes - 2, "\r\n", 2);
+        slot[group->slot_bytes - 2] = '\r';
+        slot[group->slot_bytes - 1] = '\n';
     }
     return ES_OK;
 }

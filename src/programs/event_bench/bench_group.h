@@ -6,14 +6,14 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/err.h"
 #include "base/histogram.h"
 #include "event_bench/bench_check.h"
 #include "event_bench/bench_client.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 struct esi_bench_group;
 

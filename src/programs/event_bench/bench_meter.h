@@ -5,10 +5,10 @@
  */
 #pragma once
 
-#include "base/err.h"
-
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "base/err.h"
 
 /* Totals of a process since its start. */
 struct esi_bench_usage {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reads the command line by two tables: options that are numbers, and the others. */
 #include "event_bench/bench_options.h"
 
 #include <getopt.h>

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reads one line, then what it announces. The line is looked for again when more has come: it is
+ * short. */
 #include "event_bench/bench_parser.h"
 
-#include "base/num.h"
-
 #include <string.h>
+
+#include "base/num.h"
 
 enum { TOKENS_MAX = 5, SIZE_DIGITS_MAX = 9 };
 

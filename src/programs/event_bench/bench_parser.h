@@ -6,9 +6,9 @@
  */
 #pragma once
 
-#include "base/str.h"
-
 #include <stddef.h>
+
+#include "base/str.h"
 
 enum {
     BENCH_LINE_BYTES_MAX = 1 << 16 /* an INFO of a large cluster lists many URLs */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The bar is drawn ten times a second, the line once, whatever the rate of messages is. */
 #include "event_bench/bench_progress.h"
 
 #include <stdio.h>

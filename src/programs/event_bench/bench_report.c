@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The text report. Rates of single clients run until their last message, the total until the last
+ * of all. */
 #include "event_bench/bench_report.h"
 
 #include <math.h>

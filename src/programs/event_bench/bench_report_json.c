@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The JSON report: verification, environment, server, load, and then, if valid, the figures. */
 #include "event_bench/bench_report_json.h"
 
 #include "base/json_writer.h"

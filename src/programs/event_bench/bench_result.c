@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Sums over the shards; everything a delivered message is divided here, and only here. */
 #include "event_bench/bench_result.h"
 
 #include <stdio.h>

@@ -2,12 +2,12 @@
 /* What a run has found, summed over its shards, and where it was measured. */
 #pragma once
 
-#include "base/histogram.h"
-#include "event_bench/bench_shard.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/histogram.h"
+#include "event_bench/bench_shard.h"
 
 /* The machine, as far as it matters to the figures. */
 struct esi_bench_stamp {

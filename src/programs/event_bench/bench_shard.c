@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The loop of one thread: let every group send, wait, react, see whether a phase is over. */
 #include "event_bench/bench_shard.h"
 
 #include <stdlib.h>

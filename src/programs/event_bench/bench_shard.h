@@ -9,15 +9,15 @@
  */
 #pragma once
 
-#include "base/err.h"
-#include "event_bench/bench_client.h"
-#include "event_bench/bench_group.h"
-#include "event_bench/bench_meter.h"
-
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/err.h"
+#include "event_bench/bench_client.h"
+#include "event_bench/bench_group.h"
+#include "event_bench/bench_meter.h"
 
 struct esi_bench_progress;
 
