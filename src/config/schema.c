@@ -254,7 +254,10 @@ const char *esi_schema_nearest(enum esi_schema_group group, const char *name)
             strlen(row->name) > HINT_NAME_BYTES_MAX) {
             continue;
         }
-        const size_t distance = edit_distance(name, len, row->name, strlen(row->name));
+        /* A name that was cut short is as near as one with two wrong characters. */
+        const bool is_prefix = len >= 3 && strncmp(row->name, name, len) == 0;
+        const size_t distance =
+            is_prefix ? 2 : edit_distance(name, len, row->name, strlen(row->name));
         if (distance <= bound && distance < len && distance < strlen(row->name)) {
             nearest = row->name;
             bound = distance > 0 ? distance - 1 : 0;
