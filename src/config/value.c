@@ -273,7 +273,7 @@ enum es_err esi_value_split_address(struct esi_str text, char **host, uint16_t *
         digits.data[0] == '0') {
         return ES_INVALID;
     }
-    const bool has_brackets = text.data[0] == '[';
+    const bool has_brackets = colon >= 2 && text.data[0] == '[' && text.data[colon - 1] == ']';
     struct esi_str name = {.data = text.data, .len = (size_t)colon};
     if (has_brackets) {
         name = (struct esi_str){.data = text.data + 1, .len = (size_t)colon - 2};

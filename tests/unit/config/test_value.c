@@ -148,7 +148,8 @@ static void addresses_are_split(void **state)
 {
     static const char *const bad[] = {"",       "a",      "a:",    ":1",     "a:0",   "a:65536",
                                       "a:01",   "::1:5",  "[::1]", "[::1]5", "[a]:1", "a:1x",
-                                      "[::1:5", "::1]:5", "a:b:1", "[]:1",   "a:-1",  "a :1"};
+                                      "[::1:5", "::1]:5", "a:b:1", "[]:1",   "[:5",   "]:5",
+                                      "[x:5",   "a:-1",   "a :1"};
     char *host = NULL;
     uint16_t port = 0;
 

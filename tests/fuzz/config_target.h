@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the fuzz targets of both formats have in common. Included by one file a program. */
+#pragma once
+
+#include "base/assert.h"
+#include "config/config.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Parses for both programs; checks that errors and result agree. */
+static void try_config(const char *path, const uint8_t *data, size_t size)
+{
+    for (int program = CONFIG_EVENT_SERVICE; program <= CONFIG_EVENT_GATEWAY; program++) {
+        const struct esi_config_source source = {.path = path,
+                                                 .text = {.data = (const char *)data, .len = size},
+                                                 .program = (enum esi_config_program)program,
+                                                 .without_files = true};
+        struct esi_config *config = NULL;
+        struct esi_bytes errors;
+        struct esi_bytes text;
+
+        esi_bytes_init(&errors, 0);
+        esi_bytes_init(&text, 0);
+        const enum es_err err = esi_config_parse(NULL, &source, &config, &errors);
+        ESI_ASSERT((err == ES_OK) == (errors.len == 0));
+        ESI_ASSERT((err == ES_OK) == (config != NULL));
+        if (err == ES_OK) {
+            esi_config_print(config, &text);
+            ESI_ASSERT(text.len > 0);
+        } else {
+            ESI_ASSERT(errors.data[errors.len - 1] == '\n');
+        }
+        esi_config_free(config);
+        esi_bytes_deinit(&text);
+        esi_bytes_deinit(&errors);
+    }
+}
