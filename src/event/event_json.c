@@ -22,6 +22,7 @@
 #include "base/assert.h"
 #include "base/own.h"
 #include "event/event_protobuf.h"
+#include "event/timestamp.h"
 #include "event/wire.h"
 
 enum kind { KIND_TEXT, KIND_TEXTS, KIND_TIME, KIND_DATA, KIND_PART };
@@ -116,9 +117,7 @@ enum {
     VALUES_MAX = ESI_EVENT_PROTOBUF_FIELDS_MAX / 2, /* a value in a list is two fields */
     CHUNK_BYTES = 16 * 1024,
     ALIGNMENT = 16,
-    DOUBLE_TEXT_MAX = 32,
-    NANOS_A_SECOND = 1000000000,
-    SECONDS_A_DAY = 86400
+    DOUBLE_TEXT_MAX = 32
 };
 
 static enum es_err ESI_PRINTF(2, 3) refuse(struct es_error *reason, const char *format, ...)
@@ -220,136 +219,6 @@ static enum es_err check_shape(struct esi_str json, struct es_error *reason)
     return ES_OK;
 }
 
-/* Days since 1970-01-01 of a date in the Gregorian calendar; year 1 and later. */
-static int64_t days_from_date(int64_t year, unsigned month, unsigned day)
-{
-    /* Years from March on, so that the leap day is a year's last; 400-year cycles have 146097 days.
-     */
-    const int64_t y = month <= 2 ? year - 1 : year;
-    const int64_t cycle = y / 400;
-    const int64_t year_of_cycle = y - cycle * 400;
-    const int64_t month_from_march = month > 2 ? month - 3 : month + 9;
-    const int64_t day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-
-    return cycle * 146097 + year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 +
-           day_of_year - 719468;
-}
-
-static void date_from_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
-{
-    const int64_t z = days + 719468; /* since 0000-03-01; not negative from year 1 on */
-    const int64_t cycle = z / 146097;
-    const int64_t day_of_cycle = z - cycle * 146097;
-    const int64_t year_of_cycle =
-        (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36524 - day_of_cycle / 146096) / 365;
-    const int64_t day_of_year =
-        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    const int64_t month_from_march = (5 * day_of_year + 2) / 153;
-
-    *day = (unsigned)(day_of_year - (153 * month_from_march + 2) / 5 + 1);
-    *month = (unsigned)(month_from_march < 10 ? month_from_march + 3 : month_from_march - 9);
-    *year = year_of_cycle + cycle * 400 + (*month <= 2);
-}
-
-static unsigned days_of_month(unsigned year, unsigned month)
-{
-    static const uint8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    const bool is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-
-    return days[month - 1] + (month == 2 && is_leap ? 1U : 0U);
-}
-
-/* Reads exactly `count` digits at *at and moves on. Returns false when they are not there. */
-static bool read_digits(const char **at, size_t count, unsigned *value)
-{
-    unsigned sum = 0;
-
-    for (size_t i = 0; i < count; i++, (*at)++) {
-        if (**at < '0' || **at > '9') {
-            return false;
-        }
-        sum = sum * 10 + (unsigned)(**at - '0');
-    }
-    *value = sum;
-    return true;
-}
-
-static bool read_mark(const char **at, char mark)
-{
-    if (**at != mark) {
-        return false;
-    }
-    (*at)++;
-    return true;
-}
-
-/* ".5" and the like, 1 to 9 digits; nothing is no fraction. */
-static bool read_fraction(const char **at, unsigned *nanos)
-{
-    unsigned scale = NANOS_A_SECOND;
-
-    *nanos = 0;
-    if (!read_mark(at, '.')) {
-        return true;
-    }
-    const char *start = *at;
-    while (**at >= '0' && **at <= '9' && *at - start < 9) {
-        scale /= 10;
-        *nanos += (unsigned)(**at - '0') * scale;
-        (*at)++;
-    }
-    return *at > start;
-}
-
-/* Z, +HH:MM or -HH:MM, to the end of the text. */
-static bool read_zone(const char **at, int64_t *offset_s)
-{
-    unsigned hours = 0;
-    unsigned minutes = 0;
-    const char sign = **at;
-
-    (*at) += sign != '\0';
-    if (sign == '+' || sign == '-') {
-        if (!read_digits(at, 2, &hours) || !read_mark(at, ':') || !read_digits(at, 2, &minutes) ||
-            hours > 23 || minutes > 59) {
-            return false;
-        }
-    } else if (sign != 'Z') {
-        return false;
-    }
-    *offset_s = (int64_t)(hours * 60 + minutes) * (sign == '-' ? -60 : 60);
-    return **at == '\0';
-}
-
-/* RFC 3339. The range of the result is checked with the encoding. */
-static bool read_time(const char *at, int64_t *seconds, int32_t *nanos)
-{
-    unsigned year;
-    unsigned month;
-    unsigned day;
-    unsigned hour;
-    unsigned minute;
-    unsigned second;
-    unsigned fraction;
-    int64_t offset_s;
-
-    if (!read_digits(&at, 4, &year) || !read_mark(&at, '-') || !read_digits(&at, 2, &month) ||
-        !read_mark(&at, '-') || !read_digits(&at, 2, &day) || !read_mark(&at, 'T') ||
-        !read_digits(&at, 2, &hour) || !read_mark(&at, ':') || !read_digits(&at, 2, &minute) ||
-        !read_mark(&at, ':') || !read_digits(&at, 2, &second) || !read_fraction(&at, &fraction) ||
-        !read_zone(&at, &offset_s)) {
-        return false;
-    }
-    if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_of_month(year, month) ||
-        hour > 23 || minute > 59 || second > 59) {
-        return false;
-    }
-    *seconds = days_from_date(year, month, day) * SECONDS_A_DAY +
-               (int64_t)(hour * 3600 + minute * 60 + second) - offset_s;
-    *nanos = (int32_t)fraction;
-    return true;
-}
-
 /* One open object or list of data. */
 struct level {
     json_t *json; /* borrowed */
@@ -370,7 +239,7 @@ static enum es_err open_level(struct decoder *decoder, json_t *json, struct leve
             return ES_NO_MEMORY;
         }
         google__protobuf__struct__init(level->object);
-        level->object->fields = allocate(decoder, count, sizeof *level->object->fields);
+        level->object->fields = allocate(decoder, count, sizeof(entry_struct *));
         level->iterator = json_object_iter(json);
         return level->object->fields != NULL ? ES_OK : ES_NO_MEMORY;
     }
@@ -379,7 +248,7 @@ static enum es_err open_level(struct decoder *decoder, json_t *json, struct leve
         return ES_NO_MEMORY;
     }
     google__protobuf__list_value__init(level->list);
-    level->list->values = allocate(decoder, json_array_size(json), sizeof *level->list->values);
+    level->list->values = allocate(decoder, json_array_size(json), sizeof(value_struct *));
     return level->list->values != NULL ? ES_OK : ES_NO_MEMORY;
 }
 
@@ -514,12 +383,14 @@ static enum es_err set_time(struct decoder *decoder, const struct field *field, 
         return ES_NO_MEMORY;
     }
     google__protobuf__timestamp__init(time);
+    uint32_t nanos = 0;
     if (!json_is_string(json) ||
-        !read_time(json_string_value(json), &time->seconds, &time->nanos)) {
+        !esi_timestamp_read(json_string_value(json), &time->seconds, &nanos)) {
         return refuse(decoder->reason, "%s must be a time as in 2020-02-29T12:00:00.5Z (RFC 3339)",
                       field->name);
     }
-    memcpy(message + field->offset, &time, sizeof time);
+    time->nanos = (int32_t)nanos;
+    memcpy(message + field->offset, &time, sizeof(time_struct *));
     return ES_OK;
 }
 
@@ -558,7 +429,7 @@ static enum es_err set_field(struct decoder *decoder, const struct field *field,
         return refuse(decoder->reason, "%s must be an object", field->name);
     }
     const enum es_err err = set_data(decoder, json, &data);
-    memcpy(message + field->offset, &data, sizeof data);
+    memcpy(message + field->offset, &data, sizeof(data_struct *));
     return err;
 }
 
@@ -699,32 +570,18 @@ static void append_time(struct esi_bytes *out, struct esi_str content)
 {
     struct esi_wire_field field;
     int64_t seconds = 0;
-    unsigned nanos = 0;
-    int64_t year;
-    unsigned month;
-    unsigned day;
+    uint32_t nanos = 0;
 
     while (esi_wire_next(&content, &field) == ES_OK) {
         if (field.number == 1) {
             seconds = (int64_t)field.value;
         } else if (field.number == 2) {
-            nanos = (unsigned)field.value;
+            nanos = (uint32_t)field.value;
         }
     }
-    const int64_t second_of_day = ((seconds % SECONDS_A_DAY) + SECONDS_A_DAY) % SECONDS_A_DAY;
-    const int64_t minute_of_day = second_of_day / 60;
-    date_from_days((seconds - second_of_day) / SECONDS_A_DAY, &year, &month, &day);
-    esi_bytes_printf(out, "\"%04lld-%02u-%02uT%02d:%02d:%02d", (long long)year, month, day,
-                     (int)(minute_of_day / 60), (int)(minute_of_day % 60),
-                     (int)(second_of_day % 60));
-    if (nanos % 1000 != 0) {
-        esi_bytes_printf(out, ".%09u", nanos);
-    } else if (nanos % 1000000 != 0) {
-        esi_bytes_printf(out, ".%06u", nanos / 1000);
-    } else if (nanos != 0) {
-        esi_bytes_printf(out, ".%03u", nanos / 1000000);
-    }
-    esi_bytes_append_text(out, "Z\"");
+    esi_bytes_append_text(out, "\"");
+    esi_timestamp_append(out, seconds, nanos);
+    esi_bytes_append_text(out, "\"");
 }
 
 /* One open object or list of data, as far as it is written. */

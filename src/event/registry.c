@@ -174,9 +174,10 @@ static enum es_err check_name(const char *name, struct es_error *error)
                   c == '_' || c == '-' || c == '.';
     }
     if (!is_good) {
-        return fail(ES_INVALID, error,
-                    "'%s' is no name of a handler: 1 to %d of a-z A-Z 0-9 _ - . are allowed",
-                    name != NULL ? name : "", ESI_REGISTRY_NAME_MAX);
+        (void)fail(ES_INVALID, error,
+                   "'%s' is no name of a handler: 1 to %d of a-z A-Z 0-9 _ - . are allowed",
+                   name != NULL ? name : "", ESI_REGISTRY_NAME_MAX);
+        return ES_INVALID;
     }
     return ES_OK;
 }
@@ -277,7 +278,7 @@ static enum es_err add_routes(struct esi_registry *registry, const struct esi_re
                     ESI_REGISTRY_ROUTES_MAX);
     }
     registry->routes = calloc(rows->route_count + 1, sizeof *registry->routes);
-    registry->patterns = calloc(rows->route_count + 1, sizeof *registry->patterns);
+    registry->patterns = calloc(rows->route_count + 1, sizeof(struct route *));
     if (registry->routes == NULL || registry->patterns == NULL) {
         return fail(ES_NO_MEMORY, error, "%s", es_err_text(ES_NO_MEMORY));
     }
@@ -287,6 +288,7 @@ static enum es_err add_routes(struct esi_registry *registry, const struct esi_re
         if (err != ES_OK) {
             return err;
         }
+        ESI_ASSERT(route->pattern != NULL);
         if (!is_exact(route->pattern)) {
             registry->patterns[registry->pattern_count++] = route;
             continue;

@@ -66,9 +66,9 @@ void esi_dead_letters_free(struct esi_dead_letters *letters)
     if (letters == NULL) {
         return;
     }
-    while (!esi_list_is_empty(&letters->all)) {
-        struct letter *letter = ESI_CONTAINER_OF(letters->all.next, struct letter, all_node);
-        esi_list_remove(&letter->all_node);
+    for (struct esi_list *node = letters->all.next; node != &letters->all;) {
+        struct letter *letter = ESI_CONTAINER_OF(node, struct letter, all_node);
+        node = node->next;
         free_letter(letter);
     }
     esi_hashmap_deinit(&letters->by_number);

@@ -129,9 +129,9 @@ void esi_journal_free(struct esi_journal *journal)
     if (journal == NULL) {
         return;
     }
-    while (!esi_list_is_empty(&journal->all)) {
-        struct record *record = ESI_CONTAINER_OF(journal->all.next, struct record, all_node);
-        esi_list_remove(&record->all_node);
+    for (struct esi_list *node = journal->all.next; node != &journal->all;) {
+        struct record *record = ESI_CONTAINER_OF(node, struct record, all_node);
+        node = node->next;
         free_record(record);
     }
     for (uint32_t i = 0; i < journal->handler_count; i++) {
@@ -217,7 +217,7 @@ static enum es_err heap_reserve(struct handler *handler)
     }
     const size_t capacity =
         handler->heap_capacity == 0 ? (size_t)HEAP_CAPACITY_MIN : handler->heap_capacity * 2;
-    struct entry **heap = realloc(handler->heap, capacity * sizeof *heap);
+    struct entry **heap = realloc(handler->heap, capacity * sizeof(struct entry *));
     if (heap == NULL) {
         return ES_NO_MEMORY;
     }

@@ -27,7 +27,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     esi_bytes_init(&json, 0);
     esi_bytes_init(&again, 0);
     if (esi_event_json_decode(text, &encoded, &reason) == ES_OK &&
-        /* A time zone may move Published out of its range. */
         esi_event_protobuf_check(esi_bytes_str(&encoded), &facts, &reason) == ES_OK) {
         ESI_ASSERT(esi_event_json_encode(esi_bytes_str(&encoded), &json) == ES_OK);
         ESI_ASSERT(esi_event_json_decode(esi_bytes_str(&json), &again, &reason) == ES_OK);
