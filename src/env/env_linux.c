@@ -4,7 +4,7 @@
  * poller is epoll, level-triggered, with an eventfd for wake-ups whose readiness is consumed inside
  * the wait.
  *
- * Invariants: no call here raises SIGPIPE (sends carry MSG_NOSIGNAL); no errno leaves this file; a
+ * Invariants: no call here raises SIGPIPE (sends carry MSG_NOSIGNAL); no errno leaves this layer; a
  * descriptor is never used after a failed close (Linux frees it even when close reports EINTR).
  */
 #include "env/env.h"
@@ -12,9 +12,9 @@
 #include "base/assert.h"
 #include "base/own.h"
 #include "env/env_cores.h"
+#include "env/env_files.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -29,7 +29,6 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,8 +36,7 @@ enum {
     LISTEN_BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
     WAIT_EVENTS_MAX = 256, /* on the stack; more are reported by the next wait */
     WRITE_PARTS_MAX = 1024,
-    THREAD_NAME_BYTES = 16,
-    READ_STEP_BYTES = 65536
+    THREAD_NAME_BYTES = 16
 };
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -57,45 +55,6 @@ struct esi_thread {
     void *argument;
     char name[THREAD_NAME_BYTES];
 };
-
-/* The general mapping; calls with a meaning of their own look at errno first. */
-static enum es_err map_error(int error)
-{
-    switch (error) {
-    case EAGAIN:
-        return ES_AGAIN;
-    case ENOMEM:
-    case ENOBUFS:
-        return ES_NO_MEMORY;
-    case EMFILE:
-    case ENFILE:
-    case ENOSPC:
-    case EDQUOT:
-        return ES_FULL;
-    case EACCES:
-    case EPERM:
-    case EROFS:
-        return ES_DENIED;
-    case ENOENT:
-    case ENOTDIR:
-    case EADDRNOTAVAIL:
-        return ES_NOT_FOUND;
-    case EEXIST:
-        return ES_EXISTS;
-    case EADDRINUSE:
-        return ES_IN_USE;
-    case EFBIG:
-    case EOVERFLOW:
-        return ES_TOO_LARGE;
-    case ENAMETOOLONG:
-    case EINVAL:
-        return ES_INVALID;
-    case EAFNOSUPPORT:
-        return ES_UNSUPPORTED;
-    default:
-        return ES_IO;
-    }
-}
 
 /* Clock and randomness. */
 
@@ -227,13 +186,13 @@ static void set_option(int sock, int level, int option, int value)
 
 static enum es_err listen_at(const struct addrinfo *at, int *sock, struct esi_address *bound)
 {
-    struct sockaddr_storage real;
+    struct sockaddr_storage real = {0};
     socklen_t real_len = sizeof real;
     enum es_err err;
 
     const int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
-        return map_error(errno);
+        return esi_env_files_map_error(errno);
     }
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (at->ai_family == AF_INET6) {
@@ -242,7 +201,7 @@ static enum es_err listen_at(const struct addrinfo *at, int *sock, struct esi_ad
     }
     if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)&real, &real_len) != 0) {
-        err = map_error(errno);
+        err = esi_env_files_map_error(errno);
         goto fail;
     }
     if (!format_address((const struct sockaddr *)&real, real_len, bound)) {
@@ -290,7 +249,7 @@ static enum es_err open_listener(struct esi_env *env, const char *host, uint16_t
 static enum es_err accept_one(struct esi_env *env, int listener, int *sock,
                               struct esi_address *peer)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     int fd;
 
@@ -332,7 +291,7 @@ static enum es_err begin_connect(struct esi_env *env, const struct esi_address *
     }
     const int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
-        err = map_error(errno);
+        err = esi_env_files_map_error(errno);
         goto done;
     }
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -477,7 +436,7 @@ static enum es_err make_poller(struct esi_env *env, struct esi_poller **out)
     return ES_OK;
 
 fail:;
-    const enum es_err err = map_error(errno);
+    const enum es_err err = esi_env_files_map_error(errno);
     free_poller(env, poller);
     return err;
 }
@@ -498,7 +457,7 @@ static enum es_err add_to_poller(struct esi_env *env, struct esi_poller *poller,
     /* NULL is how a wake-up is reported. */
     ESI_REQUIRE(tag != NULL);
     if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, sock, &event) != 0) {
-        return map_error(errno);
+        return esi_env_files_map_error(errno);
     }
     return ES_OK;
 }
@@ -637,7 +596,7 @@ static enum es_err start_thread(struct esi_env *env, const char *name, void (*ru
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed != 0) {
         free(thread);
-        return failed == EAGAIN ? ES_FULL : map_error(failed);
+        return failed == EAGAIN ? ES_FULL : esi_env_files_map_error(failed);
     }
     *out = thread;
     return ES_OK;
@@ -660,167 +619,28 @@ static uint32_t count_cores(struct esi_env *env)
     return esi_env_cores_count();
 }
 
-/* Files. */
-
-/* Reads to the end of fd; *out keeps what it had when this fails. */
-static enum es_err read_to_end(int fd, size_t size_max, struct esi_bytes *out)
-{
-    const size_t len_before = out->len;
-    struct stat status;
-    enum es_err err = ES_OK;
-
-    if (fstat(fd, &status) != 0) {
-        return map_error(errno);
-    }
-    /* One byte more than there should be: the end is then seen without growing (and copying a
-     * secret) again. */
-    size_t step = status.st_size > 0 && (uint64_t)status.st_size < size_max
-                      ? (size_t)status.st_size + 1
-                      : READ_STEP_BYTES;
-    for (;;) {
-        char *room = esi_bytes_reserve(out, step);
-        if (room == NULL) {
-            err = ES_NO_MEMORY;
-            break;
-        }
-        const ssize_t count = read(fd, room, step);
-        if (count < 0 && errno == EINTR) {
-            continue;
-        }
-        if (count < 0) {
-            err = map_error(errno);
-            break;
-        }
-        if (count == 0) {
-            return ES_OK;
-        }
-        out->len += (size_t)count;
-        if (out->len - len_before > size_max) {
-            err = ES_TOO_LARGE;
-            break;
-        }
-        step = step > (size_t)count ? step - (size_t)count : READ_STEP_BYTES;
-    }
-    out->len = len_before;
-    return err;
-}
+/* Files: env_files.c does the work. */
 
 static enum es_err read_file(struct esi_env *env, const char *path, size_t size_max,
                              struct esi_bytes *out)
 {
     (void)env;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return map_error(errno);
-    }
-    const enum es_err err = read_to_end(fd, size_max, out);
-    close(fd);
-    return err;
-}
-
-static enum es_err write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        const ssize_t count = write(fd, data, len);
-        if (count < 0 && errno == EINTR) {
-            continue;
-        }
-        if (count < 0) {
-            return map_error(errno);
-        }
-        data += count;
-        len -= (size_t)count;
-    }
-    return ES_OK;
-}
-
-/* Makes a rename in the file's folder survive a crash. Some file systems cannot; the content is
- * safe even so. */
-static void sync_folder(const char *path)
-{
-    char folder[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-
-    const size_t len = slash == NULL ? 0 : (size_t)(slash - path);
-    if (len >= sizeof folder) {
-        return;
-    }
-    snprintf(folder, sizeof folder, "%.*s", (int)len, path);
-    const char *name = slash == NULL ? "." : len == 0 ? "/" : folder;
-    const int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
-}
-
-/* Rights as asked for (whatever the umask), and the owner of the file that is replaced, where we
- * may give it. */
-static enum es_err set_rights(int fd, const char *path, uint32_t mode)
-{
-    struct stat old;
-
-    if (fchmod(fd, (mode_t)mode) != 0) {
-        return map_error(errno);
-    }
-    if (stat(path, &old) == 0 && old.st_uid != geteuid()) {
-        const int failed = fchown(fd, old.st_uid, old.st_gid);
-        (void)failed;
-    }
-    return ES_OK;
+    return esi_env_files_read(path, size_max, out);
 }
 
 static enum es_err replace_file(struct esi_env *env, const char *path, const void *data, size_t len,
                                 uint32_t mode)
 {
-    char temporary[PATH_MAX];
     uint64_t suffix = 0;
 
     fill_random(env, &suffix, sizeof suffix);
-    if (snprintf(temporary, sizeof temporary, "%s.%016llx", path, (unsigned long long)suffix) >=
-        (int)sizeof temporary) {
-        return ES_INVALID;
-    }
-    const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        return map_error(errno);
-    }
-    enum es_err err = set_rights(fd, path, mode);
-    if (err == ES_OK) {
-        err = write_all(fd, data, len);
-    }
-    if (err == ES_OK && fsync(fd) != 0) {
-        err = map_error(errno);
-    }
-    if (close(fd) != 0 && err == ES_OK) {
-        err = map_error(errno);
-    }
-    if (err == ES_OK && rename(temporary, path) != 0) {
-        err = map_error(errno);
-    }
-    if (err != ES_OK) {
-        (void)unlink(temporary);
-        return err;
-    }
-    sync_folder(path);
-    return ES_OK;
+    return esi_env_files_replace(path, (struct esi_str){.data = data, .len = len}, mode, suffix);
 }
 
 static enum es_err tell_file_info(struct esi_env *env, const char *path, struct esi_file_info *info)
 {
-    struct stat status;
-
     (void)env;
-    if (stat(path, &status) != 0) {
-        return map_error(errno);
-    }
-    *info = (struct esi_file_info){
-        .size_bytes = (uint64_t)status.st_size,
-        .modified_ns = (int64_t)status.st_mtim.tv_sec * (int64_t)NS_PER_S + status.st_mtim.tv_nsec,
-        .inode = (uint64_t)status.st_ino,
-        .mode = (uint32_t)(status.st_mode & 07777),
-    };
-    return ES_OK;
+    return esi_env_files_info(path, info);
 }
 
 struct esi_env *esi_env_linux(void)

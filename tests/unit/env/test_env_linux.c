@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Goal: the Linux environment keeps the promises of env/env.h. Method: real sockets on loopback
- * with ports that the system gives, real files in a temporary folder; every wait is for an event,
+ * with ports that the system gives; every wait is for an event,
  * with a deadline.
  */
 #include "env/env.h"
@@ -27,7 +27,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -459,70 +458,6 @@ static void names_are_resolved(void **state)
     assert_int_equal(count, 99);
 }
 
-/* Files. */
-
-static void files_are_replaced_and_read(void **state)
-{
-    char folder[] = "/tmp/es_env_XXXXXX";
-    char path[64];
-    struct esi_bytes out;
-    struct esi_file_info info;
-
-    (void)state;
-    esi_bytes_init(&out, 0);
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/file", folder);
-    assert_int_equal(esi_env_file_read(env, path, 100, &out), ES_NOT_FOUND);
-    assert_int_equal(esi_env_file_info(env, path, &info), ES_NOT_FOUND);
-    const mode_t mask = umask(077);
-    assert_int_equal(esi_env_file_replace(env, path, "hello", 5, 0644), ES_OK);
-    umask(mask);
-    assert_int_equal(esi_env_file_info(env, path, &info), ES_OK);
-    assert_int_equal(info.size_bytes, 5);
-    assert_int_equal(info.mode, 0644);
-    assert_true(info.modified_ns > INT64_C(1577836800) * SECOND_NS);
-    const uint64_t inode = info.inode;
-
-    esi_bytes_append_text(&out, ">");
-    assert_int_equal(esi_env_file_read(env, path, 4, &out), ES_TOO_LARGE);
-    assert_int_equal(out.len, 1);
-    assert_int_equal(esi_env_file_read(env, path, 5, &out), ES_OK);
-    assert_int_equal(out.len, 6);
-    assert_memory_equal(out.data, ">hello", 6);
-
-    assert_int_equal(esi_env_file_replace(env, path, "", 0, 0600), ES_OK);
-    assert_int_equal(esi_env_file_info(env, path, &info), ES_OK);
-    assert_int_equal(info.size_bytes, 0);
-    assert_int_equal(info.mode, 0600);
-    assert_int_not_equal(info.inode, inode);
-    assert_int_equal(esi_env_file_read(env, path, 0, &out), ES_OK);
-    assert_int_equal(out.len, 6);
-
-    /* A failed replacement leaves nothing behind, so that the folder can be removed below. */
-    char missing[96];
-    snprintf(missing, sizeof missing, "%s/none/file", folder);
-    assert_int_equal(esi_env_file_replace(env, missing, "x", 1, 0600), ES_NOT_FOUND);
-    assert_int_not_equal(esi_env_file_replace(env, folder, "x", 1, 0600), ES_OK);
-    assert_int_not_equal(esi_env_file_read(env, folder, 100, &out), ES_OK);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(rmdir(folder), 0);
-    esi_bytes_deinit(&out);
-}
-
-static void files_without_a_known_size_are_read(void **state)
-{
-    struct esi_bytes out;
-
-    (void)state;
-    esi_bytes_init(&out, 0);
-    assert_int_equal(esi_env_file_read(env, "/proc/self/status", 1 << 20, &out), ES_OK);
-    assert_true(out.len > 100);
-    esi_bytes_clear(&out);
-    assert_int_equal(esi_env_file_read(env, "/dev/zero", 1 << 20, &out), ES_TOO_LARGE);
-    assert_int_equal(out.len, 0);
-    esi_bytes_deinit(&out);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,8 +475,6 @@ int main(void)
         cmocka_unit_test(threads_have_names_and_take_no_signals),
         cmocka_unit_test(clocks_and_randomness_work),
         cmocka_unit_test(names_are_resolved),
-        cmocka_unit_test(files_are_replaced_and_read),
-        cmocka_unit_test(files_without_a_known_size_are_read),
     };
 
     env = esi_env_linux();
