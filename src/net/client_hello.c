@@ -10,6 +10,7 @@
 
 enum {
     RECORD_HEADER_BYTES = 5,
+    RECORD_LENGTH_OFFSET = 3,
     RECORD_HANDSHAKE = 22,
     MESSAGE_CLIENT_HELLO = 1,
     VERSION_AND_RANDOM_BYTES = 34,
@@ -45,12 +46,17 @@ static bool take_number(struct esi_str *from, size_t byte_count, uint32_t *out)
     return true;
 }
 
-/* Takes a vector that begins with its length. */
+/* Takes a vector that begins with its length, or takes nothing. */
 static bool take_vector(struct esi_str *from, size_t length_bytes, struct esi_str *out)
 {
+    struct esi_str rest = *from;
     uint32_t len;
 
-    return take_number(from, length_bytes, &len) && take(from, len, out);
+    if (!take_number(&rest, length_bytes, &len) || !take(&rest, len, out)) {
+        return false;
+    }
+    *from = rest;
+    return true;
 }
 
 /* The first host name of a server_name extension. */
@@ -122,8 +128,8 @@ enum es_err esi_client_hello_read(struct esi_str data, struct esi_str *server_na
     if (data.len < RECORD_HEADER_BYTES) {
         return ES_AGAIN;
     }
-    data.data += RECORD_HEADER_BYTES - 2;
-    data.len -= RECORD_HEADER_BYTES - 2;
+    data.data += RECORD_LENGTH_OFFSET;
+    data.len -= RECORD_LENGTH_OFFSET;
     if (!take_vector(&data, 2, &record)) {
         const size_t record_len = (size_t)(uint8_t)data.data[0] << 8 | (uint8_t)data.data[1];
         return record_len > ESI_CLIENT_HELLO_RECORD_MAX - RECORD_HEADER_BYTES ? ES_UNSUPPORTED

@@ -625,10 +625,19 @@ enum es_err esi_stream_writev(struct esi_stream *stream, const struct iovec *par
 
 bool esi_stream_has_buffered_input(const struct esi_stream *stream)
 {
+    if (stream->state == STREAM_PLAIN) {
+        return count_held(&stream->input) > 0;
+    }
     /* During the handshake what is held is an incomplete record: only the socket can help. */
-    return (stream->state == STREAM_PLAIN && count_held(&stream->input) > 0) ||
-           (stream->state == STREAM_OPEN && stream->ended == ES_OK &&
-            (count_held(&stream->input) > 0 || esi_tls_session_has_pending(stream->session)));
+    if (stream->state != STREAM_OPEN || stream->ended != ES_OK) {
+        return false;
+    }
+    /* Where a read waits for room to write, reading again would spin: esi_stream_flush must come
+     * first. */
+    if (count_held(&stream->output) > 0 && esi_tls_session_wants_write(stream->session)) {
+        return false;
+    }
+    return count_held(&stream->input) > 0 || esi_tls_session_has_pending(stream->session);
 }
 
 bool esi_stream_has_buffered_output(const struct esi_stream *stream)

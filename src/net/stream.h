@@ -4,12 +4,11 @@
  * Non-blocking; knows no actor.
  *
  * How it is used with a level-triggered poller:
- *  - before sleeping, go on reading while esi_stream_has_buffered_input: the poller does not see
- * those bytes;
+ *  - before sleeping, and after esi_stream_flush, go on reading while
+ * esi_stream_has_buffered_input: the poller does not see those bytes;
  *  - watch POLL_WRITE while esi_stream_has_buffered_output, or after ES_AGAIN of a write, then call
  *    esi_stream_flush (or write again, which flushes first);
- *  - watch what esi_stream_wants says besides: a handshake may want to write, and a TLS read may
- * have to.
+ *  - esi_stream_wants says what a handshake needs, and repeats the above.
  *
  * Invariants: every call does a bounded amount of work and at most one read of the socket; bytes
  * leave in the order of the calls; a stream that has failed (ES_TLS, ES_CLOSED, ES_IO,

@@ -34,6 +34,12 @@
 #include "env/env.h"
 #include "net/certificate.h"
 
+#if !defined(WOLFSSL_ALWAYS_VERIFY_CB) || !defined(OPENSSL_EXTRA) || !defined(HAVE_SNI) ||         \
+    !defined(HAVE_ALPN) || !defined(WOLFSSL_TLS13) || !defined(HAVE_ECC)
+#error                                                                                             \
+    "this wolfSSL lacks a part that is needed: see scripts/build-wolfssl; without WOLFSSL_ALWAYS_VERIFY_CB no name would be checked"
+#endif
+
 enum {
     CERT_FILE_BYTES_MAX = 4 << 20, /* a system's whole bundle of authorities is 220 KB */
     KEY_FILE_BYTES_MAX = 64 << 10,

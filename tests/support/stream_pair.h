@@ -29,6 +29,8 @@ struct pair_env {
     size_t read_bytes_max;  /* bytes a read gives at most; 0: no bound */
     size_t write_bytes_max; /* bytes a write takes at most; 0: no bound */
     bool is_write_blocked;  /* writes answer ES_AGAIN */
+    bool is_last_byte_bad;  /* the last byte of each write is changed on its way */
+    uint64_t fail_at;       /* the read or write with this number (from 1) fails; 0: none */
     uint64_t read_count;
     uint64_t write_count;
 };
@@ -40,6 +42,9 @@ static enum es_err pair_read(struct esi_env *env, int sock, void *buffer, size_t
 {
     (void)env;
     pair_env.read_count++;
+    if (pair_env.read_count + pair_env.write_count == pair_env.fail_at) {
+        return ES_CLOSED;
+    }
     if (pair_env.read_bytes_max > 0 && capacity > pair_env.read_bytes_max) {
         capacity = pair_env.read_bytes_max;
     }
@@ -53,8 +58,14 @@ static enum es_err pair_writev(struct esi_env *env, int sock, const struct iovec
 
     (void)env;
     pair_env.write_count++;
+    if (pair_env.read_count + pair_env.write_count == pair_env.fail_at) {
+        return ES_CLOSED;
+    }
     if (pair_env.is_write_blocked) {
         return ES_AGAIN;
+    }
+    if (pair_env.is_last_byte_bad) {
+        ((char *)parts[part_count - 1].iov_base)[parts[part_count - 1].iov_len - 1] ^= 1;
     }
     if (pair_env.write_bytes_max > 0) {
         while (first.iov_len == 0 && part_count > 1) {

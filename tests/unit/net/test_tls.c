@@ -316,6 +316,9 @@ struct openssl_peer {
     int output;
 };
 
+/* How chatty OpenSSL's client is: "-quiet" also takes every line for data. */
+static const char *option_quiet = "-quiet";
+
 /* Starts the openssl program with its input and output on pipes. The last argument is NULL. */
 static void start_openssl(struct openssl_peer *peer, const char *const *arguments)
 {
@@ -421,7 +424,7 @@ static enum es_err serve_openssl(struct openssl_peer *peer, const char *certific
 
     assert_int_equal(esi_env_listen(env, "127.0.0.1", 0, &listener, &address), ES_OK);
     snprintf(port, sizeof(port), "127.0.0.1:%u", (unsigned)address.port);
-    start_openssl(peer, (const char *const[]){"openssl", "s_client", "-connect", port, "-quiet",
+    start_openssl(peer, (const char *const[]){"openssl", "s_client", "-connect", port, option_quiet,
                                               "-verify_return_error", "-verify_hostname",
                                               "event-service", "-CAfile", pair_path("ca", ".crt"),
                                               "-cert", pair_path(certificate, ".crt"), "-key",
@@ -493,6 +496,35 @@ static void openssl_clients_get_in(void **state)
         esi_stream_free(stream);
         stop_openssl(&peer);
     }
+}
+
+/* OpenSSL's program takes a line "K" for: change the keys, and ask the peer to do so too. */
+static void keys_are_changed_on_demand(void **state)
+{
+    static const char text[] = "K\n";
+    struct openssl_peer peer;
+    struct esi_stream *stream = NULL;
+    size_t count = 0;
+    char rest[64];
+
+    (void)state;
+    option_quiet = "-no_ign_eof";
+    assert_int_equal(serve_openssl(&peer, "event-gateway", "-tls1_3", &stream), ES_OK);
+    option_quiet = "-quiet";
+    await_words(&peer, "Verify return code", rest, sizeof(rest));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(write(peer.input, text, sizeof(text) - 1), sizeof(text) - 1);
+        await_words(&peer, "KEYUPDATE", rest, sizeof(rest));
+        assert_int_equal(write(peer.input, "PING\n", 5), 5);
+        expect_text(stream, "PING\n");
+        assert_int_equal(
+            esi_stream_writev(stream, &(struct iovec){.iov_base = (char[]){"PONG\n"}, .iov_len = 5},
+                              1, &count),
+            ES_OK);
+        await_words(&peer, "PONG", rest, sizeof(rest));
+    }
+    esi_stream_free(stream);
+    stop_openssl(&peer);
 }
 
 static void openssl_servers_are_believed(void **state)
@@ -854,6 +886,7 @@ int main(void)
         cmocka_unit_test_setup(certificate_is_chosen_by_sni, set_up),
         cmocka_unit_test_setup(alpn_is_agreed_but_not_demanded, set_up),
         cmocka_unit_test_setup(openssl_clients_get_in, set_up),
+        cmocka_unit_test_setup(keys_are_changed_on_demand, set_up),
         cmocka_unit_test_setup(openssl_servers_are_believed, set_up),
         cmocka_unit_test_setup(bad_openssl_peers_are_refused_in_both_versions, set_up),
         cmocka_unit_test_setup(plain_text_is_told_from_tls, set_up),
