@@ -76,6 +76,7 @@ struct esi_connection {
     struct esi_client_parser parser;
     struct esi_connect connect;
     struct esi_verdict verdict;
+    struct esi_permissions *former_permissions; /* owned; of subscriptions that were being removed at a second CONNECT */
     struct esi_client_subs subs;
     struct esi_mapping mapped;    /* replies of a remote cluster's requests */
     struct esi_mapping responses; /* allow_responses */
@@ -90,6 +91,7 @@ struct esi_connection {
     /* flags */
     bool is_parsing;
     bool is_authenticating;
+    bool awaits_verdict_for_connect; /* else the verdict is on no_auth_user, without a CONNECT */
     bool has_connect;
     bool has_first_pong;
     bool is_refused;      /* one too many: told so and closed */
@@ -839,28 +841,26 @@ static void on_authenticated(struct esi_connection *self, struct esi_auth_check 
         refuse_credentials(self);
         return;
     }
-    /* Subscriptions point to the permissions that they were made under, so those live on with them. */
-    if (self->verdict.permissions == NULL || self->verdict.permissions != check->verdict.permissions) {
-        struct esi_permissions *old = ESI_MOVE(self->verdict.permissions);
-        esi_verdict_deinit(&self->verdict);
-        self->verdict = check->verdict;
-        esi_verdict_init(&check->verdict);
-        if (old != NULL && esi_client_subs_count(&self->subs) > 0) {
-            /* A second CONNECT as somebody else with live subscriptions: nats keeps them; we would have to judge each
-             * again, so the client must begin anew. */
-            esi_permissions_unref(old);
-            close_err(self, CLIENT_ERR_AUTHORIZATION, "Authentication Failure");
-            return;
-        }
-        esi_permissions_unref(old);
-        memset(self->allowed, 0, sizeof self->allowed);
+    if (self->verdict.permissions != check->verdict.permissions && esi_client_subs_count(&self->subs) > 0) {
+        /* A second CONNECT as somebody else: the live subscriptions were judged by, and point to, the former rules. */
+        close_err(self, CLIENT_ERR_AUTHORIZATION, "Authentication Failure");
+        return;
     }
+    if (self->detaches_pending > 0 && self->former_permissions == NULL) {
+        /* Subscriptions just removed may still be looked at by others, with the rules they were made under. */
+        self->former_permissions = self->verdict.permissions;
+        self->verdict.permissions = NULL;
+    }
+    esi_verdict_deinit(&self->verdict);
+    self->verdict = check->verdict;
+    esi_verdict_init(&check->verdict);
+    memset(self->allowed, 0, sizeof self->allowed);
     if (self->verdict.expires_wall_ns > 0) {
         const int64_t left_ns = self->verdict.expires_wall_ns - esi_env_wall_ns(self->context->env);
         esi_actor_timer_set(&self->expiry_timer, now_ns(self) + (left_ns > 0 ? (uint64_t)left_ns : 0));
     }
-    if (self->connect.lang.len > 0 || self->parser.auth_pending || self->has_connect ||
-        self->context->auth_required || self->connect.name.len > 0 || !self->connect.verbose) {
+    if (self->awaits_verdict_for_connect) {
+        self->awaits_verdict_for_connect = false;
         accept_connect(self);
     }
     esi_actor_continue(&self->actor);
@@ -885,6 +885,7 @@ static void on_connect(struct esi_connection *self, struct esi_str json)
         return;
     }
     if (self->context->authenticator != NULL) {
+        self->awaits_verdict_for_connect = true;
         ask_authenticator(self);
     } else {
         accept_connect(self);
@@ -1559,6 +1560,7 @@ static void free_connection(struct esi_actor *actor)
     esi_mapping_deinit(&self->responses);
     esi_connect_deinit(&self->connect);
     esi_verdict_deinit(&self->verdict);
+    esi_permissions_unref(self->former_permissions);
     free(self);
 }
 
