@@ -152,7 +152,7 @@ static void check_readable(struct walk *walk, const struct esi_node *node, const
 {
     struct esi_bytes content;
 
-    esi_bytes_init(&content, CHECKED_FILE_BYTES_MAX + 1);
+    esi_bytes_init(&content, 0);
     const enum es_err err =
         esi_env_file_read(walk->options->env, path, CHECKED_FILE_BYTES_MAX, &content);
     if (err != ES_OK) {
@@ -279,7 +279,7 @@ static void set_secret_from_file(struct walk *walk, const struct esi_schema_row 
         esi_report_add(walk->report, node->at, walk->key, "the path of a file is allowed");
         return;
     }
-    esi_bytes_init(&content, SECRET_BYTES_MAX + 2);
+    esi_bytes_init(&content, 0);
     if (walk->options->without_files) {
         esi_bytes_append_text(&content, "not-read");
         err = ES_OK;

@@ -127,10 +127,16 @@ static enum es_err look_up(const char *host, uint16_t port, int flags, struct ad
 
 static uint16_t port_of(const struct sockaddr *address)
 {
+    /* Copied out: a sockaddr may be of another type than the one it is seen as. */
+    struct sockaddr_in in = {0};
+    struct sockaddr_in6 in6 = {0};
+
     if (address->sa_family == AF_INET6) {
-        return ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+        memcpy(&in6, address, sizeof in6);
+        return ntohs(in6.sin6_port);
     }
-    return ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
+    memcpy(&in, address, sizeof in);
+    return ntohs(in.sin_port);
 }
 
 static bool format_address(const struct sockaddr *address, socklen_t len, struct esi_address *out)

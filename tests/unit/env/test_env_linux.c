@@ -130,19 +130,52 @@ static void bytes_travel_over_ipv4(void **state)
     exchange_over("127.0.0.1");
 }
 
-static void bytes_travel_over_ipv6(void **state)
+static bool has_ipv6(void)
 {
-    (void)state;
     const int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const struct sockaddr_in6 loopback = {.sin6_family = AF_INET6,
                                           .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    const bool has_ipv6 =
+    const bool has_it =
         probe >= 0 && bind(probe, (const struct sockaddr *)&loopback, sizeof loopback) == 0;
     close(probe);
-    if (!has_ipv6) {
+    return has_it;
+}
+
+static void bytes_travel_over_ipv6(void **state)
+{
+    (void)state;
+    if (!has_ipv6()) {
         skip();
     }
     exchange_over("::1");
+}
+
+static void every_address_means_ipv4_too(void **state)
+{
+    struct esi_address bound;
+    struct esi_address peer;
+    struct esi_poller *poller = NULL;
+    int listener = ESI_ENV_NO_SOCKET;
+    int client = ESI_ENV_NO_SOCKET;
+    int server = ESI_ENV_NO_SOCKET;
+
+    (void)state;
+    if (!has_ipv6()) {
+        skip();
+    }
+    assert_int_equal(esi_env_listen(env, "::", 0, &listener, &bound), ES_OK);
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    assert_int_equal(esi_env_poller_add(env, poller, listener, POLL_READ, &listener), ES_OK);
+    const struct esi_address address = {.host = "127.0.0.1", .port = bound.port};
+    assert_int_equal(esi_env_connect(env, &address, &client), ES_OK);
+    wait_one(poller);
+    assert_int_equal(esi_env_accept(env, listener, &server, &peer), ES_OK);
+    assert_string_equal(peer.host, "127.0.0.1");
+    esi_env_poller_remove(env, poller, listener);
+    esi_env_poller_free(env, poller);
+    esi_env_close(env, client);
+    esi_env_close(env, server);
+    esi_env_close(env, listener);
 }
 
 static void sockets_are_prepared(void **state)
@@ -463,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_travel_over_ipv4),
         cmocka_unit_test(bytes_travel_over_ipv6),
+        cmocka_unit_test(every_address_means_ipv4_too),
         cmocka_unit_test(sockets_are_prepared),
         cmocka_unit_test(writing_to_a_closed_peer_is_an_error_not_a_signal),
         cmocka_unit_test(a_full_socket_says_again_and_a_hangup_is_reported),
