@@ -28,7 +28,7 @@ enum esi_config_slow_consumer { CONFIG_SLOW_DISCONNECT };
 enum esi_config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 enum esi_config_when_full { CONFIG_FULL_REJECT, CONFIG_FULL_HOLD };
 enum esi_config_storage { CONFIG_STORAGE_MEMORY };
-enum esi_config_placement { CONFIG_PLACEMENT_FILL };
+enum esi_config_placement { CONFIG_PLACEMENT_FILL, CONFIG_PLACEMENT_SPREAD };
 
 /* A list of NUL-ended strings. */
 struct esi_config_texts {

@@ -724,7 +724,14 @@ enum es_err esi_toml_reader_read(struct esi_str text, struct esi_node_tree *tree
                                    .tree = tree,
                                    .error = error};
     esi_bytes_init(&reading.scratch, SCALAR_BYTES_MAX);
-    enum es_err err = check_utf8(&reading);
+    /* All at once: a buffer that grows would leave copies of secrets behind. */
+    enum es_err err = ES_OK;
+    if (esi_bytes_reserve(&reading.scratch, SCALAR_BYTES_MAX) == NULL) {
+        err = refuse_node(&reading, reading.at, ES_NO_MEMORY);
+    }
+    if (err == ES_OK) {
+        err = check_utf8(&reading);
+    }
     if (err == ES_OK) {
         err = read_lines(&reading);
     }
