@@ -435,7 +435,7 @@ class Ours(Adapter):
 
     name = "ours"
     config_name = "server.yaml"
-    base = {"queue": {"storage": "memory"}, "gateway": {"name": "B"}, "log": {"level": "debug"}}
+    base = {"queue": {"storage": "memory"}, "log": {"level": "debug"}}
 
     def command(self, path):
         return [self.program, "--config", path]
