@@ -215,8 +215,7 @@ enum es_err esi_stream_unread(struct esi_stream *stream, const void *data, size_
     return ES_OK;
 }
 
-/* --- cipher text in
- * ---------------------------------------------------------------------------------------------- */
+/* --- cipher text in --- */
 
 /* Copies held input out; frees what is used up. */
 static size_t take_held(struct held_bytes *held, void *buffer, size_t capacity)
@@ -274,7 +273,8 @@ static enum es_err receive(void *user, void *buffer, size_t capacity, size_t *co
 static void lend_input(struct esi_stream *stream, char *block)
 {
     stream->has_read_socket = false;
-    stream->input_block = (struct lent_block){.data = block};
+    stream->input_block = (struct lent_block){0};
+    stream->input_block.data = block;
 }
 
 /* Takes the block back; what is left in it moves to the heap. */
@@ -291,8 +291,7 @@ static void take_input_back(struct esi_stream *stream)
     stream->input_block = (struct lent_block){0};
 }
 
-/* --- cipher text out
- * --------------------------------------------------------------------------------------------- */
+/* --- cipher text out --- */
 
 /* Writes bytes to the socket once. *count: taken, also 0. Fails for a connection that is gone. */
 static enum es_err write_once(struct esi_stream *stream, const void *data, size_t len,
@@ -383,9 +382,7 @@ static enum es_err flush_block(struct esi_stream *stream)
     return err;
 }
 
-/* --- handshake
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- handshake --- */
 
 /* Makes the session. server_name: what the client asks for, or a client's own server name. */
 static enum es_err make_session(struct esi_stream *stream, struct esi_str server_name)
@@ -475,9 +472,7 @@ enum es_err esi_stream_handshake(struct esi_stream *stream)
     return stream->ended != ES_OK ? stream->ended : err;
 }
 
-/* --- data
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- data --- */
 
 static enum es_err read_plain(struct esi_stream *stream, void *buffer, size_t capacity,
                               size_t *count)

@@ -36,8 +36,8 @@
 
 #if !defined(WOLFSSL_ALWAYS_VERIFY_CB) || !defined(OPENSSL_EXTRA) || !defined(HAVE_SNI) ||         \
     !defined(HAVE_ALPN) || !defined(WOLFSSL_TLS13) || !defined(HAVE_ECC)
-#error                                                                                             \
-    "this wolfSSL lacks a part that is needed: see scripts/build-wolfssl; without WOLFSSL_ALWAYS_VERIFY_CB no name would be checked"
+/* Without WOLFSSL_ALWAYS_VERIFY_CB no name would be checked. */
+#error "this wolfSSL lacks a part that is needed: see scripts/build-wolfssl"
 #endif
 
 enum {
@@ -60,10 +60,9 @@ static const char cipher_list[] =
 
 /* One certificate with its key, ready to be used. */
 struct tls_entry {
-    WOLFSSL_CTX *library; /* owned */
-    struct esi_peer_identity
-        *self;          /* owned; whom the certificate names; NULL for a client without one */
-    unsigned char *der; /* owned; the certificate, until its key is loaded */
+    WOLFSSL_CTX *library;           /* owned */
+    struct esi_peer_identity *self; /* owned; whom it names; NULL for a client without one */
+    unsigned char *der;             /* owned; the certificate, until its key is loaded */
     size_t der_len;
 };
 
@@ -111,9 +110,7 @@ static const char *library_text(int code, char text[WOLFSSL_MAX_ERROR_SZ])
     return text;
 }
 
-/* --- context
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- context --- */
 
 #ifdef WOLFSSL_TRUST_PEER_CERT
 /* Debian's build takes each authority for a trusted peer as well, whose chain it then would not
@@ -321,7 +318,7 @@ static bool is_ecc_key_of(const struct tls_entry *entry, struct esi_str pem)
     word32 point_len = sizeof(point);
     word32 offset = 0;
     bool is_pair = true;
-    unsigned char *der = calloc(1, pem.len);
+    unsigned char *der = calloc(1, pem.len + 1);
     ecc_key *key = calloc(1, sizeof(*key)); /* too large for a stack in some builds */
     int der_len;
 
@@ -333,7 +330,7 @@ static bool is_ecc_key_of(const struct tls_entry *entry, struct esi_str pem)
     der_len =
         wc_KeyPemToDer((const unsigned char *)pem.data, (int)pem.len, der, (int)pem.len, NULL);
     if (der_len > 0 && wc_EccPrivateKeyDecode(der, &offset, key, (word32)der_len) == 0) {
-        is_pair = wc_ecc_make_pub(key, NULL) == 0 &&
+        is_pair = entry->der != NULL && wc_ecc_make_pub(key, NULL) == 0 &&
                   wc_ecc_export_x963(key, point, &point_len) == 0 &&
                   memmem(entry->der, entry->der_len, point, point_len) != NULL;
     }
@@ -747,9 +744,7 @@ uint32_t esi_tls_measure(struct esi_env *env)
     return took_ns == 0 ? 0 : (uint32_t)((uint64_t)MEASURED_BYTES * 1000 / took_ns);
 }
 
-/* --- session
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- session --- */
 
 /* The entry whose certificate is for this server name, else the first. */
 static const struct tls_entry *choose_entry(const struct esi_tls_context *context, const char *name)

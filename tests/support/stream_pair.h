@@ -244,8 +244,7 @@ static inline void pair_expect_text(struct esi_stream *from, struct esi_stream *
     assert_memory_equal(got, text, got_len);
 }
 
-/* --- certificates: made once a program by scripts/make-certs
- * ------------------------------------------------------ */
+/* --- certificates: made once a program by scripts/make-certs --- */
 
 static char pair_folder[64];
 
