@@ -87,6 +87,7 @@ struct esi_connection {
     /* operations for the routers */
     struct esi_route_batch *batches[ESI_SUBTABLE_ROUTERS_MAX]; /* owned: being collected */
     uint32_t routes_pending;  /* batches not yet in force */
+    uint32_t counted_subs;    /* live ones with a max */
     uint32_t detaches_pending; /* batches whose removals may still be seen by a worker */
     /* flags */
     bool is_parsing;
@@ -309,6 +310,7 @@ static void collect_op(struct esi_connection *self, enum esi_route_kind kind, st
 
 static void remove_sub(struct esi_connection *self, struct esi_client_sub *client_sub)
 {
+    self->counted_subs -= client_sub->max > 0;
     esi_client_subs_forget(&self->subs, client_sub);
     collect_op(self, ROUTE_REMOVE, client_sub->sub, NULL);
 }
@@ -536,6 +538,10 @@ static bool has_responses(const struct esi_connection *self)
 
 static void on_sub(struct esi_connection *self, const struct esi_client_item *item)
 {
+    if (self->counted_subs > 0) {
+        /* What was published before may end a counted subscription, whose sid is then free again. */
+        take_own_deliveries(self);
+    }
     if (!may_subscribe(self, item)) {
         return;
     }
@@ -613,6 +619,7 @@ static void on_unsub(struct esi_connection *self, const struct esi_client_item *
     }
     if (client_sub != NULL) {
         if (item->has_max && client_sub->delivered < item->max) {
+            self->counted_subs += client_sub->max == 0;
             client_sub->max = item->max;
             start_counting(self, client_sub);
         } else {
@@ -761,7 +768,7 @@ static void write_info(struct esi_connection *self)
         .version = ESI_PROTOCOL_VERSION,
         .product = ESI_STR(ESI_VERSION),
         .host = esi_str_from(config->service.host),
-        .port = context->client_port,
+        .port = context->client_bound.port,
         .client_ip = esi_str_from(self->peer.host),
         .client_id = self->cid,
         .max_payload = config->limits.max_payload_bytes,
@@ -1435,8 +1442,10 @@ static void finish_if_done(struct esi_connection *self)
     add_to(&counters->in_bytes, self->in_bytes);
     add_to(&counters->out_msgs, self->out_msgs);
     add_to(&counters->out_bytes, self->out_bytes);
-    /* order: relaxed; counters. */
-    atomic_fetch_sub_explicit(&counters->connections, 1, memory_order_relaxed);
+    if (!self->is_refused) {
+        /* order: relaxed; a counter with a bound. */
+        atomic_fetch_sub_explicit(&counters->connections, 1, memory_order_relaxed);
+    }
     if (self->is_listener) {
         /* order: relaxed; a counter with a bound. */
         atomic_fetch_sub_explicit(&counters->listeners, 1, memory_order_relaxed);
@@ -1617,6 +1626,10 @@ enum es_err esi_connection_start(struct esi_context *context, struct esi_worker 
     const uint32_t before =
         atomic_fetch_add_explicit(&context->counters.connections, 1, memory_order_relaxed);
     self->is_refused = before >= context->config->limits.max_connections;
+    if (self->is_refused) {
+        /* order: relaxed; as above. One that is only being told so takes nobody's place. */
+        atomic_fetch_sub_explicit(&context->counters.connections, 1, memory_order_relaxed);
+    }
     esi_actor_init(&self->actor, &esi_connection_type, context->runtime, home);
     esi_actor_io_init(&self->actor, &self->io);
     esi_actor_timer_init(&self->actor, &self->auth_timer);

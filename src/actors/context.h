@@ -11,6 +11,7 @@
 #include "broker/subtable.h"
 #include "broker/target.h"
 #include "config/config.h"
+#include "env/env.h"
 #include "proto/reply_map.h"
 
 #include <stdatomic.h>
@@ -59,7 +60,7 @@ struct esi_context {
     struct esi_authenticator *authenticator; /* NULL: everybody may come in */
     struct esi_gateway *gateway;             /* NULL: off */
     struct esi_queue *queue;                 /* NULL: none (event-gateway) */
-    uint16_t client_port;                    /* the real one, where the configuration says 0 */
+    struct esi_address client_bound; /* where clients connect; set before the first can */
     _Atomic uint64_t next_cid;
     struct esi_counters counters;
 };

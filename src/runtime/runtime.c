@@ -43,6 +43,7 @@ struct esi_runtime {
     pthread_mutex_t count_mutex;
     pthread_cond_t count_changed;
     int64_t living[STOP_PHASE_COUNT];
+    _Atomic uint32_t next_worker; /* placement spread */
 };
 
 struct esi_env *esi_runtime_env(const struct esi_runtime *runtime)
@@ -85,6 +86,11 @@ struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
     struct esi_worker *best = &runtime->workers[0];
     uint32_t best_permille = UINT32_MAX;
 
+    if (runtime->options.is_spread) {
+        /* order: relaxed; only an even spread matters. */
+        const uint32_t next = atomic_fetch_add_explicit(&runtime->next_worker, 1, memory_order_relaxed);
+        return &runtime->workers[next % runtime->worker_count];
+    }
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         struct esi_worker *worker = &runtime->workers[i];
         /* order: relaxed; a hint. */

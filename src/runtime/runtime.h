@@ -19,6 +19,7 @@ struct esi_runtime_options {
     uint32_t worker_count;    /* 0 = the cores that the process may use */
     uint32_t service_count;   /* service threads; 0 = 2 */
     uint32_t work_bound;      /* messages an actor handles before it yields; 0 = 256 */
+    bool is_spread;           /* new actors go round the workers; else they fill the fewest */
     /* Called on each worker thread before its first turn and after its last; sets what esi_worker_local returns. */
     void *(*local_new)(void *argument, uint32_t worker_index);
     void (*local_free)(void *argument, void *local);
@@ -39,7 +40,10 @@ void esi_runtime_free(struct esi_runtime *runtime);
 struct esi_env *esi_runtime_env(const struct esi_runtime *runtime);
 uint32_t esi_runtime_worker_count(const struct esi_runtime *runtime);
 struct esi_worker *esi_runtime_worker(const struct esi_runtime *runtime, uint32_t index);
-/* The worker for a new actor: the first that is under about 70% busy, else the least busy. Thread: any. */
+/*
+ * The worker for a new actor: with is_spread the next one, else the first that is under about 70% busy, or where there is
+ * none the least busy. Thread: any.
+ */
 struct esi_worker *esi_runtime_place(struct esi_runtime *runtime);
 
 /* The worker of the calling thread, or NULL. */

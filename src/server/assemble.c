@@ -119,6 +119,7 @@ static enum es_err make_runtime(struct esi_context *context)
         .worker_count = config->threads.workers,
         .service_count = config->threads.service,
         .work_bound = config->threads.work_bound,
+        .is_spread = config->threads.placement == CONFIG_PLACEMENT_SPREAD,
         .local_new = esi_context_local_new,
         .local_free = esi_context_local_free,
         .local_argument = context,
@@ -176,13 +177,13 @@ static enum es_err open_doors(struct esi_assembly *assembly, struct es_error *er
         assembly->grpc_port = bound.port;
     }
     err = esi_listener_start(context, config->service.host, config->service.port, esi_connection_start,
-                             &bound);
+                             &context->client_bound);
     if (err != ES_OK) {
         return fail_door(error, err, "clients", config->service.host, config->service.port);
     }
-    assembly->client_port = bound.port;
-    context->client_port = bound.port;
-    esi_log(LOG_SERVER_LISTENING, ESI_LOG_TEXT("host", bound.host), ESI_LOG_U64("port", bound.port));
+    assembly->client_port = context->client_bound.port;
+    esi_log(LOG_SERVER_LISTENING, ESI_LOG_TEXT("host", context->client_bound.host),
+            ESI_LOG_U64("port", context->client_bound.port));
     if (config->gateway.is_on) {
         err = esi_gateway_new(context, &context->gateway, error);
         if (err != ES_OK) {

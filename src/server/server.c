@@ -98,7 +98,7 @@ ES_API enum es_err es_server_start(const struct es_config *config, struct es_ser
                                    struct es_error *error)
 {
     struct es_error ignored;
-    struct es_server *server = aligned_alloc(ESI_CACHE_LINE, sizeof *server);
+    struct es_server *server = malloc(sizeof *server);
 
     if (server == NULL) {
         return ES_NO_MEMORY;

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which page of the monitor is asked for, with which options. Bad values are refused here with nats-server's texts;
+ * what comes out is in range. Thread: any.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct esi_http1_request;
+
+enum esi_monitor_kind {
+    MONITOR_INDEX,
+    MONITOR_HEALTHZ,
+    MONITOR_VARZ,
+    MONITOR_CONNZ,
+    MONITOR_GATEWAYZ,
+    MONITOR_ACTORZ,
+    MONITOR_EVENTZ,
+    MONITOR_KIND_COUNT
+};
+
+enum esi_monitor_sort {
+    /* /connz */
+    SORT_CID,
+    SORT_START,
+    SORT_SUBS,
+    SORT_PENDING,
+    SORT_MSGS_TO,
+    SORT_MSGS_FROM,
+    SORT_BYTES_TO,
+    SORT_BYTES_FROM,
+    SORT_LAST,
+    SORT_IDLE,
+    SORT_UPTIME,
+    SORT_RTT,
+    /* /actorz */
+    SORT_ID,
+    SORT_MESSAGES,
+    SORT_DEPTH,
+    SORT_DEPTH_MAX,
+    SORT_WAITING,
+    SORT_WAITING_MAX,
+    SORT_SERVICE,
+    SORT_SERVICE_MAX
+};
+
+enum esi_monitor_subs { SUBS_NONE, SUBS_LIST, SUBS_DETAIL };
+enum { ESI_MONITOR_LIMIT_DEFAULT = 1024, ESI_MONITOR_NAME_MAX = 256, ESI_MONITOR_ERROR_MAX = 256 };
+
+struct esi_monitor_query {
+    enum esi_monitor_kind kind;
+    enum esi_monitor_sort sort;
+    enum esi_monitor_subs subs;
+    bool has_auth;
+    bool has_cid;
+    uint64_t cid;
+    uint64_t offset; /* at most INT64_MAX */
+    uint64_t limit;  /* 1 to INT64_MAX */
+    char user[ESI_MONITOR_NAME_MAX];  /* only connections of this user; "": all */
+    char type[ESI_MONITOR_NAME_MAX];  /* only actors of this type; "": all */
+    char event[ESI_MONITOR_NAME_MAX]; /* the event asked about; "": none */
+    bool matches_nothing;             /* another account's connections, or closed ones: there are none here */
+};
+
+/* The page's path: "/varz". Static. */
+const char *esi_monitor_query_path(enum esi_monitor_kind kind);
+
+/*
+ * Reads a request.
+ *   error   at least ESI_MONITOR_ERROR_MAX bytes; a sentence for the peer on failure
+ * ES_OK; ES_NOT_FOUND: no such page; ES_INVALID: a bad option.
+ */
+ES_MUST_USE enum es_err esi_monitor_query_read(const struct esi_http1_request *request,
+                                               struct esi_monitor_query *out, char *error);

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "actors/route_ops.h"
+#include "actors/context.h"
+#include "base/assert.h"
+#include "base/own.h"
+
+#include <stdlib.h>
+
+enum { BATCH_MAX = 256 };
+
+void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context, struct esi_actor *asker,
+                        uint32_t in_force_kind, uint32_t detached_kind)
+{
+    *ops = (struct esi_route_ops){.context = context,
+                                  .asker = asker,
+                                  .in_force_kind = in_force_kind,
+                                  .detached_kind = detached_kind};
+}
+
+void esi_route_ops_deinit(struct esi_route_ops *ops)
+{
+    for (uint32_t i = 0; i < ESI_SUBTABLE_ROUTERS_MAX; i++) {
+        free(ESI_MOVE(ops->batches[i]));
+    }
+}
+
+static void submit_to(struct esi_route_ops *ops, uint32_t router)
+{
+    struct esi_route_batch *batch = ESI_MOVE(ops->batches[router]);
+
+    batch->asker = ops->asker;
+    batch->in_force_kind = ops->in_force_kind;
+    batch->detached_kind = ops->detached_kind;
+    ops->routes_pending++;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (batch->ops[i].kind != ROUTE_ADD) {
+            ops->detaches_pending++;
+            break;
+        }
+    }
+    esi_router_submit(ops->context->routers[router], batch);
+}
+
+/* Room for one more operation of this router. */
+static struct esi_route_batch *reach_batch(struct esi_route_ops *ops, uint32_t router)
+{
+    if (ops->batches[router] != NULL && ops->batches[router]->count == ops->batches[router]->capacity) {
+        submit_to(ops, router);
+    }
+    if (ops->batches[router] == NULL) {
+        ops->batches[router] = esi_router_batch_new(BATCH_MAX);
+    }
+    return ops->batches[router];
+}
+
+enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub)
+{
+    struct esi_route_batch *batch =
+        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub->subject));
+
+    if (batch == NULL) {
+        return ES_NO_MEMORY;
+    }
+    batch->ops[batch->count++] = (struct esi_route_op){.kind = ROUTE_ADD, .sub = sub};
+    return ES_OK;
+}
+
+void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub)
+{
+    struct esi_route_batch *batch =
+        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub->subject));
+
+    /* A removal that is lost would leave a freed subscription in the table. */
+    ESI_ASSERT(batch != NULL);
+    batch->ops[batch->count++] = (struct esi_route_op){.kind = ROUTE_REMOVE, .sub = sub};
+}
+
+void esi_route_ops_submit(struct esi_route_ops *ops)
+{
+    for (uint32_t i = 0; i < ops->context->router_count; i++) {
+        if (ops->batches[i] != NULL) {
+            submit_to(ops, i);
+        }
+    }
+}
+
+bool esi_route_ops_has_collected(const struct esi_route_ops *ops)
+{
+    for (uint32_t i = 0; i < ops->context->router_count; i++) {
+        if (ops->batches[i] != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool esi_route_ops_is_idle(const struct esi_route_ops *ops)
+{
+    return ops->routes_pending == 0 && ops->detaches_pending == 0 && !esi_route_ops_has_collected(ops);
+}
+
+enum es_err esi_route_ops_in_force(struct esi_route_ops *ops, struct esi_route_batch *batch)
+{
+    const enum es_err err = batch->err;
+
+    ESI_ASSERT(ops->routes_pending > 0);
+    ops->routes_pending--;
+    if (!batch->has_detached) {
+        free(batch);
+    }
+    return err;
+}
+
+void esi_route_ops_detached(struct esi_route_ops *ops, struct esi_route_batch *batch)
+{
+    ESI_ASSERT(ops->detaches_pending > 0);
+    ops->detaches_pending--;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (batch->ops[i].kind == ROUTE_REMOVE) {
+            free(batch->ops[i].sub);
+        }
+    }
+    free(batch);
+}
