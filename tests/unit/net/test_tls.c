@@ -16,6 +16,8 @@
 #include "base/bytes.h"
 #include "base/own.h"
 
+enum { SHAKES_A_THREAD = 8 };
+
 static const struct pair_wish good_server = {
     .role = TLS_SERVER, .certificates = {"event-service"}, .authority = "ca"};
 static const struct pair_wish good_client = {
@@ -863,6 +865,78 @@ static void a_replaced_context_serves_its_streams_on(void **state)
     pair_close(&pair);
 }
 
+/* What one thread of the next test works with and finds. */
+struct shaker {
+    struct esi_thread *thread;
+    struct esi_tls_context *server;
+    struct esi_tls_context *client;
+    struct stream_pair pairs[SHAKES_A_THREAD];
+    size_t good_count;
+};
+
+/* No cmocka check in here: they belong to the main thread. */
+static void shake_in_thread(void *argument)
+{
+    struct shaker *shaker = argument;
+
+    for (size_t i = 0; i < SHAKES_A_THREAD; i++) {
+        struct stream_pair *pair = &shaker->pairs[i];
+        enum es_err client = esi_stream_start_tls_client(pair->client, shaker->client, "localhost");
+        enum es_err server = esi_stream_start_tls_server(pair->server, shaker->server);
+        uint64_t start_ns = 0;
+
+        if (client != ES_OK || server != ES_OK) {
+            return;
+        }
+        client = ES_AGAIN;
+        server = ES_AGAIN;
+        while ((client == ES_AGAIN || server == ES_AGAIN) && pair_has_time(&start_ns)) {
+            client = client == ES_AGAIN ? esi_stream_handshake(pair->client) : client;
+            server = server == ES_AGAIN ? esi_stream_handshake(pair->server) : server;
+        }
+        shaker->good_count += client == ES_OK && server == ES_OK;
+    }
+}
+
+/* Workers share the contexts: handshakes in several threads at once. */
+static void threads_share_contexts(void **state)
+{
+    struct esi_env *env = esi_env_linux();
+    struct shaker shakers[3] = {0};
+    struct esi_tls_context *server = pair_context(good_server);
+    struct esi_tls_context *client = pair_context(good_client);
+
+    (void)state;
+    for (size_t i = 0; i < ESI_COUNT_OF(shakers); i++) {
+        shakers[i].server = server;
+        shakers[i].client = client;
+        for (size_t j = 0; j < SHAKES_A_THREAD; j++) {
+            struct stream_pair *pair = &shakers[i].pairs[j];
+            pair_connect(pair);
+            assert_int_equal(esi_stream_new(env, pair->server_sock, &pair->server), ES_OK);
+            assert_int_equal(esi_stream_new(env, pair->client_sock, &pair->client), ES_OK);
+            pair->server_sock = ESI_ENV_NO_SOCKET;
+            pair->client_sock = ESI_ENV_NO_SOCKET;
+        }
+    }
+    for (size_t i = 0; i < ESI_COUNT_OF(shakers); i++) {
+        assert_int_equal(
+            esi_env_thread_start(env, "shaker", shake_in_thread, &shakers[i], &shakers[i].thread),
+            ES_OK);
+    }
+    for (size_t i = 0; i < ESI_COUNT_OF(shakers); i++) {
+        esi_env_thread_join(env, shakers[i].thread);
+        assert_int_equal(shakers[i].good_count, SHAKES_A_THREAD);
+    }
+    esi_tls_context_unref(server);
+    esi_tls_context_unref(client);
+    for (size_t i = 0; i < ESI_COUNT_OF(shakers); i++) {
+        for (size_t j = 0; j < SHAKES_A_THREAD; j++) {
+            pair_close(&shakers[i].pairs[j]);
+        }
+    }
+}
+
 static void the_build_is_named_and_measured(void **state)
 {
     const char *name = esi_tls_build_name();
@@ -900,6 +974,7 @@ int main(void)
         cmocka_unit_test_setup(short_keys_are_refused, set_up),
         cmocka_unit_test_setup(the_first_end_of_certificates_is_known, set_up),
         cmocka_unit_test_setup(a_replaced_context_serves_its_streams_on, set_up),
+        cmocka_unit_test_setup(threads_share_contexts, set_up),
         cmocka_unit_test_setup(the_build_is_named_and_measured, set_up),
     };
 
