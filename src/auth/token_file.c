@@ -35,7 +35,6 @@ static const struct esi_str default_subscribe[] = {{.data = "_INBOX.>", .len = 8
 
 /* What is wrong with a line; the caller adds where. */
 struct fault {
-    enum es_err err;
     char text[256];
 };
 
@@ -47,7 +46,6 @@ set_fault(struct fault *fault, enum es_err err, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(fault->text, sizeof fault->text, format, arguments);
     va_end(arguments);
-    fault->err = err;
     return err;
 }
 
@@ -427,30 +425,32 @@ static enum es_err add_tokens(struct esi_token_file *file, struct esi_str text, 
 enum es_err esi_token_file_parse(const char *path, struct esi_str text,
                                  struct esi_token_file **file, struct es_error *error)
 {
-    struct fault fault = {ES_OK, {0}};
+    struct fault fault = {{0}};
     size_t line_number = 1;
     const size_t count = count_token_lines(text);
     struct esi_token_file *made = NULL;
+    enum es_err err = ES_OK;
 
     if (text.len > ESI_TOKEN_FILE_SIZE_MAX || count > ESI_TOKEN_FILE_TOKENS_MAX) {
-        set_fault(&fault, ES_TOO_LARGE, "more than %d tokens or %d bytes",
-                  ESI_TOKEN_FILE_TOKENS_MAX, ESI_TOKEN_FILE_SIZE_MAX);
+        err = set_fault(&fault, ES_TOO_LARGE, "more than %d tokens or %d bytes",
+                        ESI_TOKEN_FILE_TOKENS_MAX, ESI_TOKEN_FILE_SIZE_MAX);
         goto fail;
     }
     made = calloc(1, sizeof *made);
     if (made == NULL) {
-        set_fault(&fault, ES_NO_MEMORY, "memory is exhausted");
+        err = set_fault(&fault, ES_NO_MEMORY, "memory is exhausted");
         goto fail;
     }
-    esi_hashmap_init(&made->by_hash);
     made->text = esi_str_dup(text);
     made->tokens = calloc(count + 1, sizeof *made->tokens);
     if (made->text == NULL || made->tokens == NULL) {
-        set_fault(&fault, ES_NO_MEMORY, "memory is exhausted");
+        err = set_fault(&fault, ES_NO_MEMORY, "memory is exhausted");
         goto fail;
     }
+    esi_hashmap_init(&made->by_hash);
     const struct esi_str copy = {.data = made->text, .len = text.len};
-    if (add_tokens(made, copy, &line_number, &fault) != ES_OK) {
+    err = add_tokens(made, copy, &line_number, &fault);
+    if (err != ES_OK) {
         goto fail;
     }
     *file = made;
@@ -459,7 +459,7 @@ enum es_err esi_token_file_parse(const char *path, struct esi_str text,
 fail:
     set_error(error, path, line_number, fault.text);
     esi_token_file_free(made);
-    return fault.err;
+    return err;
 }
 
 void esi_token_file_free(struct esi_token_file *file)
@@ -608,7 +608,7 @@ enum es_err esi_token_file_add(struct esi_env *env, const char *path, struct esi
     char made[ESI_TOKEN_FILE_SECRET_CAPACITY];
     char hash_hex[ESI_CRYPTO_SHA256_HEX_BYTES];
     struct esi_token_file *file = NULL;
-    struct fault fault = {ES_OK, {0}};
+    struct fault fault = {{0}};
     struct esi_bytes line;
 
     ESI_REQUIRE(out->len == 0);
@@ -616,6 +616,7 @@ enum es_err esi_token_file_add(struct esi_env *env, const char *path, struct esi
     if (err != ES_OK) {
         return err;
     }
+    ESI_ASSERT(file != NULL);
     esi_bytes_init(&line, ESI_TOKEN_FILE_SIZE_MAX);
     make_secret(env, made, hash_hex);
     err = write_line(&line, request, hash_hex, &fault);

@@ -40,12 +40,12 @@ static bool next_line(struct esi_headers_cursor *cursor, const char **start, con
 
 struct esi_headers_cursor esi_headers_lines(struct esi_str block)
 {
-    const char *data = block.data != NULL ? block.data : "";
-    struct esi_headers_cursor cursor = {.next = data, .end = data + block.len};
+    const struct esi_str text = block.data != NULL ? block : ESI_STR("");
+    struct esi_headers_cursor cursor = {.next = text.data, .end = text.data + text.len};
     const char *start = NULL;
     const char *end = NULL;
 
-    if (!esi_str_starts_with(block, FIRST_LINE) || !next_line(&cursor, &start, &end)) {
+    if (!esi_str_starts_with(text, FIRST_LINE) || !next_line(&cursor, &start, &end)) {
         cursor.next = cursor.end;
     }
     return cursor;
