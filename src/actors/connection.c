@@ -1674,7 +1674,8 @@ void esi_connection_info(const struct esi_actor *actor, struct esi_connection_in
 }
 
 void esi_connection_each_sub(const struct esi_actor *actor,
-                             void (*each)(void *argument, const struct esi_sub *sub, uint64_t delivered),
+                             void (*each)(void *argument, const struct esi_sub *sub, uint64_t delivered,
+                                          uint64_t max),
                              void *argument)
 {
     const struct esi_connection *self = ESI_CONTAINER_OF(actor, const struct esi_connection, actor);
@@ -1682,7 +1683,7 @@ void esi_connection_each_sub(const struct esi_actor *actor,
     for (uint32_t i = 0; i < self->subs.slot_count; i++) {
         const struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, i);
         if (client_sub != NULL && !client_sub->is_removed) {
-            each(argument, client_sub->sub, client_sub->delivered);
+            each(argument, client_sub->sub, client_sub->delivered, client_sub->max);
         }
     }
 }

@@ -57,9 +57,13 @@ struct esi_connection_info {
 
 /* In a visit on the connection's worker; actor->type is esi_connection_type. */
 void esi_connection_info(const struct esi_actor *actor, struct esi_connection_info *out);
-/* Calls each(argument, sub, delivered) for each live subscription. In a visit on the connection's worker. */
+/*
+ * Calls each(argument, sub, delivered, max) for each live subscription; max 0: no limit. In a visit on the connection's
+ * worker.
+ */
 void esi_connection_each_sub(const struct esi_actor *actor,
-                             void (*each)(void *argument, const struct esi_sub *sub, uint64_t delivered),
+                             void (*each)(void *argument, const struct esi_sub *sub, uint64_t delivered,
+                                          uint64_t max),
                              void *argument);
 /* How the connection was authenticated; borrowed. In a visit on its worker. */
 const struct esi_verdict *esi_connection_verdict(const struct esi_actor *actor);

@@ -61,6 +61,7 @@ struct esi_context {
     struct esi_gateway *gateway;             /* NULL: off */
     struct esi_queue *queue;                 /* NULL: none (event-gateway) */
     struct esi_address client_bound; /* where clients connect; set before the first can */
+    _Atomic bool is_ready;                   /* all doors are open; what stands above is then set for good */
     _Atomic uint64_t next_cid;
     struct esi_counters counters;
 };

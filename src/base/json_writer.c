@@ -8,6 +8,13 @@ void esi_json_writer_init(struct esi_json_writer *json, struct esi_bytes *out, b
     *json = (struct esi_json_writer){.out = out, .is_indented = is_indented};
 }
 
+void esi_json_writer_init_part(struct esi_json_writer *json, struct esi_bytes *out, uint32_t depth)
+{
+    ESI_REQUIRE(depth < ESI_COUNT_OF(json->has_items));
+    /* after_key: what stands before the value is written by whoever puts it in its place. */
+    *json = (struct esi_json_writer){.out = out, .is_indented = true, .depth = depth, .after_key = true};
+}
+
 static void break_line(struct esi_json_writer *json)
 {
     if (json->is_indented) {
@@ -176,6 +183,12 @@ void esi_json_writer_null(struct esi_json_writer *json)
 {
     before_item(json);
     esi_bytes_append_text(json->out, "null");
+}
+
+void esi_json_writer_raw(struct esi_json_writer *json, struct esi_str value)
+{
+    before_item(json);
+    esi_bytes_append_str(json->out, value);
 }
 
 void esi_json_writer_field_str(struct esi_json_writer *json, const char *key, struct esi_str value)

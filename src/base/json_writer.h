@@ -20,6 +20,11 @@ struct esi_json_writer {
 };
 
 void esi_json_writer_init(struct esi_json_writer *json, struct esi_bytes *out, bool is_indented);
+/*
+ * Begins a value by itself, to be put later at this depth of an indented document: as a member of an object or array at
+ * depth `depth` (the outermost one has depth 1).
+ */
+void esi_json_writer_init_part(struct esi_json_writer *json, struct esi_bytes *out, uint32_t depth);
 void esi_json_writer_object_start(struct esi_json_writer *json);
 void esi_json_writer_object_end(struct esi_json_writer *json);
 void esi_json_writer_array_start(struct esi_json_writer *json);
@@ -31,6 +36,8 @@ void esi_json_writer_i64(struct esi_json_writer *json, int64_t value);
 void esi_json_writer_double(struct esi_json_writer *json, double value);
 void esi_json_writer_bool(struct esi_json_writer *json, bool value);
 void esi_json_writer_null(struct esi_json_writer *json);
+/* A value that is JSON text already, copied as it is. */
+void esi_json_writer_raw(struct esi_json_writer *json, struct esi_str value);
 /* Key and value in one call. */
 void esi_json_writer_field_str(struct esi_json_writer *json, const char *key, struct esi_str value);
 void esi_json_writer_field_text(struct esi_json_writer *json, const char *key, const char *value);

@@ -250,6 +250,8 @@ enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_c
         (void)esi_assemble_stop(assembly, 1000000000);
         return err;
     }
+    /* order: release; pairs with the acquire of the monitor, which then sees the ports and the gateway. */
+    atomic_store_explicit(&context->is_ready, true, memory_order_release);
     esi_log(LOG_SERVER_READY, ESI_LOG_U64("port", assembly->client_port),
             ESI_LOG_U64("gateway_port", assembly->gateway_port),
             ESI_LOG_U64("monitor_port", assembly->monitor_port));
