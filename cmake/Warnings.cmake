@@ -3,6 +3,10 @@
 add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wmissing-prototypes
   -Wstrict-prototypes -Wvla -Wundef -Wformat=2 -Werror -fno-omit-frame-pointer)
 add_compile_definitions(_GNU_SOURCE)
+if(ES_FUZZ)
+  # The layers are instrumented too, or libFuzzer would be blind in them.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 if(ES_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all)
   add_link_options(-fsanitize=address,undefined)
