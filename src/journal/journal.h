@@ -88,6 +88,7 @@ struct esi_journal_view {
     struct esi_str id;
     struct esi_str type;
     uint64_t accepted_ns;
+    uint32_t mark; /* of the owner's choice: esi_journal_set_mark */
     bool is_open;
     uint32_t entry_count;
     struct esi_journal_entry_view entries[ESI_JOURNAL_HANDLERS_MAX];
@@ -133,6 +134,13 @@ void esi_journal_free(struct esi_journal *journal);
 ES_MUST_USE enum es_err esi_journal_accept(struct esi_journal *journal, struct esi_event *event,
                                            uint64_t handlers, uint64_t now_ns, uint64_t *seq,
                                            struct esi_journal_full *full);
+
+/*
+ * Keeps a number of the owner's choice with a record, to be shown with it (0 until then). Returns
+ * ES_OK, or ES_NOT_FOUND when the record is neither open nor remembered.
+ */
+ES_MUST_USE enum es_err esi_journal_set_mark(struct esi_journal *journal, uint64_t seq,
+                                             uint32_t mark);
 
 /*
  * Takes what the handler shall be sent next: what was given back and retries that are due, the

@@ -47,6 +47,7 @@ struct record {
     uint64_t handlers; /* bits; the entries stand in their order */
     uint32_t entry_count;
     uint32_t open_count;
+    uint32_t mark;       /* the owner's */
     struct esi_str id;   /* in the same allocation, behind the entries */
     struct esi_str type; /* likewise */
     struct entry entries[];
@@ -358,6 +359,18 @@ enum es_err esi_journal_accept(struct esi_journal *journal, struct esi_event *ev
     return ES_OK;
 }
 
+enum es_err esi_journal_set_mark(struct esi_journal *journal, uint64_t seq, uint32_t mark)
+{
+    const struct esi_str key = {.data = (const char *)&seq, .len = sizeof seq};
+    struct record *record = esi_hashmap_find(&journal->by_seq, key);
+
+    if (record == NULL) {
+        return ES_NOT_FOUND;
+    }
+    record->mark = mark;
+    return ES_OK;
+}
+
 /* Forgetting. */
 
 static void leave_id_table(struct esi_journal *journal, struct record *record)
@@ -604,6 +617,7 @@ static void view_record(const struct record *record, struct esi_journal_view *vi
     view->id = record->id;
     view->type = record->type;
     view->accepted_ns = record->accepted_ns;
+    view->mark = record->mark;
     view->is_open = record->open_count > 0;
     view->entry_count = record->entry_count;
     for (uint32_t i = 0; i < record->entry_count; i++) {

@@ -6,32 +6,32 @@
 
 enum esi_retry_class esi_retry_classify(uint32_t status, bool success)
 {
-    if (status > GRPC_UNAUTHENTICATED) {
+    if (status > RETRY_GRPC_UNAUTHENTICATED) {
         return RETRY_LATER;
     }
     switch ((enum esi_retry_grpc_status)status) {
-    case GRPC_OK:
+    case RETRY_GRPC_OK:
         return success ? RETRY_DELIVERED : RETRY_LATER;
-    case GRPC_INVALID_ARGUMENT:
-    case GRPC_ALREADY_EXISTS:
-    case GRPC_OUT_OF_RANGE:
-    case GRPC_DATA_LOSS:
+    case RETRY_GRPC_INVALID_ARGUMENT:
+    case RETRY_GRPC_ALREADY_EXISTS:
+    case RETRY_GRPC_OUT_OF_RANGE:
+    case RETRY_GRPC_DATA_LOSS:
         return RETRY_POISON;
-    case GRPC_RESOURCE_EXHAUSTED:
+    case RETRY_GRPC_RESOURCE_EXHAUSTED:
         return RETRY_OVERLOADED;
-    case GRPC_PERMISSION_DENIED:
-    case GRPC_UNAUTHENTICATED:
+    case RETRY_GRPC_PERMISSION_DENIED:
+    case RETRY_GRPC_UNAUTHENTICATED:
         return RETRY_UNAUTHORIZED;
-    case GRPC_UNIMPLEMENTED:
+    case RETRY_GRPC_UNIMPLEMENTED:
         return RETRY_UNIMPLEMENTED;
-    case GRPC_CANCELLED:
-    case GRPC_UNKNOWN: /* what a Go worker's plain error becomes */
-    case GRPC_DEADLINE_EXCEEDED:
-    case GRPC_NOT_FOUND:
-    case GRPC_FAILED_PRECONDITION:
-    case GRPC_ABORTED:
-    case GRPC_INTERNAL:
-    case GRPC_UNAVAILABLE:
+    case RETRY_GRPC_CANCELLED:
+    case RETRY_GRPC_UNKNOWN: /* what a Go worker's plain error becomes */
+    case RETRY_GRPC_DEADLINE_EXCEEDED:
+    case RETRY_GRPC_NOT_FOUND:
+    case RETRY_GRPC_FAILED_PRECONDITION:
+    case RETRY_GRPC_ABORTED:
+    case RETRY_GRPC_INTERNAL:
+    case RETRY_GRPC_UNAVAILABLE:
         break;
     }
     return RETRY_LATER;

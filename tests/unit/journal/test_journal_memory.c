@@ -102,6 +102,23 @@ static void expect_state(const struct esi_journal *journal, const char *id, uint
     fail_msg("%s has no handler %u", id, handler);
 }
 
+static void shows_the_mark_of_the_owner(void **state)
+{
+    struct esi_journal *journal =
+        make((struct esi_journal_options){.event_limit = 2, .handler_count = 1, .history_max = 1});
+    static struct esi_journal_view view;
+    (void)state;
+
+    const uint64_t seq = accept(journal, "a", 1, 1);
+    assert_int_equal(esi_journal_find(journal, ESI_STR("a"), &view), ES_OK);
+    assert_int_equal(view.mark, 0);
+    assert_int_equal(esi_journal_set_mark(journal, seq, 7), ES_OK);
+    assert_int_equal(esi_journal_find(journal, ESI_STR("a"), &view), ES_OK);
+    assert_int_equal(view.mark, 7);
+    assert_int_equal(esi_journal_set_mark(journal, seq + 1, 7), ES_NOT_FOUND);
+    esi_journal_free(journal);
+}
+
 static void delivers_in_the_order_of_acceptance(void **state)
 {
     struct esi_journal *journal = make(
@@ -626,6 +643,7 @@ static void behaves_as_the_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shows_the_mark_of_the_owner),
         cmocka_unit_test(delivers_in_the_order_of_acceptance),
         cmocka_unit_test(remembers_the_finished),
         cmocka_unit_test(lets_the_event_go_when_it_is_finished),

@@ -17,19 +17,19 @@ static const uint64_t second = 1000000000;
 static void classifies_answers(void **state)
 {
     (void)state;
-    assert_int_equal(esi_retry_classify(GRPC_OK, true), RETRY_DELIVERED);
-    assert_int_equal(esi_retry_classify(GRPC_OK, false), RETRY_LATER);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_OK, true), RETRY_DELIVERED);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_OK, false), RETRY_LATER);
     for (uint32_t status = 1; status < 40; status++) {
         /* Nothing but OK is success, whatever the body says. */
         assert_int_not_equal(esi_retry_classify(status, true), RETRY_DELIVERED);
         assert_int_equal(esi_retry_classify(status, true), esi_retry_classify(status, false));
     }
-    assert_int_equal(esi_retry_classify(GRPC_INVALID_ARGUMENT, false), RETRY_POISON);
-    assert_int_equal(esi_retry_classify(GRPC_RESOURCE_EXHAUSTED, false), RETRY_OVERLOADED);
-    assert_int_equal(esi_retry_classify(GRPC_UNAUTHENTICATED, false), RETRY_UNAUTHORIZED);
-    assert_int_equal(esi_retry_classify(GRPC_PERMISSION_DENIED, false), RETRY_UNAUTHORIZED);
-    assert_int_equal(esi_retry_classify(GRPC_UNIMPLEMENTED, false), RETRY_UNIMPLEMENTED);
-    assert_int_equal(esi_retry_classify(GRPC_UNAVAILABLE, false), RETRY_LATER);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_INVALID_ARGUMENT, false), RETRY_POISON);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_RESOURCE_EXHAUSTED, false), RETRY_OVERLOADED);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_UNAUTHENTICATED, false), RETRY_UNAUTHORIZED);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_PERMISSION_DENIED, false), RETRY_UNAUTHORIZED);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_UNIMPLEMENTED, false), RETRY_UNIMPLEMENTED);
+    assert_int_equal(esi_retry_classify(RETRY_GRPC_UNAVAILABLE, false), RETRY_LATER);
     assert_int_equal(esi_retry_classify(17, false), RETRY_LATER);
     assert_int_equal(esi_retry_classify(UINT32_MAX, false), RETRY_LATER);
     assert_int_equal(esi_retry_classify_http(204), RETRY_DELIVERED);
