@@ -180,9 +180,7 @@ static const struct node *enter(struct frame *frame, const struct question *ques
         look_below(node, question, answer);
         return NULL;
     }
-    if (question->mode != COVER || !is_star(frame->token)) {
-        frame->stage = FRAME_CHILDREN;
-    }
+    frame->stage = FRAME_CHILDREN;
     return node->star;
 }
 
@@ -201,6 +199,8 @@ static const struct node *next_child(struct frame *frame, const struct question 
         }
         return child;
     }
+    /* No child is named '*' or '>', so in COVER and LITERAL a wildcard token finds only the '*'
+     * child. */
     frame->stage = FRAME_DONE;
     return esi_hashmap_find(&frame->node->children, frame->token);
 }

@@ -182,6 +182,20 @@ static void test_empty_file_lets_nobody_in(void **state)
     esi_verdict_deinit(&verdict);
 }
 
+/* No token at all is no token, even if somebody stored the hash of nothing. */
+static void test_empty_secret(void **state)
+{
+    struct esi_token_file *file =
+        parse("x e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    struct esi_verdict verdict;
+
+    (void)state;
+    esi_verdict_init(&verdict);
+    assert_int_equal(esi_token_file_check(file, ESI_STR(""), 1, &verdict), ES_DENIED);
+    assert_int_equal(esi_token_file_check(file, (struct esi_str){0}, 1, &verdict), ES_DENIED);
+    esi_token_file_free(file);
+}
+
 /* The way of an operator: add two tokens, use them, let one expire, revoke the other. */
 static void test_add_use_revoke(void **state)
 {
@@ -337,13 +351,10 @@ static void test_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_times),
-        cmocka_unit_test(test_empty_file_lets_nobody_in),
-        cmocka_unit_test(test_add_use_revoke),
-        cmocka_unit_test(test_add_refused),
-        cmocka_unit_test(test_revoke_others_stay),
+        cmocka_unit_test(test_parse),        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_times),        cmocka_unit_test(test_empty_file_lets_nobody_in),
+        cmocka_unit_test(test_empty_secret), cmocka_unit_test(test_add_use_revoke),
+        cmocka_unit_test(test_add_refused),  cmocka_unit_test(test_revoke_others_stay),
         cmocka_unit_test(test_list),
     };
 

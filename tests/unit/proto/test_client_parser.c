@@ -211,9 +211,27 @@ static void expect_bytes(const struct options *options, const char *input, size_
     finish(run, input, 1, expected);
 }
 
+/* The fast paths want some bytes behind a message: all is parsed once more with two PINGs there. */
+static void expect_followed(const char *input, const char *expected)
+{
+    static const char pings[] = "PING\r\nPING\r\n";
+    char longer[1024];
+    struct run *run = start(&defaults);
+
+    const int len = snprintf(longer, sizeof longer, "%s%s", input, pings);
+    assert_in_range(len, 1, sizeof longer - 1);
+    feed(run, longer, (size_t)len);
+    if (!run->is_dead) {
+        snprintf(longer, sizeof longer, "%sPING;PING;", expected);
+        expected = longer;
+    }
+    finish(run, input, 0, expected);
+}
+
 static void expect(const char *input, const char *expected)
 {
     expect_bytes(&defaults, input, strlen(input), expected);
+    expect_followed(input, expected);
 }
 
 /* The fault comes with the last byte of the input and not before. */
@@ -343,6 +361,7 @@ static void test_hpub(void **state)
     expect("HPUB a 0 2\r\nhi\r\n", "HPUB a - 0/2 hi;");
     expect("HPUB a 2 2\r\nhi\r\n", "HPUB a - 2/2 hi;");
     expect("HPUB a 14 12\r\n", "SILENT");
+    expect("HPUB a 13 12\r\nNATS/1.0\r\n\r\n\r\nPING\r\n", "SILENT");
     expect("HPUB a 12\r\n", "SILENT");
     expect("HPUB a r q 12 12\r\n", "SILENT");
     expect("HPUB a r x 12\r\n", "SILENT");
@@ -459,6 +478,11 @@ static void test_control_line(void **state)
     expect_long("SUB          ", 4094, " 1\r\n", true);
     expect_long("PUB ", 4094, " 1\r\nx\r\n", true);
     expect_long("PUB ", 4095, " 1\r\nx\r\n", false);
+    /* With more behind, so that the fast path sees the whole line. */
+    expect_long("PUB ", 4094, " 1\r\nx\r\nPING\r\nPING\r\n", true);
+    expect_long("PUB ", 4095, " 1\r\nx\r\nPING\r\nPING\r\n", false);
+    expect_long("HPUB ", 4092, " 1 1\r\nx\r\nPING\r\nPING\r\n", true);
+    expect_long("HPUB ", 4093, " 1 1\r\nx\r\nPING\r\nPING\r\n", false);
     expect_long("HPUB ", 4092, " 1 1\r\nx\r\n", true);
     expect_long("HPUB ", 4093, " 1 1\r\nx\r\n", false);
     expect_long("CONNECT ", 4096, "\r\n", true);
