@@ -14,16 +14,24 @@ struct word {
 };
 
 static const char *const paths[MONITOR_KIND_COUNT] = {
-    [MONITOR_INDEX] = "/",         [MONITOR_HEALTHZ] = "/healthz",   [MONITOR_VARZ] = "/varz",
-    [MONITOR_CONNZ] = "/connz",    [MONITOR_GATEWAYZ] = "/gatewayz", [MONITOR_ACTORZ] = "/actorz",
+    [MONITOR_INDEX] = "/",        [MONITOR_HEALTHZ] = "/healthz",   [MONITOR_VARZ] = "/varz",
+    [MONITOR_CONNZ] = "/connz",   [MONITOR_GATEWAYZ] = "/gatewayz", [MONITOR_ACTORZ] = "/actorz",
     [MONITOR_EVENTZ] = "/eventz",
 };
 
 static const struct word connz_sorts[] = {
-    {"cid", SORT_CID},           {"start", SORT_START},         {"subs", SORT_SUBS},
-    {"pending", SORT_PENDING},   {"msgs_to", SORT_MSGS_TO},     {"msgs_from", SORT_MSGS_FROM},
-    {"bytes_to", SORT_BYTES_TO}, {"bytes_from", SORT_BYTES_FROM}, {"last", SORT_LAST},
-    {"idle", SORT_IDLE},         {"uptime", SORT_UPTIME},       {"rtt", SORT_RTT},
+    {"cid", SORT_CID},
+    {"start", SORT_START},
+    {"subs", SORT_SUBS},
+    {"pending", SORT_PENDING},
+    {"msgs_to", SORT_MSGS_TO},
+    {"msgs_from", SORT_MSGS_FROM},
+    {"bytes_to", SORT_BYTES_TO},
+    {"bytes_from", SORT_BYTES_FROM},
+    {"last", SORT_LAST},
+    {"idle", SORT_IDLE},
+    {"uptime", SORT_UPTIME},
+    {"rtt", SORT_RTT},
     {NULL, 0},
 };
 
@@ -41,15 +49,15 @@ static const struct word actorz_sorts[] = {
 
 /* As Go's strconv.ParseBool. */
 static const struct word bools[] = {
-    {"1", true},  {"t", true},  {"T", true},  {"true", true},   {"TRUE", true},   {"True", true},
-    {"0", false}, {"f", false}, {"F", false}, {"false", false}, {"FALSE", false}, {"False", false},
-    {NULL, 0},
+    {"1", true},      {"t", true},      {"T", true},  {"true", true}, {"TRUE", true},
+    {"True", true},   {"0", false},     {"f", false}, {"F", false},   {"false", false},
+    {"FALSE", false}, {"False", false}, {NULL, 0},
 };
 
 /* The value: are open connections wanted? Closed ones are not kept. */
 static const struct word states[] = {
-    {"open", true},  {"0", true}, {"any", true},   {"2", true},
-    {"all", true},   {"closed", false}, {"1", false}, {NULL, 0},
+    {"open", true}, {"0", true},       {"any", true}, {"2", true},
+    {"all", true},  {"closed", false}, {"1", false},  {NULL, 0},
 };
 
 const char *esi_monitor_query_path(enum esi_monitor_kind kind)
@@ -89,16 +97,18 @@ static enum es_err refuse(char *error, const char *before, struct esi_str value,
     return ES_INVALID;
 }
 
-static enum es_err refuse_number(char *error, const char *kind, const char *name, const char *function,
-                                 struct esi_str value, const char *why)
+static enum es_err refuse_number(char *error, const char *kind, const char *name,
+                                 const char *function, struct esi_str value, const char *why)
 {
     char before[128];
 
-    snprintf(before, sizeof before, "Error decoding %s for '%s': strconv.%s: parsing \"", kind, name, function);
+    snprintf(before, sizeof before, "Error decoding %s for '%s': strconv.%s: parsing \"", kind,
+             name, function);
     return refuse(error, before, value, why);
 }
 
-static enum es_err read_bool(const struct esi_http1_request *request, const char *name, bool *out, char *error)
+static enum es_err read_bool(const struct esi_http1_request *request, const char *name, bool *out,
+                             char *error)
 {
     const struct esi_str value = esi_http1_query(request, name);
     int word = 0;
@@ -139,8 +149,8 @@ static bool sum_digits(struct esi_str digits, uint64_t max, uint64_t *out)
 }
 
 /* A signed number as Go's Atoi; what is negative counts as missing, as in nats-server. */
-static enum es_err read_int(const struct esi_http1_request *request, const char *name, uint64_t fallback,
-                            uint64_t *out, char *error)
+static enum es_err read_int(const struct esi_http1_request *request, const char *name,
+                            uint64_t fallback, uint64_t *out, char *error)
 {
     const struct esi_str value = esi_http1_query(request, name);
     struct esi_str digits = value;
@@ -166,8 +176,8 @@ static enum es_err read_int(const struct esi_http1_request *request, const char 
     return ES_OK;
 }
 
-static enum es_err read_cid(const struct esi_http1_request *request, struct esi_monitor_query *query,
-                            char *error)
+static enum es_err read_cid(const struct esi_http1_request *request,
+                            struct esi_monitor_query *query, char *error)
 {
     const struct esi_str value = esi_http1_query(request, "cid");
 
@@ -184,11 +194,13 @@ static enum es_err read_cid(const struct esi_http1_request *request, struct esi_
     return ES_OK;
 }
 
-static enum es_err read_name(const struct esi_http1_request *request, const char *name, char *out, char *error)
+static enum es_err read_name(const struct esi_http1_request *request, const char *name, char *out,
+                             char *error)
 {
     const struct esi_str value = esi_http1_query(request, name);
 
-    if (value.len >= ESI_MONITOR_NAME_MAX || (value.len > 0 && memchr(value.data, '\0', value.len) != NULL)) {
+    if (value.len >= ESI_MONITOR_NAME_MAX ||
+        (value.len > 0 && memchr(value.data, '\0', value.len) != NULL)) {
         return refuse(error, "Error decoding ", esi_str_from(name), ": too long");
     }
     if (value.len > 0) {
@@ -198,8 +210,8 @@ static enum es_err read_name(const struct esi_http1_request *request, const char
     return ES_OK;
 }
 
-static enum es_err read_window(const struct esi_http1_request *request, struct esi_monitor_query *query,
-                               char *error)
+static enum es_err read_window(const struct esi_http1_request *request,
+                               struct esi_monitor_query *query, char *error)
 {
     enum es_err err = read_int(request, "offset", 0, &query->offset, error);
 
@@ -228,8 +240,8 @@ static enum es_err read_sort(const struct esi_http1_request *request, const stru
     return ES_OK;
 }
 
-static enum es_err read_state(const struct esi_http1_request *request, struct esi_monitor_query *query,
-                              char *error)
+static enum es_err read_state(const struct esi_http1_request *request,
+                              struct esi_monitor_query *query, char *error)
 {
     const struct esi_str value = esi_http1_query(request, "state");
     int is_open = true;
@@ -241,8 +253,8 @@ static enum es_err read_state(const struct esi_http1_request *request, struct es
     return ES_OK;
 }
 
-static enum es_err read_subs(const struct esi_http1_request *request, struct esi_monitor_query *query,
-                             char *error)
+static enum es_err read_subs(const struct esi_http1_request *request,
+                             struct esi_monitor_query *query, char *error)
 {
     bool is_wanted = false;
 
@@ -255,8 +267,8 @@ static enum es_err read_subs(const struct esi_http1_request *request, struct esi
     return err;
 }
 
-static enum es_err read_owner(const struct esi_http1_request *request, struct esi_monitor_query *query,
-                              char *error)
+static enum es_err read_owner(const struct esi_http1_request *request,
+                              struct esi_monitor_query *query, char *error)
 {
     const struct esi_str account = esi_http1_query(request, "acc");
     enum es_err err = read_name(request, "user", query->user, error);
@@ -266,7 +278,8 @@ static enum es_err read_owner(const struct esi_http1_request *request, struct es
     }
     if (err == ES_OK && account.len > 0) {
         if (!query->has_auth) {
-            return refuse(error, "filter by account only allowed with auth option", ESI_STR(""), "");
+            return refuse(error, "filter by account only allowed with auth option", ESI_STR(""),
+                          "");
         }
         query->matches_nothing |= !esi_str_equal(account, ESI_STR("$G"));
     }
@@ -276,8 +289,8 @@ static enum es_err read_owner(const struct esi_http1_request *request, struct es
     return err;
 }
 
-static enum es_err read_connz(const struct esi_http1_request *request, struct esi_monitor_query *query,
-                              char *error)
+static enum es_err read_connz(const struct esi_http1_request *request,
+                              struct esi_monitor_query *query, char *error)
 {
     enum es_err err = read_sort(request, connz_sorts, query, error);
 
@@ -305,8 +318,8 @@ static enum es_err read_connz(const struct esi_http1_request *request, struct es
     return err;
 }
 
-static enum es_err read_actorz(const struct esi_http1_request *request, struct esi_monitor_query *query,
-                               char *error)
+static enum es_err read_actorz(const struct esi_http1_request *request,
+                               struct esi_monitor_query *query, char *error)
 {
     enum es_err err = read_sort(request, actorz_sorts, query, error);
 
@@ -330,8 +343,8 @@ static bool find_kind(struct esi_str path, enum esi_monitor_kind *out)
     return false;
 }
 
-enum es_err esi_monitor_query_read(const struct esi_http1_request *request, struct esi_monitor_query *out,
-                                   char *error)
+enum es_err esi_monitor_query_read(const struct esi_http1_request *request,
+                                   struct esi_monitor_query *out, char *error)
 {
     struct esi_monitor_query query = {.limit = ESI_MONITOR_LIMIT_DEFAULT};
     enum es_err err = ES_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which page of the monitor is asked for, with which options. Bad values are refused here with nats-server's texts;
- * what comes out is in range. Thread: any.
+ * Which page of the monitor is asked for, with which options. Bad values are refused here with
+ * nats-server's texts; what comes out is in range. Thread: any.
  */
 #pragma once
 
@@ -58,12 +58,12 @@ struct esi_monitor_query {
     bool has_auth;
     bool has_cid;
     uint64_t cid;
-    uint64_t offset; /* at most INT64_MAX */
-    uint64_t limit;  /* 1 to INT64_MAX */
+    uint64_t offset;                  /* at most INT64_MAX */
+    uint64_t limit;                   /* 1 to INT64_MAX */
     char user[ESI_MONITOR_NAME_MAX];  /* only connections of this user; "": all */
     char type[ESI_MONITOR_NAME_MAX];  /* only actors of this type; "": all */
     char event[ESI_MONITOR_NAME_MAX]; /* the event asked about; "": none */
-    bool matches_nothing;             /* another account's connections, or closed ones: there are none here */
+    bool matches_nothing; /* another account's connections, or closed ones: there are none here */
 };
 
 /* The page's path: "/varz". Static. */

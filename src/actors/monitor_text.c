@@ -17,8 +17,8 @@ void esi_monitor_text_uptime(uint64_t ns, char out[ESI_MONITOR_TEXT_MAX])
     const unsigned seconds = (unsigned)(s % 60);
 
     if (days >= 365) {
-        snprintf(out, ESI_MONITOR_TEXT_MAX, "%lluy%llud%uh%um%us", days / 365, days % 365, hours, minutes,
-                 seconds);
+        snprintf(out, ESI_MONITOR_TEXT_MAX, "%lluy%llud%uh%um%us", days / 365, days % 365, hours,
+                 minutes, seconds);
     } else if (days > 0) {
         snprintf(out, ESI_MONITOR_TEXT_MAX, "%llud%uh%um%us", days, hours, minutes, seconds);
     } else if (hours > 0) {

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "actors/monitor_client.h"
+#include "actors/monitor_page.h"
+#include "base/own.h"
+#include "net/http1.h"
+#include "net/stream.h"
+#include "runtime/runtime.h"
+
+#include <stdlib.h>
+
+enum {
+    READ_BYTES = 8 * 1024,
+    WRITE_BYTES = 64 * 1024,
+    WRITES_A_TURN = 4,
+    LINGER_BYTES_MAX = 64 * 1024,
+    HEAD_BYTES_MAX = 8 * 1024,
+    /* A page and the head of its answer. */
+    OUTPUT_BYTES_MAX = ESI_MONITOR_BODY_BYTES_MAX + 64 * 1024
+};
+
+static const uint64_t NS_PER_S = 1000000000;
+static const uint64_t REQUEST_S = 5;
+static const uint64_t IDLE_S = 60;
+static const uint64_t PAGE_S = 30;
+static const uint64_t PROGRESS_S = 10;
+static const uint64_t WRITE_S = 60;
+static const uint64_t LINGER_S = 1;
+
+static uint64_t now_ns(const struct esi_monitor_client *client)
+{
+    return esi_actor_now_ns(client->actor);
+}
+
+enum es_err esi_monitor_client_new(struct esi_actor *actor, int sock,
+                                   struct esi_monitor_client **out)
+{
+    const struct esi_http1_limits limits = {.head_bytes_max = HEAD_BYTES_MAX,
+                                            .output_bytes_max = OUTPUT_BYTES_MAX};
+    struct esi_stream *stream = NULL;
+    struct esi_monitor_client *client = NULL;
+
+    enum es_err err = esi_stream_new(esi_runtime_env(actor->runtime), sock, &stream);
+    if (err != ES_OK) {
+        return err;
+    }
+    client = calloc(1, sizeof *client);
+    if (client == NULL) {
+        esi_stream_free(stream);
+        return ES_NO_MEMORY;
+    }
+    client->actor = actor;
+    client->stream = stream;
+    esi_list_init(&client->link);
+    esi_bytes_init(&client->out, 2 * (size_t)WRITE_BYTES);
+    esi_actor_io_init(actor, &client->io);
+    esi_actor_timer_init(actor, &client->timer);
+    err = esi_http1_new(&limits, &client->http);
+    if (err == ES_OK) {
+        err = esi_actor_io_watch(&client->io, esi_stream_socket(stream), POLL_READ);
+    }
+    if (err != ES_OK) {
+        esi_monitor_client_free(client);
+        return err;
+    }
+    client->phase = PHASE_REQUEST;
+    client->since_ns = now_ns(client);
+    esi_actor_timer_set(&client->timer, client->since_ns + REQUEST_S * NS_PER_S);
+    *out = client;
+    return ES_OK;
+}
+
+void esi_monitor_client_free(struct esi_monitor_client *client)
+{
+    esi_monitor_client_close(client);
+    esi_list_remove(&client->link);
+    free(client);
+}
+
+void esi_monitor_client_close(struct esi_monitor_client *client)
+{
+    client->phase = PHASE_GONE;
+    esi_actor_timer_cancel(&client->timer);
+    esi_actor_io_unwatch(&client->io);
+    esi_stream_free(ESI_MOVE(client->stream));
+    esi_http1_free(ESI_MOVE(client->http));
+    esi_bytes_deinit(&client->out);
+}
+
+size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client)
+{
+    return client->http != NULL ? esi_http1_output_len(client->http) + client->out.len : 0;
+}
+
+/* What comes after the last answer is dropped, a bounded amount of it. */
+static void drop_input(struct esi_monitor_client *client, size_t count)
+{
+    client->lingered_bytes += count;
+    if (client->lingered_bytes > LINGER_BYTES_MAX) {
+        esi_monitor_client_close(client);
+    }
+}
+
+void esi_monitor_client_read(struct esi_monitor_client *client)
+{
+    char buffer[READ_BYTES];
+    size_t count = 0;
+
+    if (client->phase == PHASE_GONE) {
+        return;
+    }
+    const bool is_lingering = client->phase == PHASE_LINGER;
+    const size_t room = is_lingering ? sizeof buffer : esi_http1_room(client->http);
+    if (room == 0) {
+        return;
+    }
+    const enum es_err err = esi_stream_read(client->stream, buffer,
+                                            room < sizeof buffer ? room : sizeof buffer, &count);
+    if (err == ES_AGAIN) {
+        return;
+    }
+    if (err == ES_OK && is_lingering) {
+        drop_input(client, count);
+    } else if (err == ES_OK) {
+        (void)esi_http1_feed(client->http, buffer, count); /* all of it: count <= room */
+    } else if (err == ES_CLOSED && !is_lingering) {
+        esi_http1_feed_end(client->http);
+    } else {
+        esi_monitor_client_close(client);
+    }
+}
+
+const struct esi_http1_request *esi_monitor_client_next(struct esi_monitor_client *client)
+{
+    const struct esi_http1_request *request = NULL;
+
+    /* One after the other, so that a peer that does not take its answers can ask for no more. */
+    if ((client->phase != PHASE_REQUEST && client->phase != PHASE_IDLE) ||
+        esi_http1_next(client->http, &request) != ES_OK) {
+        return NULL;
+    }
+    return request;
+}
+
+void esi_monitor_client_await_page(struct esi_monitor_client *client,
+                                   const struct esi_monitor_query *query, uint64_t asked)
+{
+    client->phase = PHASE_PAGE;
+    client->since_ns = now_ns(client);
+    client->query = *query;
+    client->asked = asked;
+    esi_actor_timer_set(&client->timer, client->since_ns + PAGE_S * NS_PER_S);
+}
+
+void esi_monitor_client_respond(struct esi_monitor_client *client,
+                                const struct esi_http1_response *response)
+{
+    esi_http1_respond(client->http, response);
+    client->phase = PHASE_WRITE;
+    client->since_ns = now_ns(client);
+    client->write_end_ns = client->since_ns + WRITE_S * NS_PER_S;
+    esi_actor_timer_set(&client->timer, client->since_ns + PROGRESS_S * NS_PER_S);
+}
+
+/* True when all is written. */
+static bool write_some(struct esi_monitor_client *client)
+{
+    for (int i = 0; i < WRITES_A_TURN; i++) {
+        size_t count = 0;
+        if (client->out.len == 0) {
+            (void)esi_http1_take_output(client->http, &client->out, WRITE_BYTES);
+            if (client->out.failed) {
+                esi_monitor_client_close(client);
+                return false;
+            }
+        }
+        if (client->out.len == 0) {
+            return true;
+        }
+        const struct iovec part = {.iov_base = client->out.data, .iov_len = client->out.len};
+        const enum es_err err = esi_stream_writev(client->stream, &part, 1, &count);
+        if (err == ES_AGAIN) {
+            return false;
+        }
+        if (err != ES_OK) {
+            esi_monitor_client_close(client);
+            return false;
+        }
+        esi_bytes_consume(&client->out, count);
+        const uint64_t deadline_ns = now_ns(client) + PROGRESS_S * NS_PER_S;
+        if (client->phase == PHASE_WRITE) {
+            esi_actor_timer_set(&client->timer, deadline_ns < client->write_end_ns
+                                                    ? deadline_ns
+                                                    : client->write_end_ns);
+        }
+    }
+    return esi_monitor_client_held_bytes(client) == 0;
+}
+
+/* Begins a phase, if it is not the present one: its deadline is not put off by what happens in it.
+ */
+static void enter(struct esi_monitor_client *client, enum esi_monitor_phase phase, uint64_t seconds)
+{
+    if (client->phase != phase) {
+        client->phase = phase;
+        client->since_ns = now_ns(client);
+        esi_actor_timer_set(&client->timer, client->since_ns + seconds * NS_PER_S);
+    }
+}
+
+/* Nothing more will be answered: the end of the stream, then what the peer still sends is read and
+ * dropped, because closing with unread bytes would make the kernel send a reset that can overtake
+ * the answer. */
+static void linger(struct esi_monitor_client *client)
+{
+    if (client->phase != PHASE_LINGER) {
+        esi_stream_shutdown_write(client->stream);
+        enter(client, PHASE_LINGER, LINGER_S);
+    }
+}
+
+static void choose_phase(struct esi_monitor_client *client)
+{
+    if (esi_http1_is_done(client->http)) {
+        linger(client);
+    } else if (!esi_http1_is_idle(client->http)) {
+        enter(client, PHASE_REQUEST, REQUEST_S);
+    } else if (client->phase == PHASE_WRITE) {
+        enter(client, PHASE_IDLE, IDLE_S);
+    }
+}
+
+void esi_monitor_client_settle(struct esi_monitor_client *client)
+{
+    if (client->phase == PHASE_GONE) {
+        return;
+    }
+    const bool is_written = write_some(client);
+    if (client->phase == PHASE_GONE) {
+        return;
+    }
+    if (is_written && client->phase != PHASE_PAGE && client->phase != PHASE_LINGER) {
+        choose_phase(client);
+    }
+    const bool may_read = client->phase == PHASE_LINGER || esi_http1_room(client->http) > 0;
+    esi_actor_io_change(&client->io, (may_read ? (uint32_t)POLL_READ : 0U) |
+                                         (is_written ? 0U : (uint32_t)POLL_WRITE));
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "actors/monitor_page.h"
+#include "actors/context.h"
+#include "actors/monitor_text.h"
+#include "base/assert.h"
+#include "env/env.h"
+
+#include <stdlib.h>
+
+static const struct esi_monitor_page_type *const types[MONITOR_KIND_COUNT] = {
+    [MONITOR_VARZ] = &esi_monitor_varz_page,
+    [MONITOR_CONNZ] = &esi_monitor_connz_page,
+    [MONITOR_GATEWAYZ] = &esi_monitor_gatewayz_page,
+};
+
+struct esi_monitor_page *esi_monitor_page_new(struct esi_context *context,
+                                              const struct esi_monitor_facts *facts,
+                                              const struct esi_monitor_query *query,
+                                              enum esi_monitor_step *step)
+{
+    const struct esi_monitor_page_type *type = types[query->kind];
+
+    if (type == NULL) {
+        return NULL;
+    }
+    struct esi_monitor_page *page = type->make(query);
+    if (page == NULL) {
+        return NULL;
+    }
+    page->type = type;
+    page->context = context;
+    page->facts = facts;
+    page->query = *query;
+    page->now_ns = esi_env_now_ns(context->env);
+    page->now_wall_ns = esi_env_wall_ns(context->env);
+    esi_bytes_init(&page->body, ESI_MONITOR_BODY_BYTES_MAX);
+    *step = type->begin(page);
+    return page;
+}
+
+void esi_monitor_page_free(struct esi_monitor_page *page)
+{
+    if (page != NULL) {
+        esi_bytes_deinit(&page->body);
+        page->type->free(page);
+    }
+}
+
+void esi_monitor_page_start(struct esi_monitor_page *page)
+{
+    esi_json_writer_init(&page->json, &page->body, true);
+    esi_json_writer_object_start(&page->json);
+    esi_json_writer_field_text(&page->json, "server_id", page->context->server_id);
+    esi_monitor_page_field_wall(&page->json, "now", page->now_wall_ns);
+}
+
+enum esi_monitor_step esi_monitor_page_end(struct esi_monitor_page *page)
+{
+    esi_json_writer_object_end(&page->json);
+    page->status = page->body.failed ? 500 : 200;
+    return STEP_DONE;
+}
+
+void esi_monitor_page_field_wall(struct esi_json_writer *json, const char *key, int64_t wall_ns)
+{
+    char text[ESI_MONITOR_TEXT_MAX];
+
+    esi_monitor_text_time(wall_ns, text);
+    esi_json_writer_field_text(json, key, text);
+}
+
+void esi_monitor_page_field_moment(const struct esi_monitor_page *page,
+                                   struct esi_json_writer *json, const char *key,
+                                   uint64_t moment_ns)
+{
+    const uint64_t ago_ns = page->now_ns > moment_ns ? page->now_ns - moment_ns : 0;
+
+    esi_monitor_page_field_wall(json, key, page->now_wall_ns - (int64_t)ago_ns);
+}
+
+void esi_monitor_page_field_optional(struct esi_json_writer *json, const char *key,
+                                     struct esi_str value)
+{
+    if (value.len > 0) {
+        esi_json_writer_field_str(json, key, value);
+    }
+}

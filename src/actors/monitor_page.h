@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A page of the monitor under construction. It is made in steps that the monitor carries out one at
+ * a time: a page never waits, it says what it needs next. A page belongs to one worker at a time:
+ * the monitor's, or, during a visit, the one that is visited.
+ */
+#pragma once
+
+#include "actors/monitor_query.h"
+#include "base/bytes.h"
+#include "base/json_writer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct esi_actor;
+struct esi_context;
+struct esi_monitor_page;
+struct esi_worker;
+
+enum esi_monitor_step {
+    STEP_VISIT,   /* all actors, on their workers */
+    STEP_SAMPLE,  /* memory and CPU of the process, into the facts */
+    STEP_ROUTERS, /* the routers' own figures, into the facts */
+    STEP_EVENTS,  /* the queue's report, into the facts */
+    STEP_DONE     /* body and status are complete */
+};
+
+enum {
+    ESI_MONITOR_LIST_BYTES_MAX = 15 * 1024 * 1024,
+    ESI_MONITOR_BODY_BYTES_MAX = 16 * 1024 * 1024
+};
+
+struct esi_router_report;
+
+/* What the monitor knows beside the context. Changed between steps only. */
+struct esi_monitor_facts {
+    uint64_t requests[MONITOR_KIND_COUNT];
+    uint16_t port;
+    uint32_t cores;
+    uint64_t mem_bytes;
+    double cpu_percent;
+    const struct esi_router_report
+        *routers;            /* context->router_count of them; NULL before STEP_ROUTERS */
+    struct esi_bytes events; /* JSON text; empty: there is no queue */
+};
+
+/* A kind of page. */
+struct esi_monitor_page_type {
+    /* Allocates the page, zeroed but for its own part; NULL when memory is exhausted. */
+    struct esi_monitor_page *(*make)(const struct esi_monitor_query *query);
+    /* The step to begin with. */
+    enum esi_monitor_step (*begin)(struct esi_monitor_page *page);
+    /* In a visit, on the visited worker. May be NULL. */
+    void (*visit)(struct esi_monitor_page *page, struct esi_actor *actor);
+    void (*visit_worker)(struct esi_monitor_page *page, struct esi_worker *worker);
+    /* The step asked for has been done: what next? */
+    enum esi_monitor_step (*next)(struct esi_monitor_page *page);
+    void (*free)(struct esi_monitor_page *page);
+};
+
+struct esi_monitor_page {
+    const struct esi_monitor_page_type *type;
+    struct esi_context *context;           /* borrowed */
+    const struct esi_monitor_facts *facts; /* borrowed */
+    struct esi_monitor_query query;
+    uint64_t now_ns; /* monotonic, when it was begun */
+    int64_t now_wall_ns;
+    unsigned status; /* of HTTP */
+    struct esi_bytes body;
+    struct esi_json_writer json; /* into body */
+};
+
+/*
+ * Begins a page that needs steps (not the index, not /healthz).
+ *   *step   the first one
+ * NULL when memory is exhausted. Owned by the caller: esi_monitor_page_free.
+ */
+struct esi_monitor_page *esi_monitor_page_new(struct esi_context *context,
+                                              const struct esi_monitor_facts *facts,
+                                              const struct esi_monitor_query *query,
+                                              enum esi_monitor_step *step);
+/* NULL is accepted. */
+void esi_monitor_page_free(struct esi_monitor_page *page);
+
+/* --- for the kinds of pages --- */
+
+/* The outer object with server_id and now. */
+void esi_monitor_page_start(struct esi_monitor_page *page);
+/* Ends the outer object; the status becomes 200, or 500 when it did not fit. */
+enum esi_monitor_step esi_monitor_page_end(struct esi_monitor_page *page);
+/* A point in time, given by the monotonic clock. */
+void esi_monitor_page_field_moment(const struct esi_monitor_page *page,
+                                   struct esi_json_writer *json, const char *key,
+                                   uint64_t moment_ns);
+void esi_monitor_page_field_wall(struct esi_json_writer *json, const char *key, int64_t wall_ns);
+/* A text that is left out when it is empty. */
+void esi_monitor_page_field_optional(struct esi_json_writer *json, const char *key,
+                                     struct esi_str value);
+
+extern const struct esi_monitor_page_type esi_monitor_varz_page;
+extern const struct esi_monitor_page_type esi_monitor_connz_page;
+extern const struct esi_monitor_page_type esi_monitor_gatewayz_page;
+extern const struct esi_monitor_page_type esi_monitor_actorz_page;
+extern const struct esi_monitor_page_type esi_monitor_eventz_page;
