@@ -11,7 +11,7 @@
  *
  * Parsing stops where something must be in force before what follows: a run of SUB and UNSUB is handed to the routers
  * and answered; a CONNECT is judged; a PONG that follows an UNSUB waits for a grace period. What is read but not parsed
- * is kept in `tail`. Reading stops meanwhile, and while a target that takes bytes has too many waiting.
+ * is kept by the reader. Reading stops meanwhile, and while a target that takes bytes has too many waiting.
  */
 #include "actors/connection.h"
 #include "actors/authenticator.h"
@@ -19,7 +19,8 @@
 #include "actors/context.h"
 #include "actors/gateway.h"
 #include "actors/outbound.h"
-#include "actors/router.h"
+#include "actors/reader.h"
+#include "actors/route_ops.h"
 #include "base/assert.h"
 #include "base/hashmap.h"
 #include "base/log.h"
@@ -48,7 +49,6 @@ enum connection_msg {
 enum connection_state { STATE_FIRST, STATE_HANDSHAKE, STATE_OPEN, STATE_CLOSING, STATE_CLOSED };
 
 enum {
-    ROUTE_BATCH_MAX = 256,
     MAPPED_MAX = 4096,
     RESPONSES_MAX = 4096,
     ALLOWED_CACHE_SIZE = 16,
@@ -80,15 +80,9 @@ struct esi_connection {
     struct esi_client_subs subs;
     struct esi_mapping mapped;    /* replies of a remote cluster's requests */
     struct esi_mapping responses; /* allow_responses */
-    /* bytes read and not yet parsed */
-    struct esi_block *tail; /* owned; NULL: none */
-    size_t tail_len;
-    size_t tail_needed; /* bytes that the message at its start will have; 0: unknown */
-    /* operations for the routers */
-    struct esi_route_batch *batches[ESI_SUBTABLE_ROUTERS_MAX]; /* owned: being collected */
-    uint32_t routes_pending;  /* batches not yet in force */
-    uint32_t counted_subs;    /* live ones with a max */
-    uint32_t detaches_pending; /* batches whose removals may still be seen by a worker */
+    struct esi_reader reader;
+    struct esi_route_ops ops;
+    uint32_t counted_subs; /* live subscriptions with a max */
     /* flags */
     bool is_parsing;
     bool is_authenticating;
@@ -126,7 +120,6 @@ struct esi_connection {
 };
 
 static void finish_if_done(struct esi_connection *self);
-static void process(struct esi_connection *self, bool may_read);
 
 static struct esi_connection *self_of(struct esi_actor *actor)
 {
@@ -305,14 +298,11 @@ static void deliver(struct esi_target *target, struct esi_delivery *delivery)
     esi_actor_send(&self->actor, &delivery->msg);
 }
 
-static void collect_op(struct esi_connection *self, enum esi_route_kind kind, struct esi_sub *sub,
-                       struct esi_sub *replaced);
-
 static void remove_sub(struct esi_connection *self, struct esi_client_sub *client_sub)
 {
     self->counted_subs -= client_sub->max > 0;
     esi_client_subs_forget(&self->subs, client_sub);
-    collect_op(self, ROUTE_REMOVE, client_sub->sub, NULL);
+    esi_route_ops_remove(&self->ops, client_sub->sub);
 }
 
 /* Notes what a message allows its receiver to answer. */
@@ -384,76 +374,16 @@ static void on_deliver(struct esi_connection *self, struct esi_delivery *deliver
 
 /* --- subscriptions --- */
 
-static void submit_batch(struct esi_connection *self, uint32_t router)
-{
-    struct esi_route_batch *batch = ESI_MOVE(self->batches[router]);
-
-    batch->asker = &self->actor;
-    batch->in_force_kind = CONNECTION_ROUTED;
-    batch->detached_kind = CONNECTION_DETACHED;
-    self->routes_pending++;
-    for (uint32_t i = 0; i < batch->count; i++) {
-        if (batch->ops[i].kind != ROUTE_ADD) {
-            self->detaches_pending++;
-            break;
-        }
-    }
-    esi_router_submit(self->context->routers[router], batch);
-}
-
-/* Hands over what was collected. In most cases the answer has come when this returns. */
-static void submit_ops(struct esi_connection *self)
-{
-    for (uint32_t i = 0; i < self->context->router_count; i++) {
-        if (self->batches[i] != NULL) {
-            submit_batch(self, i);
-        }
-    }
-}
-
-static bool has_collected_ops(const struct esi_connection *self)
-{
-    for (uint32_t i = 0; i < self->context->router_count; i++) {
-        if (self->batches[i] != NULL) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void collect_op(struct esi_connection *self, enum esi_route_kind kind, struct esi_sub *sub,
-                       struct esi_sub *replaced)
-{
-    const uint32_t router = esi_subtable_router_of(self->context->table, sub->subject);
-
-    if (self->batches[router] != NULL && self->batches[router]->count == self->batches[router]->capacity) {
-        submit_batch(self, router);
-    }
-    if (self->batches[router] == NULL) {
-        self->batches[router] = esi_router_batch_new(ROUTE_BATCH_MAX);
-        /* An operation that is lost would leave a freed subscription in the table. */
-        ESI_ASSERT(self->batches[router] != NULL);
-    }
-    struct esi_route_batch *batch = self->batches[router];
-    batch->ops[batch->count++] = (struct esi_route_op){.kind = kind, .sub = sub, .replaced = replaced};
-}
-
 static void on_routed(struct esi_connection *self, struct esi_route_batch *batch)
 {
-    const enum es_err err = batch->err;
-
-    self->routes_pending--;
-    if (!batch->has_detached) {
-        free(batch);
-    }
-    if (err != ES_OK) {
+    if (esi_route_ops_in_force(&self->ops, batch) != ES_OK) {
         close_with(self, ESI_STR(""), "Out Of Memory");
     }
     /* What waited for this goes on in the next turn, or right away in the parser that asked. */
     esi_actor_continue(&self->actor);
 }
 
-/* No worker sees what was removed any more: slots and memory can be used again. */
+/* No worker sees what was removed any more: slots can be used again. */
 static void on_detached(struct esi_connection *self, struct esi_route_batch *batch)
 {
     for (uint32_t i = 0; i < batch->count; i++) {
@@ -461,13 +391,11 @@ static void on_detached(struct esi_connection *self, struct esi_route_batch *bat
         if (op->kind == ROUTE_REMOVE) {
             struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, op->sub->slot);
             ESI_ASSERT(client_sub != NULL && client_sub->sub == op->sub);
+            client_sub->sub = NULL; /* freed with the batch */
             esi_client_subs_free_slot(&self->subs, client_sub);
-        } else if (op->kind == ROUTE_REPLACE) {
-            free(op->replaced);
         }
     }
-    free(batch);
-    self->detaches_pending--;
+    esi_route_ops_detached(&self->ops, batch);
     esi_actor_continue(&self->actor);
 }
 
@@ -556,28 +484,20 @@ static void on_sub(struct esi_connection *self, const struct esi_client_item *it
         if (esi_permissions_needs_delivery_check(self->verdict.permissions, item->subject, item->queue)) {
             sub->permissions = self->verdict.permissions;
         }
-        if (esi_client_subs_add(&self->subs, sub) == NULL) {
+        struct esi_client_sub *client_sub = esi_client_subs_add(&self->subs, sub);
+        if (client_sub == NULL) {
             free(sub);
             close_with(self, ESI_STR(""), "Out Of Memory");
             return;
         }
-        collect_op(self, ROUTE_ADD, sub, NULL);
-    }
-    answer_ok(self);
-}
-
-/* True while the ADD of this subscription stands in a batch that no router has seen. */
-static bool is_collected(const struct esi_connection *self, const struct esi_sub *sub)
-{
-    const struct esi_route_batch *batch =
-        self->batches[esi_subtable_router_of(self->context->table, sub->subject)];
-
-    for (uint32_t i = batch != NULL ? batch->count : 0; i > 0; i--) {
-        if (batch->ops[i - 1].sub == sub) {
-            return batch->ops[i - 1].kind == ROUTE_ADD;
+        if (esi_route_ops_add(&self->ops, sub) != ES_OK) {
+            esi_client_subs_forget(&self->subs, client_sub);
+            esi_client_subs_free_slot(&self->subs, client_sub);
+            close_with(self, ESI_STR(""), "Out Of Memory");
+            return;
         }
     }
-    return false;
+    answer_ok(self);
 }
 
 /* From now on messages for this subscription must be counted one by one. */
@@ -588,7 +508,7 @@ static void start_counting(struct esi_connection *self, struct esi_client_sub *c
     if ((sub->flags & SUB_RECORDS) != 0) {
         return;
     }
-    if (is_collected(self, sub)) {
+    if (esi_route_ops_is_collected(&self->ops, sub)) {
         sub->flags |= SUB_RECORDS;
         return;
     }
@@ -605,7 +525,7 @@ static void start_counting(struct esi_connection *self, struct esi_client_sub *c
     /* The map's key lies in the subscription that goes away. */
     const enum es_err err = esi_hashmap_insert(&self->subs.by_sid, fresh->sid, client_sub);
     ESI_ASSERT(err == ES_OK);
-    collect_op(self, ROUTE_REPLACE, fresh, sub);
+    esi_route_ops_replace(&self->ops, sub, fresh);
 }
 
 static void on_unsub(struct esi_connection *self, const struct esi_client_item *item)
@@ -853,7 +773,7 @@ static void on_authenticated(struct esi_connection *self, struct esi_auth_check 
         close_err(self, CLIENT_ERR_AUTHORIZATION, "Authentication Failure");
         return;
     }
-    if (self->detaches_pending > 0 && self->former_permissions == NULL) {
+    if (self->ops.detaches_pending > 0 && self->former_permissions == NULL) {
         /* Subscriptions just removed may still be looked at by others, with the rules they were made under. */
         self->former_permissions = self->verdict.permissions;
         self->verdict.permissions = NULL;
@@ -992,7 +912,7 @@ static void dispatch(struct esi_connection *self, enum esi_client_op op, const s
 
 static bool is_waiting(const struct esi_connection *self)
 {
-    return self->routes_pending > 0 || self->is_authenticating || self->state != STATE_OPEN;
+    return self->ops.routes_pending > 0 || self->is_authenticating || self->state != STATE_OPEN;
 }
 
 /*
@@ -1003,42 +923,43 @@ static bool must_wait(struct esi_connection *self, enum esi_client_op op)
 {
     const bool joins = op == CLIENT_SUB || op == CLIENT_UNSUB;
 
-    if (!joins && has_collected_ops(self)) {
+    if (!joins && esi_route_ops_has_collected(&self->ops)) {
         take_own_deliveries(self);
-        submit_ops(self);
+        esi_route_ops_submit(&self->ops);
         esi_actor_drain(&self->actor);
     }
-    if (op == CLIENT_PING && self->detaches_pending > 0 &&
+    if (op == CLIENT_PING && self->ops.detaches_pending > 0 &&
         esi_runtime_worker_count(self->context->runtime) > 1) {
         /* Drain: a worker that matched before the UNSUB may still deliver, until each has ended its turn. */
         take_own_deliveries(self);
-        return self->detaches_pending > 0;
+        return self->ops.detaches_pending > 0;
     }
     return is_waiting(self);
 }
 
-/* Parses what can be parsed now. Returns the number of bytes that are done with. */
-static size_t parse(struct esi_connection *self, const char *data, size_t len, struct esi_block *block)
+/* Parses what can be parsed now. Returns the number of bytes that are done with; *needed as esi_reader_keep has it. */
+static size_t parse(struct esi_connection *self, const char *data, size_t len, struct esi_block *block,
+                    size_t *needed)
 {
     struct esi_client_item item;
     size_t at = 0;
 
-    self->tail_needed = 0;
+    *needed = 0;
     self->is_parsing = true;
     esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo, block, now_ns(self));
-    while (!is_waiting(self) || (self->routes_pending > 0 && self->state == STATE_OPEN)) {
+    while (!is_waiting(self) || (self->ops.routes_pending > 0 && self->state == STATE_OPEN)) {
         size_t consumed = 0;
-        if (self->routes_pending > 0) {
+        if (self->ops.routes_pending > 0) {
             break;
         }
         const enum esi_client_op op =
             esi_client_parser_next(&self->parser, data + at, len - at, &consumed, &item);
         if (op == CLIENT_MORE) {
             at += consumed;
-            self->tail_needed = item.needed;
+            *needed = item.needed;
             break;
         }
-        if (ESI_UNLIKELY(op != CLIENT_PUB || has_collected_ops(self)) && must_wait(self, op)) {
+        if (ESI_UNLIKELY(op != CLIENT_PUB || esi_route_ops_has_collected(&self->ops)) && must_wait(self, op)) {
             /* Parsed again when it is its turn: after an item the parser remembers nothing. */
             break;
         }
@@ -1052,8 +973,8 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len, s
         }
     }
     take_own_deliveries(self);
-    if (has_collected_ops(self)) {
-        submit_ops(self);
+    if (esi_route_ops_has_collected(&self->ops)) {
+        esi_route_ops_submit(&self->ops);
         esi_actor_drain(&self->actor);
     }
     self->is_parsing = false;
@@ -1061,35 +982,6 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len, s
 }
 
 /* --- reading --- */
-
-static void drop_tail(struct esi_connection *self)
-{
-    if (self->tail != NULL) {
-        esi_block_unref(self->tail, &self->local->pools.blocks, 1);
-        self->tail = NULL;
-    }
-    self->tail_len = 0;
-}
-
-/* Keeps what was not parsed, in a block of just the size that it, or the message it begins, needs. */
-static bool keep_tail(struct esi_connection *self, const char *data, size_t len)
-{
-    const bool is_large = self->tail_needed > ESI_BLOCK_BYTES;
-    const size_t capacity = is_large ? self->tail_needed : len;
-    struct esi_block *block = malloc(sizeof *block + capacity);
-
-    if (block == NULL) {
-        return false;
-    }
-    atomic_init(&block->refs, 1);
-    block->is_pooled = false;
-    block->capacity = capacity;
-    memcpy(block->data, data, len);
-    drop_tail(self);
-    self->tail = block;
-    self->tail_len = len;
-    return true;
-}
 
 static void on_read_error(struct esi_connection *self, enum es_err err)
 {
@@ -1101,92 +993,28 @@ static void on_read_error(struct esi_connection *self, enum es_err err)
     }
 }
 
-static void note_read(struct esi_connection *self, size_t count)
-{
-    self->activity_ns = now_ns(self);
-    (void)count;
-}
-
-/* A message larger than a read block is read straight into the block that it will be delivered from. */
-static void read_large(struct esi_connection *self, bool may_read)
-{
-    size_t count = 0;
-
-    if (self->tail_len < self->tail_needed) {
-        if (!may_read) {
-            return;
-        }
-        const enum es_err err = esi_stream_read(self->stream, self->tail->data + self->tail_len,
-                                                self->tail_needed - self->tail_len, &count);
-        if (err == ES_AGAIN) {
-            return;
-        }
-        if (err != ES_OK) {
-            on_read_error(self, err);
-            return;
-        }
-        note_read(self, count);
-        self->tail_len += count;
-        if (self->tail_len < self->tail_needed) {
-            return;
-        }
-    }
-    struct esi_block *block = ESI_MOVE(self->tail);
-    const size_t len = self->tail_len;
-    self->tail_len = 0;
-    const size_t done = parse(self, block->data, len, block);
-    if (done < len && !keep_tail(self, block->data + done, len - done)) {
-        close_now(self, "Out Of Memory");
-    }
-    esi_block_unref(block, &self->local->pools.blocks, 1);
-}
-
-static void read_block(struct esi_connection *self, bool may_read)
-{
-    struct esi_local *local = self->local;
-    size_t room_len = 0;
-    size_t count = 0;
-    char *room = esi_context_read_room(local, self->tail_len + ESI_READ_ROOM_MIN, &room_len);
-
-    if (room == NULL) {
-        close_now(self, "Out Of Memory");
-        return;
-    }
-    if (self->tail_len > 0) {
-        memcpy(room, self->tail->data, self->tail_len);
-    }
-    if (may_read) {
-        const enum es_err err =
-            esi_stream_read(self->stream, room + self->tail_len, room_len - self->tail_len, &count);
-        if (err != ES_OK && err != ES_AGAIN) {
-            on_read_error(self, err);
-            return;
-        }
-        if (err == ES_OK) {
-            note_read(self, count);
-        }
-    }
-    const size_t len = self->tail_len + count;
-    if (len == 0) {
-        return;
-    }
-    drop_tail(self);
-    local->read_used += len;
-    const size_t done = parse(self, room, len, local->read_block);
-    if (done < len && !keep_tail(self, room + done, len - done)) {
-        close_now(self, "Out Of Memory");
-    }
-}
-
 static void process(struct esi_connection *self, bool may_read)
 {
+    struct esi_reader_piece piece;
+    size_t needed = 0;
+
     if (is_waiting(self) || self->is_paused) {
         return;
     }
-    if (self->tail_needed > ESI_BLOCK_BYTES && self->tail != NULL) {
-        read_large(self, may_read);
-    } else {
-        read_block(self, may_read);
+    const enum es_err err = esi_reader_next(&self->reader, self->local, self->stream, may_read, &piece);
+    if (err != ES_OK) {
+        if (err != ES_AGAIN) {
+            on_read_error(self, err);
+        }
+        self->needs_read = self->stream != NULL && esi_stream_has_buffered_input(self->stream);
+        return;
+    }
+    if (piece.read_len > 0) {
+        self->activity_ns = now_ns(self);
+    }
+    const size_t done = parse(self, piece.data, piece.len, piece.block, &needed);
+    if (esi_reader_keep(&self->reader, self->local, &piece, done, needed) != ES_OK) {
+        close_now(self, "Out Of Memory");
     }
     self->needs_read = self->stream != NULL && esi_stream_has_buffered_input(self->stream);
 }
@@ -1366,9 +1194,9 @@ static void watch(struct esi_connection *self)
         events |= events == 0 ? POLL_READ : 0U;
     } else if (self->state == STATE_CLOSING) {
         events |= self->lingered_bytes >= LINGER_BYTES_MAX && !self->is_write_shut ? 0U : POLL_READ;
-    } else if (!is_waiting(self) && !self->is_paused && self->detaches_pending == 0) {
+    } else if (!is_waiting(self) && !self->is_paused && self->ops.detaches_pending == 0) {
         events |= POLL_READ;
-    } else if (!is_waiting(self) && !self->is_paused && self->tail_len == 0) {
+    } else if (!is_waiting(self) && !self->is_paused && !esi_reader_has_tail(&self->reader)) {
         events |= POLL_READ;
     }
     if (self->is_write_blocked) {
@@ -1392,7 +1220,7 @@ static void turn_end(struct esi_actor *actor)
 {
     struct esi_connection *self = self_of(actor);
 
-    if (self->state == STATE_OPEN && (self->needs_read || self->tail_len > 0)) {
+    if (self->state == STATE_OPEN && (self->needs_read || esi_reader_has_tail(&self->reader))) {
         process(self, self->needs_read);
         if (self->needs_read && !self->is_paused && !is_waiting(self)) {
             esi_actor_continue(actor);
@@ -1401,8 +1229,8 @@ static void turn_end(struct esi_actor *actor)
     if (self->state == STATE_CLOSING || self->state == STATE_CLOSED) {
         withdraw_subs(self);
     }
-    if (has_collected_ops(self)) {
-        submit_ops(self);
+    if (esi_route_ops_has_collected(&self->ops)) {
+        esi_route_ops_submit(&self->ops);
     }
     if (self->state != STATE_CLOSED) {
         write_out(self);
@@ -1412,8 +1240,8 @@ static void turn_end(struct esi_actor *actor)
         return;
     }
     withdraw_subs(self);
-    if (has_collected_ops(self)) {
-        submit_ops(self);
+    if (esi_route_ops_has_collected(&self->ops)) {
+        esi_route_ops_submit(&self->ops);
     }
     finish_if_done(self);
 }
@@ -1428,7 +1256,7 @@ static void finish_if_done(struct esi_connection *self)
 {
     struct esi_counters *counters = &self->context->counters;
 
-    if (self->actor.is_finished || self->routes_pending > 0 || self->detaches_pending > 0 ||
+    if (self->actor.is_finished || self->ops.routes_pending > 0 || self->ops.detaches_pending > 0 ||
         self->actor.mailbox.head != NULL) {
         return;
     }
@@ -1437,7 +1265,7 @@ static void finish_if_done(struct esi_connection *self)
     esi_actor_timer_cancel(&self->write_timer);
     esi_actor_timer_cancel(&self->pause_timer);
     esi_actor_timer_cancel(&self->expiry_timer);
-    drop_tail(self);
+    esi_reader_deinit(&self->reader, self->local);
     add_to(&counters->in_msgs, self->in_msgs);
     add_to(&counters->in_bytes, self->in_bytes);
     add_to(&counters->out_msgs, self->out_msgs);
@@ -1561,9 +1389,7 @@ static void free_connection(struct esi_actor *actor)
     struct esi_connection *self = self_of(actor);
 
     esi_stream_free(self->stream);
-    for (uint32_t i = 0; i < ESI_SUBTABLE_ROUTERS_MAX; i++) {
-        free(self->batches[i]);
-    }
+    esi_route_ops_deinit(&self->ops);
     esi_client_subs_deinit(&self->subs);
     esi_mapping_deinit(&self->mapped);
     esi_mapping_deinit(&self->responses);
@@ -1632,6 +1458,7 @@ enum es_err esi_connection_start(struct esi_context *context, struct esi_worker 
     }
     esi_actor_init(&self->actor, &esi_connection_type, context->runtime, home);
     esi_actor_io_init(&self->actor, &self->io);
+    esi_route_ops_init(&self->ops, context, &self->actor, CONNECTION_ROUTED, CONNECTION_DETACHED);
     esi_actor_timer_init(&self->actor, &self->auth_timer);
     esi_actor_timer_init(&self->actor, &self->ping_timer);
     esi_actor_timer_init(&self->actor, &self->write_timer);

@@ -75,6 +75,28 @@ void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub)
     batch->ops[batch->count++] = (struct esi_route_op){.kind = ROUTE_REMOVE, .sub = sub};
 }
 
+void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struct esi_sub *fresh)
+{
+    struct esi_route_batch *batch =
+        reach_batch(ops, esi_subtable_router_of(ops->context->table, fresh->subject));
+
+    /* As with a removal. */
+    ESI_ASSERT(batch != NULL);
+    batch->ops[batch->count++] = (struct esi_route_op){.kind = ROUTE_REPLACE, .sub = fresh, .replaced = old};
+}
+
+bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct esi_sub *sub)
+{
+    const struct esi_route_batch *batch = ops->batches[esi_subtable_router_of(ops->context->table, sub->subject)];
+
+    for (uint32_t i = batch != NULL ? batch->count : 0; i > 0; i--) {
+        if (batch->ops[i - 1].sub == sub) {
+            return batch->ops[i - 1].kind == ROUTE_ADD;
+        }
+    }
+    return false;
+}
+
 void esi_route_ops_submit(struct esi_route_ops *ops)
 {
     for (uint32_t i = 0; i < ops->context->router_count; i++) {
@@ -116,7 +138,9 @@ void esi_route_ops_detached(struct esi_route_ops *ops, struct esi_route_batch *b
     ESI_ASSERT(ops->detaches_pending > 0);
     ops->detaches_pending--;
     for (uint32_t i = 0; i < batch->count; i++) {
-        if (batch->ops[i].kind == ROUTE_REMOVE) {
+        if (batch->ops[i].kind == ROUTE_REPLACE) {
+            free(batch->ops[i].replaced);
+        } else if (batch->ops[i].kind == ROUTE_REMOVE) {
             free(batch->ops[i].sub);
         }
     }

@@ -37,6 +37,10 @@ void esi_route_ops_deinit(struct esi_route_ops *ops);
 ES_MUST_USE enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub);
 /* Notes that sub is to be removed; it is taken, and freed when nobody sees it any more. */
 void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub);
+/* Notes that fresh takes the place of old (see esi_subtable_replace); old is taken, and freed as with a removal. */
+void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struct esi_sub *fresh);
+/* True while the addition of this subscription stands in a batch that no router has seen: then it may still change. */
+bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct esi_sub *sub);
 /* Hands over what was collected. In most cases the answer stands in the owner's mailbox when this returns. */
 void esi_route_ops_submit(struct esi_route_ops *ops);
 bool esi_route_ops_has_collected(const struct esi_route_ops *ops);
