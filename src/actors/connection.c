@@ -95,6 +95,7 @@ struct esi_connection {
     bool is_paused;
     bool is_write_shut;
     bool skips_continued; /* the rest of a message that was left out */
+    bool is_stalled;      /* what is left over waits for something before it, not for more bytes */
     bool needs_read;      /* decrypted bytes wait, which the poller does not see */
     const char *close_reason;
     struct esi_actor_timer auth_timer;
@@ -243,11 +244,22 @@ static void end_stream(struct esi_connection *self)
     }
 }
 
+static void check_pending(struct esi_connection *self)
+{
+    if (esi_outbound_pending_bytes(&self->outbound) > self->context->config->limits.max_pending_bytes) {
+        close_slow(self, "Slow Consumer (Pending Bytes)");
+    }
+}
+
 static void write_out(struct esi_connection *self)
 {
     bool has_progress = false;
 
-    if (self->is_write_blocked || self->state == STATE_HANDSHAKE) {
+    if (self->state == STATE_HANDSHAKE) {
+        return;
+    }
+    if (self->is_write_blocked) {
+        check_pending(self);
         return;
     }
     if (esi_outbound_is_empty(&self->outbound) && !esi_stream_has_buffered_output(self->stream)) {
@@ -274,9 +286,7 @@ static void write_out(struct esi_connection *self)
         esi_actor_timer_set(&self->write_timer,
                             now_ns(self) + self->context->config->limits.write_deadline_ns);
     }
-    if (esi_outbound_pending_bytes(&self->outbound) > self->context->config->limits.max_pending_bytes) {
-        close_slow(self, "Slow Consumer (Pending Bytes)");
-    }
+    check_pending(self);
 }
 
 /* --- deliveries --- */
@@ -945,6 +955,7 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len, s
     size_t at = 0;
 
     *needed = 0;
+    self->is_stalled = true;
     self->is_parsing = true;
     esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo, block, now_ns(self));
     while (!is_waiting(self) || (self->ops.routes_pending > 0 && self->state == STATE_OPEN)) {
@@ -957,6 +968,7 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len, s
         if (op == CLIENT_MORE) {
             at += consumed;
             *needed = item.needed;
+            self->is_stalled = false;
             break;
         }
         if (ESI_UNLIKELY(op != CLIENT_PUB || esi_route_ops_has_collected(&self->ops)) && must_wait(self, op)) {
@@ -1003,6 +1015,7 @@ static void process(struct esi_connection *self, bool may_read)
     }
     const enum es_err err = esi_reader_next(&self->reader, self->local, self->stream, may_read, &piece);
     if (err != ES_OK) {
+        self->is_stalled = false;
         if (err != ES_AGAIN) {
             on_read_error(self, err);
         }
@@ -1220,7 +1233,7 @@ static void turn_end(struct esi_actor *actor)
 {
     struct esi_connection *self = self_of(actor);
 
-    if (self->state == STATE_OPEN && (self->needs_read || esi_reader_has_tail(&self->reader))) {
+    if (self->state == STATE_OPEN && (self->needs_read || self->is_stalled)) {
         process(self, self->needs_read);
         if (self->needs_read && !self->is_paused && !is_waiting(self)) {
             esi_actor_continue(actor);
