@@ -26,7 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum monitor_msg { MONITOR_STOPPING, MONITOR_STEP_DONE };
+enum monitor_msg { MONITOR_STOPPING, MONITOR_STEP_DONE, MONITOR_ROUTER_REPORTED };
 
 enum {
     CLIENTS_MAX = 32,
@@ -70,6 +70,8 @@ struct esi_monitor {
     struct esi_msg step_msg;
     struct esi_visit visit;
     struct esi_actor_timer visit_timer;
+    enum esi_monitor_step step; /* what is pending */
+    uint32_t reports_pending;   /* of STEP_ROUTERS */
     uint64_t visit_start_ns;
     uint64_t visit_earliest_ns;
     struct sample sample;
@@ -189,9 +191,10 @@ static void visit_worker(struct esi_worker *worker, void *argument)
     }
 }
 
-static void begin_pending(struct esi_monitor *self)
+static void begin_pending(struct esi_monitor *self, enum esi_monitor_step step)
 {
     self->is_step_pending = true;
+    self->step = step;
     self->step_msg = (struct esi_msg){.kind = MONITOR_STEP_DONE, .free = keep};
     /* Whoever answers needs us to be there. */
     esi_actor_ref(&self->actor);
@@ -205,7 +208,7 @@ static void begin_visit(struct esi_monitor *self)
         esi_actor_timer_set(&self->visit_timer, self->visit_earliest_ns);
         return;
     }
-    begin_pending(self);
+    begin_pending(self, STEP_VISIT);
     self->visit_start_ns = now_ns;
     self->visit = (struct esi_visit){.visit = visit_actor,
                                      .visit_worker = visit_worker,
@@ -217,7 +220,7 @@ static void begin_visit(struct esi_monitor *self)
 
 static void begin_sample(struct esi_monitor *self)
 {
-    begin_pending(self);
+    begin_pending(self, STEP_SAMPLE);
     self->sample = (struct sample){.job = {.run = run_sample}, .monitor = self};
     esi_runtime_submit(self->context->runtime, &self->sample.job);
 }
@@ -228,7 +231,19 @@ static void end_visit(struct esi_monitor *self)
     const uint64_t rest_ns = (now_ns - self->visit_start_ns) * VISIT_REST_FACTOR;
 
     self->visit_earliest_ns = now_ns + (rest_ns < VISIT_REST_NS_MAX ? rest_ns : VISIT_REST_NS_MAX);
-    self->visit_start_ns = 0;
+}
+
+static void begin_routers(struct esi_monitor *self)
+{
+    struct esi_context *context = self->context;
+
+    begin_pending(self, STEP_ROUTERS);
+    self->reports_pending = context->router_count;
+    for (uint32_t i = 0; i < context->router_count; i++) {
+        self->facts.routers[i] = (struct esi_router_report){.asker = &self->actor,
+                                                            .answer_kind = MONITOR_ROUTER_REPORTED};
+        esi_router_report(context->routers[i], &self->facts.routers[i]);
+    }
 }
 
 /* --- answers --- */
@@ -374,7 +389,10 @@ static void run_steps(struct esi_monitor *self, enum esi_monitor_step step)
             begin_sample(self);
             return;
         case STEP_ROUTERS:
+            begin_routers(self);
+            return;
         case STEP_EVENTS:
+            self->facts.events_err = ES_UNSUPPORTED;
             step = self->page->type->next(self->page);
             break;
         case STEP_DONE:
@@ -388,9 +406,9 @@ static void on_step_done(struct esi_monitor *self)
 {
     ESI_REQUIRE(self->is_step_pending);
     self->is_step_pending = false;
-    if (self->visit_start_ns != 0) {
+    if (self->step == STEP_VISIT) {
         end_visit(self);
-    } else {
+    } else if (self->step == STEP_SAMPLE) {
         take_sample(self);
     }
     if (self->is_ended) {
@@ -562,6 +580,11 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     case MONITOR_STEP_DONE:
         on_step_done(self);
         break;
+    case MONITOR_ROUTER_REPORTED:
+        if (--self->reports_pending == 0) {
+            on_step_done(self);
+        }
+        break;
     }
 }
 
@@ -639,6 +662,7 @@ static void free_monitor(struct esi_actor *actor)
     esi_actor_io_unwatch(&self->io);
     esi_env_close(self->context->env, self->sock);
     esi_monitor_page_free(self->page);
+    esi_bytes_deinit(&self->facts.events);
     free(self);
 }
 

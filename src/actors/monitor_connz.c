@@ -8,9 +8,7 @@
 #include "actors/context.h"
 #include "actors/monitor_list.h"
 #include "actors/monitor_page.h"
-#include "actors/monitor_text.h"
 #include "base/own.h"
-#include "net/certificate.h"
 #include "runtime/actor.h"
 
 #include <stdlib.h>
@@ -36,7 +34,7 @@ static struct connz *self_of(struct esi_monitor_page *page)
 /* The directions are nats-server's. */
 static bool is_descending(enum esi_monitor_sort sort)
 {
-    return sort != SORT_CID && sort != SORT_START;
+    return sort != SORT_CID && sort != SORT_START && sort != SORT_IDLE && sort != SORT_UPTIME;
 }
 
 static struct esi_monitor_page *make(const struct esi_monitor_query *query)
@@ -174,38 +172,6 @@ static void write_subs(struct connz *self, struct esi_json_writer *json,
     esi_json_writer_array_end(json);
 }
 
-static void write_tls(struct connz *self, struct esi_json_writer *json,
-                      const struct esi_connection_info *info)
-{
-    esi_monitor_page_field_optional(json, "tls_version", esi_str_from(info->tls_version));
-    esi_monitor_page_field_optional(json, "tls_cipher_suite", esi_str_from(info->tls_cipher));
-    if (!self->page.query.has_auth || info->identity == NULL) {
-        return;
-    }
-    esi_json_writer_key(json, "tls_peer_certs");
-    esi_json_writer_array_start(json);
-    esi_json_writer_object_start(json);
-    esi_json_writer_field_text(json, "subject", info->identity->subject);
-    esi_json_writer_object_end(json);
-    esi_json_writer_array_end(json);
-}
-
-static void write_times(struct connz *self, struct esi_json_writer *json,
-                        const struct esi_connection_info *info)
-{
-    const struct esi_monitor_page *page = &self->page;
-    char text[ESI_MONITOR_TEXT_MAX];
-
-    esi_monitor_page_field_wall(json, "start", info->start_wall_ns);
-    esi_monitor_page_field_moment(page, json, "last_activity", info->last_activity_ns);
-    esi_monitor_text_duration(info->rtt_ns, text);
-    esi_json_writer_field_text(json, "rtt", text);
-    esi_monitor_text_uptime(elapsed(page, info->start_ns), text);
-    esi_json_writer_field_text(json, "uptime", text);
-    esi_monitor_text_uptime(elapsed(page, info->last_activity_ns), text);
-    esi_json_writer_field_text(json, "idle", text);
-}
-
 static void write(struct connz *self, const struct esi_actor *actor,
                   const struct esi_connection_info *info)
 {
@@ -223,17 +189,24 @@ static void write(struct connz *self, const struct esi_actor *actor,
     esi_json_writer_field_text(&json, "type", "nats");
     esi_json_writer_field_text(&json, "ip", info->peer->host);
     esi_json_writer_field_u64(&json, "port", info->peer->port);
-    write_times(self, &json, info);
-    esi_json_writer_field_u64(&json, "pending_bytes", info->pending_bytes);
-    esi_json_writer_field_u64(&json, "in_msgs", info->in_msgs);
-    esi_json_writer_field_u64(&json, "out_msgs", info->out_msgs);
-    esi_json_writer_field_u64(&json, "in_bytes", info->in_bytes);
-    esi_json_writer_field_u64(&json, "out_bytes", info->out_bytes);
-    esi_json_writer_field_u64(&json, "subscriptions", info->subscriptions);
+    esi_monitor_page_fields_times(
+        &self->page, &json,
+        &(struct esi_monitor_times){.start_wall_ns = info->start_wall_ns,
+                                    .start_ns = info->start_ns,
+                                    .last_activity_ns = info->last_activity_ns,
+                                    .rtt_ns = info->rtt_ns});
+    esi_monitor_page_fields_traffic(
+        &json, &(struct esi_monitor_traffic){.pending_bytes = info->pending_bytes,
+                                             .in_msgs = info->in_msgs,
+                                             .out_msgs = info->out_msgs,
+                                             .in_bytes = info->in_bytes,
+                                             .out_bytes = info->out_bytes,
+                                             .subscriptions = info->subscriptions});
     esi_monitor_page_field_optional(&json, "name", info->name);
     esi_monitor_page_field_optional(&json, "lang", info->lang);
     esi_monitor_page_field_optional(&json, "version", info->version);
-    write_tls(self, &json, info);
+    esi_monitor_page_fields_tls(&json, info->tls_version, info->tls_cipher,
+                                self->page.query.has_auth ? info->identity : NULL);
     if (self->page.query.has_auth) {
         esi_monitor_page_field_optional(&json, "authorized_user",
                                         esi_str_from(info->authorized_user));

@@ -4,13 +4,14 @@
 #include "actors/monitor_text.h"
 #include "base/assert.h"
 #include "env/env.h"
+#include "net/certificate.h"
 
 #include <stdlib.h>
 
 static const struct esi_monitor_page_type *const types[MONITOR_KIND_COUNT] = {
-    [MONITOR_VARZ] = &esi_monitor_varz_page,
-    [MONITOR_CONNZ] = &esi_monitor_connz_page,
-    [MONITOR_GATEWAYZ] = &esi_monitor_gatewayz_page,
+    [MONITOR_VARZ] = &esi_monitor_varz_page,         [MONITOR_CONNZ] = &esi_monitor_connz_page,
+    [MONITOR_GATEWAYZ] = &esi_monitor_gatewayz_page, [MONITOR_ACTORZ] = &esi_monitor_actorz_page,
+    [MONITOR_EVENTZ] = &esi_monitor_eventz_page,
 };
 
 struct esi_monitor_page *esi_monitor_page_new(struct esi_context *context,
@@ -20,9 +21,7 @@ struct esi_monitor_page *esi_monitor_page_new(struct esi_context *context,
 {
     const struct esi_monitor_page_type *type = types[query->kind];
 
-    if (type == NULL) {
-        return NULL;
-    }
+    ESI_REQUIRE(type != NULL);
     struct esi_monitor_page *page = type->make(query);
     if (page == NULL) {
         return NULL;
@@ -84,4 +83,52 @@ void esi_monitor_page_field_optional(struct esi_json_writer *json, const char *k
     if (value.len > 0) {
         esi_json_writer_field_str(json, key, value);
     }
+}
+
+static uint64_t elapsed(const struct esi_monitor_page *page, uint64_t since_ns)
+{
+    return page->now_ns > since_ns ? page->now_ns - since_ns : 0;
+}
+
+void esi_monitor_page_fields_times(const struct esi_monitor_page *page,
+                                   struct esi_json_writer *json,
+                                   const struct esi_monitor_times *times)
+{
+    char text[ESI_MONITOR_TEXT_MAX];
+
+    esi_monitor_page_field_wall(json, "start", times->start_wall_ns);
+    esi_monitor_page_field_moment(page, json, "last_activity", times->last_activity_ns);
+    esi_monitor_text_duration(times->rtt_ns, text);
+    esi_json_writer_field_text(json, "rtt", text);
+    esi_monitor_text_uptime(elapsed(page, times->start_ns), text);
+    esi_json_writer_field_text(json, "uptime", text);
+    esi_monitor_text_uptime(elapsed(page, times->last_activity_ns), text);
+    esi_json_writer_field_text(json, "idle", text);
+}
+
+void esi_monitor_page_fields_traffic(struct esi_json_writer *json,
+                                     const struct esi_monitor_traffic *traffic)
+{
+    esi_json_writer_field_u64(json, "pending_bytes", traffic->pending_bytes);
+    esi_json_writer_field_u64(json, "in_msgs", traffic->in_msgs);
+    esi_json_writer_field_u64(json, "out_msgs", traffic->out_msgs);
+    esi_json_writer_field_u64(json, "in_bytes", traffic->in_bytes);
+    esi_json_writer_field_u64(json, "out_bytes", traffic->out_bytes);
+    esi_json_writer_field_u64(json, "subscriptions", traffic->subscriptions);
+}
+
+void esi_monitor_page_fields_tls(struct esi_json_writer *json, const char *version,
+                                 const char *cipher, const struct esi_peer_identity *identity)
+{
+    esi_monitor_page_field_optional(json, "tls_version", esi_str_from(version));
+    esi_monitor_page_field_optional(json, "tls_cipher_suite", esi_str_from(cipher));
+    if (identity == NULL) {
+        return;
+    }
+    esi_json_writer_key(json, "tls_peer_certs");
+    esi_json_writer_array_start(json);
+    esi_json_writer_object_start(json);
+    esi_json_writer_field_text(json, "subject", identity->subject);
+    esi_json_writer_object_end(json);
+    esi_json_writer_array_end(json);
 }

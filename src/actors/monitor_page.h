@@ -7,8 +7,11 @@
 #pragma once
 
 #include "actors/monitor_query.h"
+#include "actors/router.h"
 #include "base/bytes.h"
+#include "base/err.h"
 #include "base/json_writer.h"
+#include "broker/subtable.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,8 +34,6 @@ enum {
     ESI_MONITOR_BODY_BYTES_MAX = 16 * 1024 * 1024
 };
 
-struct esi_router_report;
-
 /* What the monitor knows beside the context. Changed between steps only. */
 struct esi_monitor_facts {
     uint64_t requests[MONITOR_KIND_COUNT];
@@ -40,9 +41,9 @@ struct esi_monitor_facts {
     uint32_t cores;
     uint64_t mem_bytes;
     double cpu_percent;
-    const struct esi_router_report
-        *routers;            /* context->router_count of them; NULL before STEP_ROUTERS */
-    struct esi_bytes events; /* JSON text; empty: there is no queue */
+    struct esi_router_report routers[ESI_SUBTABLE_ROUTERS_MAX];
+    enum es_err events_err;  /* of STEP_EVENTS; ES_UNSUPPORTED: there is no queue */
+    struct esi_bytes events; /* owned: one JSON object, indented */
 };
 
 /* A kind of page. */
@@ -89,6 +90,31 @@ void esi_monitor_page_free(struct esi_monitor_page *page);
 void esi_monitor_page_start(struct esi_monitor_page *page);
 /* Ends the outer object; the status becomes 200, or 500 when it did not fit. */
 enum esi_monitor_step esi_monitor_page_end(struct esi_monitor_page *page);
+/* A connection's or link's traffic, as nats-server names it. */
+struct esi_monitor_traffic {
+    uint64_t pending_bytes;
+    uint64_t in_msgs;
+    uint64_t out_msgs;
+    uint64_t in_bytes;
+    uint64_t out_bytes;
+    uint64_t subscriptions;
+};
+void esi_monitor_page_fields_traffic(struct esi_json_writer *json,
+                                     const struct esi_monitor_traffic *traffic);
+/* A connection's or link's times. */
+struct esi_monitor_times {
+    int64_t start_wall_ns;
+    uint64_t start_ns;         /* monotonic */
+    uint64_t last_activity_ns; /* monotonic */
+    uint64_t rtt_ns;
+};
+void esi_monitor_page_fields_times(const struct esi_monitor_page *page,
+                                   struct esi_json_writer *json,
+                                   const struct esi_monitor_times *times);
+struct esi_peer_identity;
+/* What TLS says of a peer; nothing for a plain one. identity: NULL leaves its certificate out. */
+void esi_monitor_page_fields_tls(struct esi_json_writer *json, const char *version,
+                                 const char *cipher, const struct esi_peer_identity *identity);
 /* A point in time, given by the monotonic clock. */
 void esi_monitor_page_field_moment(const struct esi_monitor_page *page,
                                    struct esi_json_writer *json, const char *key,

@@ -332,6 +332,17 @@ static enum es_err read_actorz(const struct esi_http1_request *request,
     return err;
 }
 
+static enum es_err read_eventz(const struct esi_http1_request *request,
+                               struct esi_monitor_query *query, char *error)
+{
+    enum es_err err = read_name(request, "id", query->event, error);
+
+    if (err == ES_OK) {
+        err = read_window(request, query, error);
+    }
+    return err;
+}
+
 static bool find_kind(struct esi_str path, enum esi_monitor_kind *out)
 {
     for (int kind = 0; kind < MONITOR_KIND_COUNT; kind++) {
@@ -361,12 +372,14 @@ enum es_err esi_monitor_query_read(const struct esi_http1_request *request,
         err = read_actorz(request, &query, error);
         break;
     case MONITOR_EVENTZ:
-        err = read_name(request, "id", query.event, error);
+        err = read_eventz(request, &query, error);
+        break;
+    case MONITOR_GATEWAYZ:
+        err = read_name(request, "gw_name", query.gateway, error);
         break;
     case MONITOR_INDEX:
     case MONITOR_HEALTHZ:
     case MONITOR_VARZ:
-    case MONITOR_GATEWAYZ:
     case MONITOR_KIND_COUNT:
         break;
     }

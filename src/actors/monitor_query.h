@@ -58,11 +58,12 @@ struct esi_monitor_query {
     bool has_auth;
     bool has_cid;
     uint64_t cid;
-    uint64_t offset;                  /* at most INT64_MAX */
-    uint64_t limit;                   /* 1 to INT64_MAX */
-    char user[ESI_MONITOR_NAME_MAX];  /* only connections of this user; "": all */
-    char type[ESI_MONITOR_NAME_MAX];  /* only actors of this type; "": all */
-    char event[ESI_MONITOR_NAME_MAX]; /* the event asked about; "": none */
+    uint64_t offset;                    /* at most INT64_MAX */
+    uint64_t limit;                     /* 1 to INT64_MAX */
+    char user[ESI_MONITOR_NAME_MAX];    /* only connections of this user; "": all */
+    char type[ESI_MONITOR_NAME_MAX];    /* only actors of this type; "": all */
+    char event[ESI_MONITOR_NAME_MAX];   /* the event asked about; "": none */
+    char gateway[ESI_MONITOR_NAME_MAX]; /* only links to this cluster; "": all */
     bool matches_nothing; /* another account's connections, or closed ones: there are none here */
 };
 

@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-enum router_msg { ROUTER_BATCH, ROUTER_GRACE_ENDED, ROUTER_LISTEN, ROUTER_UNLISTEN };
+enum router_msg { ROUTER_BATCH, ROUTER_GRACE_ENDED, ROUTER_LISTEN, ROUTER_UNLISTEN, ROUTER_REPORT };
 
 enum { INTEREST_LINES_MAX = 256 * 1024 * 1024 };
 
@@ -259,6 +259,26 @@ void esi_router_unlisten(struct esi_router *router, struct esi_actor *link)
     send_listen(router, link, ROUTER_UNLISTEN, 0);
 }
 
+void esi_router_report(struct esi_router *router, struct esi_router_report *report)
+{
+    report->msg = (struct esi_msg){.kind = ROUTER_REPORT, .free = keep};
+    esi_actor_send(&router->actor, &report->msg);
+}
+
+static void on_report(const struct esi_router *router, struct esi_router_report *report)
+{
+    report->id = router->actor.id;
+    report->stats = router->actor.stats;
+    report->depth = router->actor.mailbox.depth;
+    report->depth_max = router->actor.mailbox.depth_max;
+    report->listener_count = 0;
+    for (const struct listener *at = router->listeners; at != NULL; at = at->next) {
+        report->listener_count++;
+    }
+    report->msg = (struct esi_msg){.kind = report->answer_kind, .free = keep};
+    esi_actor_send(report->asker, &report->msg);
+}
+
 static void handle(struct esi_actor *actor, struct esi_msg *msg)
 {
     struct esi_router *router = ESI_CONTAINER_OF(actor, struct esi_router, actor);
@@ -275,6 +295,9 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         break;
     case ROUTER_UNLISTEN:
         on_unlisten(router, (const struct listen_msg *)(void *)msg);
+        break;
+    case ROUTER_REPORT:
+        on_report(router, ESI_CONTAINER_OF(msg, struct esi_router_report, msg));
         break;
     }
 }

@@ -10,10 +10,10 @@
 #include "base/msg.h"
 #include "base/str.h"
 #include "broker/subtable.h"
+#include "runtime/actor.h"
 
 #include <stdint.h>
 
-struct esi_actor;
 struct esi_router;
 struct esi_runtime;
 
@@ -70,3 +70,21 @@ struct esi_interest_msg {
 void esi_router_listen(struct esi_router *router, struct esi_actor *link, uint32_t kind);
 /* No more of it (what is under way still arrives). */
 void esi_router_unlisten(struct esi_router *router, struct esi_actor *link);
+
+/* A router's own figures, for monitoring: the question and, in the same memory, the answer. */
+struct esi_router_report {
+    struct esi_msg msg;      /* to the router and back; free: see esi_router_report */
+    struct esi_actor *asker; /* alive until it is back */
+    uint32_t answer_kind;    /* the asker's message kind */
+    /* the answer */
+    uint64_t id;
+    struct esi_actor_stats stats;
+    uint32_t depth; /* messages that wait */
+    uint32_t depth_max;
+    uint32_t listener_count; /* links that are told of interest */
+};
+/*
+ * Asks a router. It roams, so that nobody else may read its figures. The report stays the asker's and must live until
+ * the answer has come. Thread: any.
+ */
+void esi_router_report(struct esi_router *router, struct esi_router_report *report);
