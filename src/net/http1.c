@@ -537,7 +537,11 @@ static void consume_request(struct esi_http1 *http)
     const size_t input_len = http->input.len;
 
     esi_bytes_consume(&http->input, len);
-    explicit_bzero(http->input.data + http->input.len, input_len - http->input.len);
+    if (http->input.len == 0) {
+        wipe_and_deinit(&http->input); /* an idle connection is small */
+    } else {
+        explicit_bzero(http->input.data + http->input.len, input_len - http->input.len);
+    }
     http->has_request = false;
     http->line_start = 0;
     http->scanned_len = 0;
@@ -558,7 +562,10 @@ size_t esi_http1_room(const struct esi_http1 *http)
     if (esi_http1_output_len(http) > http->limits.output_bytes_max / 2) {
         return 0;
     }
-    return max > http->input.len ? max - http->input.len : 0;
+    /* A request in hand borrows from the buffer, which must not move then. */
+    const size_t fits = http->has_request ? http->input.capacity : max;
+    const size_t bound = fits < max ? fits : max;
+    return bound > http->input.len ? bound - http->input.len : 0;
 }
 
 size_t esi_http1_feed(struct esi_http1 *http, const void *data, size_t len)
@@ -568,6 +575,10 @@ size_t esi_http1_feed(struct esi_http1 *http, const void *data, size_t len)
     const size_t count = len < room ? len : room;
     if (count == 0) {
         return 0;
+    }
+    if (http->input.capacity == 0) {
+        /* All of a head at once: a buffer that grows would leave copies of a token behind. */
+        (void)esi_bytes_reserve(&http->input, http->limits.head_bytes_max);
     }
     esi_bytes_append(&http->input, data, count);
     if (http->input.failed) {
@@ -643,6 +654,48 @@ static void refuse_and_end(struct esi_http1 *http, unsigned status)
     end(http);
 }
 
+/* Which part of a head that is too long is to blame. */
+static unsigned oversize_status(const struct esi_http1 *http)
+{
+    return memchr(http->input.data, '\n', http->limits.head_bytes_max) == NULL ? 414 : 431;
+}
+
+static void rebase(struct esi_str *s, const char *from, const char *to)
+{
+    if (s->data != NULL) {
+        s->data = to + (s->data - from);
+    }
+}
+
+/* Makes the buffer large enough for the whole request, which is parsed: what it borrows moves
+ * along. */
+static bool make_room_for_body(struct esi_http1 *http)
+{
+    struct esi_http1_request *request = &http->request;
+    struct esi_bytes larger;
+
+    if (http->head_len + request->body_bytes <= http->input.capacity) {
+        return true;
+    }
+    esi_bytes_init(&larger, 0);
+    if (esi_bytes_reserve(&larger, http->head_len + request->body_bytes) == NULL) {
+        return false;
+    }
+    esi_bytes_append(&larger, http->input.data, http->input.len);
+    rebase(&request->path, http->input.data, larger.data);
+    for (size_t i = 0; i < request->query_count; i++) {
+        rebase(&request->query[i].name, http->input.data, larger.data);
+        rebase(&request->query[i].value, http->input.data, larger.data);
+    }
+    for (size_t i = 0; i < request->header_count; i++) {
+        rebase(&request->headers[i].name, http->input.data, larger.data);
+        rebase(&request->headers[i].value, http->input.data, larger.data);
+    }
+    wipe_and_deinit(&http->input);
+    http->input = larger;
+    return true;
+}
+
 /* The head is complete: parses it and checks what it announces. Returns false when the request was
  * refused. */
 static bool begin_request(struct esi_http1 *http)
@@ -650,7 +703,7 @@ static bool begin_request(struct esi_http1 *http)
     unsigned status = 400;
 
     if (http->head_len > http->limits.head_bytes_max) {
-        refuse_and_end(http, 431);
+        refuse_and_end(http, oversize_status(http));
         return false;
     }
     if (esi_http1_parse_head(http->input.data, http->head_len, &http->request, &status) != ES_OK) {
@@ -665,6 +718,10 @@ static bool begin_request(struct esi_http1 *http)
         refuse_and_end(http, 413);
         return false;
     }
+    if (!make_room_for_body(http)) {
+        refuse_and_end(http, 503);
+        return false;
+    }
     http->has_request = true;
     if (http->request.expects_continue &&
         http->input.len < http->head_len + http->request.body_bytes) {
@@ -677,7 +734,7 @@ static bool begin_request(struct esi_http1 *http)
 static enum es_err wait_for_head(struct esi_http1 *http)
 {
     if (http->input.len >= http->limits.head_bytes_max) {
-        refuse_and_end(http, http->line_start == 0 ? 414 : 431);
+        refuse_and_end(http, oversize_status(http));
         return ES_CLOSED;
     }
     if (http->peer_has_ended || http->is_shutting_down) {

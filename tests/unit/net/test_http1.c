@@ -353,6 +353,33 @@ static void a_body_waits_for_continue(void **state)
     esi_http1_free(http);
 }
 
+/* What a request borrows stays in place while its body, and more after it, comes in small pieces.
+ */
+static void a_request_stays_valid_while_more_comes(void **state)
+{
+    struct esi_http1 *http = new_http(100000);
+    const struct esi_http1_request *request = NULL;
+    static const char HEAD[] = "POST /event?a=b HTTP/1.1\r\nHost: a\r\nX-Key: value\r\n"
+                               "Content-Length: 100000\r\n\r\n";
+    (void)state;
+
+    esi_http1_feed(http, HEAD, sizeof HEAD - 1);
+    assert_int_equal(esi_http1_next(http, &request), ES_AGAIN);
+    for (int i = 0; i < 100000; i++) {
+        assert_int_equal(esi_http1_feed(http, "x", 1), 1);
+    }
+    assert_int_equal(esi_http1_next(http, &request), ES_OK);
+    while (esi_http1_feed(http, "y", 1) == 1) {
+    }
+    assert_true(esi_str_equal(request->path, ESI_STR("/event")));
+    assert_true(esi_str_equal(esi_http1_query(request, "a"), ESI_STR("b")));
+    assert_true(esi_str_equal(esi_http1_header(request, "x-key"), ESI_STR("value")));
+    assert_int_equal(request->body.len, 100000);
+    assert_int_equal(request->body.data[99999], 'x');
+    esi_http1_respond_text(http, 202, "accepted");
+    esi_http1_free(http);
+}
+
 static void output_is_bounded_and_taken_in_pieces(void **state)
 {
     struct esi_http1 *http = NULL;
@@ -473,6 +500,7 @@ int main(void)
         cmocka_unit_test(too_many_parameters_are_refused),
         cmocka_unit_test(numbers_in_a_query_cannot_overflow),
         cmocka_unit_test(a_body_waits_for_continue),
+        cmocka_unit_test(a_request_stays_valid_while_more_comes),
         cmocka_unit_test(output_is_bounded_and_taken_in_pieces),
         cmocka_unit_test(the_end_of_the_peer_and_ours),
         cmocka_unit_test(endless_input_is_ended),
