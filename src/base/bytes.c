@@ -82,7 +82,11 @@ void esi_bytes_printf(struct esi_bytes *bytes, const char *format, ...)
     const int len = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
     ESI_ASSERT(len >= 0);
+    /* The NUL that is written too is no content, so it may stand behind the bound. */
+    const size_t capacity_max = bytes->capacity_max;
+    bytes->capacity_max += capacity_max != 0;
     char *room = esi_bytes_reserve(bytes, (size_t)len + 1);
+    bytes->capacity_max = capacity_max;
     if (room == NULL) {
         return;
     }

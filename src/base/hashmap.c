@@ -8,6 +8,11 @@
 
 enum { CAPACITY_MIN = 16 };
 
+/*
+ * Both are secret once seeded. A folded multiplication yields 0 when one factor is 0, whatever the other is: were the
+ * word that input is mixed with known, a peer could make it vanish and choose keys that all collide.
+ */
+static uint64_t hash_secret = 0xa0761d6478bd642fULL;
 static uint64_t hash_seed = 0x9e3779b97f4a7c15ULL;
 static _Atomic bool has_seed;
 
@@ -30,8 +35,8 @@ static uint64_t load_u64(const char *data)
  * outside without the seed. */
 uint64_t esi_hashmap_hash(struct esi_str key)
 {
-    const uint64_t secret = 0xa0761d6478bd642fULL;
-    uint64_t state = hash_seed ^ secret;
+    const uint64_t secret = hash_secret;
+    uint64_t state = hash_seed;
     const char *data = key.data;
     size_t left = key.len;
 
@@ -63,7 +68,8 @@ void esi_hashmap_seed_once(uint64_t seed)
 {
     /* order: acq_rel; the first caller alone writes the seed, before its server has any thread. */
     if (!atomic_exchange_explicit(&has_seed, true, memory_order_acq_rel)) {
-        hash_seed = seed;
+        hash_secret = mix(seed ^ hash_secret, 0xe7037ed1a0b428dbULL) ^ seed;
+        hash_seed = mix(seed ^ hash_seed, 0x8ebc6af09c88c6e3ULL) ^ seed;
     }
 }
 
@@ -122,15 +128,16 @@ static enum es_err grow(struct esi_hashmap *map)
 enum es_err esi_hashmap_insert(struct esi_hashmap *map, struct esi_str key, void *value)
 {
     ESI_REQUIRE(key.data != NULL && value != NULL);
-    if (map->count * 4 >= map->capacity * 3) {
-        const enum es_err err = grow(map);
-        if (err != ES_OK) {
-            return err;
-        }
-    }
     const uint64_t hash = esi_hashmap_hash(key);
-    struct esi_hashmap_entry *entry = find_slot(map, key, hash);
-    if (entry->key.data == NULL) {
+    struct esi_hashmap_entry *entry = map->capacity > 0 ? find_slot(map, key, hash) : NULL;
+    if (entry == NULL || entry->key.data == NULL) {
+        if (map->count * 4 >= map->capacity * 3) {
+            const enum es_err err = grow(map);
+            if (err != ES_OK) {
+                return err;
+            }
+            entry = find_slot(map, key, hash);
+        }
         map->count++;
     }
     *entry = (struct esi_hashmap_entry){.key = key, .hash = hash, .value = value};

@@ -36,7 +36,10 @@ void esi_hashmap_init(struct esi_hashmap *map);
 void esi_hashmap_deinit(struct esi_hashmap *map);
 /* The value, or NULL. */
 void *esi_hashmap_find(const struct esi_hashmap *map, struct esi_str key);
-/* Adds, or replaces value and key. key.data must not be NULL. Fails only with ES_NO_MEMORY, then nothing changed. */
+/*
+ * Adds, or replaces value and key. key.data must not be NULL. Fails only with ES_NO_MEMORY, then nothing changed; to
+ * replace what is there cannot fail.
+ */
 ES_MUST_USE enum es_err esi_hashmap_insert(struct esi_hashmap *map, struct esi_str key, void *value);
 /* Removes and returns the value, or NULL. */
 void *esi_hashmap_remove(struct esi_hashmap *map, struct esi_str key);

@@ -3,6 +3,8 @@
 #include "base/assert.h"
 #include "base/own.h"
 
+#include <math.h>
+
 void esi_json_writer_init(struct esi_json_writer *json, struct esi_bytes *out, bool is_indented)
 {
     *json = (struct esi_json_writer){.out = out, .is_indented = is_indented};
@@ -169,6 +171,11 @@ void esi_json_writer_i64(struct esi_json_writer *json, int64_t value)
 
 void esi_json_writer_double(struct esi_json_writer *json, double value)
 {
+    if (!isfinite(value)) {
+        /* JSON has no word for it. */
+        esi_json_writer_null(json);
+        return;
+    }
     before_item(json);
     esi_bytes_printf(json->out, "%.6g", value);
 }

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REPEATS_MAX = 20 };
+enum { REPEATS_MAX = 20, VALUE_BYTES_MAX = 1024 };
 
 struct event_info {
     const char *id;
@@ -104,10 +104,15 @@ enum es_err esi_log_reopen(void)
     return err;
 }
 
-/* A peer's bytes never reach the log raw: control bytes, quotes, backslashes and non-ASCII are escaped. */
+/*
+ * A peer's bytes never reach the log raw: control bytes, quotes, backslashes and non-ASCII are escaped. What is longer
+ * than a value needs to be for people to see what it is, is cut.
+ */
 static void append_escaped(struct esi_bytes *line, struct esi_str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
+    const size_t len = s.len < VALUE_BYTES_MAX ? s.len : VALUE_BYTES_MAX;
+
+    for (size_t i = 0; i < len; i++) {
         const unsigned char c = (unsigned char)s.data[i];
         if (c == '"' || c == '\\') {
             esi_bytes_printf(line, "\\%c", c);
@@ -116,6 +121,9 @@ static void append_escaped(struct esi_bytes *line, struct esi_str s)
         } else {
             esi_bytes_append(line, &s.data[i], 1);
         }
+    }
+    if (len < s.len) {
+        esi_bytes_append_text(line, "...");
     }
 }
 
@@ -176,14 +184,16 @@ static void write_line(enum esi_log_event event, const struct timespec *now,
 {
     struct esi_bytes line;
 
-    esi_bytes_init(&line, 16384);
+    /* No bound beside those of its values: a line that is cut would run into the next one. */
+    esi_bytes_init(&line, 0);
     if (log_format == LOG_JSON) {
         append_json_line(&line, &events[event], now, fields);
     } else {
         append_text_line(&line, &events[event], now, fields);
     }
     esi_bytes_append_text(&line, "\n");
-    if (line.data != NULL) {
+    if (line.len > 0) {
+        line.data[line.len - 1] = '\n'; /* also when memory is exhausted */
         /* A log that cannot be written must not take the server down. */
         const ssize_t written = write(log_fd, line.data, line.len);
         (void)written;
