@@ -23,7 +23,8 @@ void esi_reader_deinit(struct esi_reader *reader, struct esi_local *local)
     reader->needed = 0;
 }
 
-/* A message larger than a read block: goes on filling its own block, which is given when it is whole. */
+/* A message larger than a read block: goes on filling its own block, which is given when it is
+ * whole. */
 static enum es_err next_large(struct esi_reader *reader, struct esi_stream *stream, bool may_read,
                               struct esi_reader_piece *piece)
 {
@@ -41,14 +42,18 @@ static enum es_err next_large(struct esi_reader *reader, struct esi_stream *stre
         return ES_AGAIN;
     }
     struct esi_block *block = ESI_MOVE(reader->tail);
-    *piece = (struct esi_reader_piece){
-        .data = block->data, .len = reader->tail_len, .block = block, .owns_block = true, .read_len = count};
+    *piece = (struct esi_reader_piece){.data = block->data,
+                                       .len = reader->tail_len,
+                                       .block = block,
+                                       .owns_block = true,
+                                       .read_len = count};
     reader->tail_len = 0;
     return ES_OK;
 }
 
-enum es_err esi_reader_next(struct esi_reader *reader, struct esi_local *local, struct esi_stream *stream,
-                            bool may_read, struct esi_reader_piece *piece)
+enum es_err esi_reader_next(struct esi_reader *reader, struct esi_local *local,
+                            struct esi_stream *stream, bool may_read,
+                            struct esi_reader_piece *piece)
 {
     size_t room_len = 0;
     size_t count = 0;
@@ -73,14 +78,17 @@ enum es_err esi_reader_next(struct esi_reader *reader, struct esi_local *local, 
     if (reader->tail_len > 0) {
         memcpy(room, reader->tail->data, reader->tail_len);
     }
-    *piece = (struct esi_reader_piece){
-        .data = room, .len = reader->tail_len + count, .block = local->read_block, .read_len = count};
+    *piece = (struct esi_reader_piece){.data = room,
+                                       .len = reader->tail_len + count,
+                                       .block = local->read_block,
+                                       .read_len = count};
     drop_tail(reader, local);
     local->read_used += piece->len;
     return ES_OK;
 }
 
-/* A copy of what is left, in a block of just the size that it, or the message that it begins, needs. */
+/* A copy of what is left, in a block of just the size that it, or the message that it begins,
+ * needs. */
 static enum es_err keep_copy(struct esi_reader *reader, const char *data, size_t len)
 {
     const size_t capacity = reader->needed > ESI_BLOCK_BYTES ? reader->needed : len;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What comes in from one peer, as pieces to parse: bytes are read into the worker's block, behind what was left over
- * from the piece before; a message larger than such a block is read straight into the block that it is delivered from.
- * One thread's.
+ * What comes in from one peer, as pieces to parse: bytes are read into the worker's block, behind
+ * what was left over from the piece before; a message larger than such a block is read straight
+ * into the block that it is delivered from. One thread's.
  */
 #pragma once
 
@@ -35,11 +35,12 @@ void esi_reader_deinit(struct esi_reader *reader, struct esi_local *local);
 /*
  * The next piece.
  *   may_read   read from the stream, once; else only what is left over is given
- * ES_OK: *piece is filled, must be given to esi_reader_keep; ES_AGAIN: nothing to parse now; other errors as
- * esi_stream_read.
+ * ES_OK: *piece is filled, must be given to esi_reader_keep; ES_AGAIN: nothing to parse now; other
+ * errors as esi_stream_read.
  */
 ES_MUST_USE enum es_err esi_reader_next(struct esi_reader *reader, struct esi_local *local,
-                                        struct esi_stream *stream, bool may_read, struct esi_reader_piece *piece);
+                                        struct esi_stream *stream, bool may_read,
+                                        struct esi_reader_piece *piece);
 /*
  * Ends with a piece and keeps what was not parsed of it.
  *   done     bytes of it that are done with
@@ -47,7 +48,8 @@ ES_MUST_USE enum es_err esi_reader_next(struct esi_reader *reader, struct esi_lo
  * Fails only with ES_NO_MEMORY: bytes are lost.
  */
 ES_MUST_USE enum es_err esi_reader_keep(struct esi_reader *reader, struct esi_local *local,
-                                        const struct esi_reader_piece *piece, size_t done, size_t needed);
+                                        const struct esi_reader_piece *piece, size_t done,
+                                        size_t needed);
 /* True when bytes are left over that a parser may go on with. */
 static inline bool esi_reader_has_tail(const struct esi_reader *reader)
 {

@@ -8,8 +8,8 @@
 
 enum { BATCH_MAX = 256 };
 
-void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context, struct esi_actor *asker,
-                        uint32_t in_force_kind, uint32_t detached_kind)
+void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context,
+                        struct esi_actor *asker, uint32_t in_force_kind, uint32_t detached_kind)
 {
     *ops = (struct esi_route_ops){.context = context,
                                   .asker = asker,
@@ -44,7 +44,8 @@ static void submit_to(struct esi_route_ops *ops, uint32_t router)
 /* Room for one more operation of this router. */
 static struct esi_route_batch *reach_batch(struct esi_route_ops *ops, uint32_t router)
 {
-    if (ops->batches[router] != NULL && ops->batches[router]->count == ops->batches[router]->capacity) {
+    if (ops->batches[router] != NULL &&
+        ops->batches[router]->count == ops->batches[router]->capacity) {
         submit_to(ops, router);
     }
     if (ops->batches[router] == NULL) {
@@ -82,12 +83,14 @@ void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struc
 
     /* As with a removal. */
     ESI_ASSERT(batch != NULL);
-    batch->ops[batch->count++] = (struct esi_route_op){.kind = ROUTE_REPLACE, .sub = fresh, .replaced = old};
+    batch->ops[batch->count++] =
+        (struct esi_route_op){.kind = ROUTE_REPLACE, .sub = fresh, .replaced = old};
 }
 
 bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct esi_sub *sub)
 {
-    const struct esi_route_batch *batch = ops->batches[esi_subtable_router_of(ops->context->table, sub->subject)];
+    const struct esi_route_batch *batch =
+        ops->batches[esi_subtable_router_of(ops->context->table, sub->subject)];
 
     for (uint32_t i = batch != NULL ? batch->count : 0; i > 0; i--) {
         if (batch->ops[i - 1].sub == sub) {
@@ -118,7 +121,8 @@ bool esi_route_ops_has_collected(const struct esi_route_ops *ops)
 
 bool esi_route_ops_is_idle(const struct esi_route_ops *ops)
 {
-    return ops->routes_pending == 0 && ops->detaches_pending == 0 && !esi_route_ops_has_collected(ops);
+    return ops->routes_pending == 0 && ops->detaches_pending == 0 &&
+           !esi_route_ops_has_collected(ops);
 }
 
 enum es_err esi_route_ops_in_force(struct esi_route_ops *ops, struct esi_route_batch *batch)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Operations of one actor on the subscription table: collected in order, handed over as one batch a router, counted
- * until they are in force and until nobody sees any more what was removed. One thread's.
+ * Operations of one actor on the subscription table: collected in order, handed over as one batch a
+ * router, counted until they are in force and until nobody sees any more what was removed. One
+ * thread's.
  *
- * The owner passes the two messages that come back to esi_route_ops_in_force and esi_route_ops_detached, and must not
- * finish before esi_route_ops_is_idle.
+ * The owner passes the two messages that come back to esi_route_ops_in_force and
+ * esi_route_ops_detached, and must not finish before esi_route_ops_is_idle.
  */
 #pragma once
 
@@ -28,25 +29,30 @@ struct esi_route_ops {
     struct esi_route_batch *batches[ESI_SUBTABLE_ROUTERS_MAX]; /* owned: being collected */
 };
 
-void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context, struct esi_actor *asker,
-                        uint32_t in_force_kind, uint32_t detached_kind);
+void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context,
+                        struct esi_actor *asker, uint32_t in_force_kind, uint32_t detached_kind);
 /* Frees what was collected and never handed over. */
 void esi_route_ops_deinit(struct esi_route_ops *ops);
 
-/* Notes that sub is to be added; it is borrowed until it is removed. Fails only with ES_NO_MEMORY. */
+/* Notes that sub is to be added; it is borrowed until it is removed. Fails only with ES_NO_MEMORY.
+ */
 ES_MUST_USE enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub);
 /* Notes that sub is to be removed; it is taken, and freed when nobody sees it any more. */
 void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub);
-/* Notes that fresh takes the place of old (see esi_subtable_replace); old is taken, and freed as with a removal. */
+/* Notes that fresh takes the place of old (see esi_subtable_replace); old is taken, and freed as
+ * with a removal. */
 void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struct esi_sub *fresh);
-/* True while the addition of this subscription stands in a batch that no router has seen: then it may still change. */
+/* True while the addition of this subscription stands in a batch that no router has seen: then it
+ * may still change. */
 bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct esi_sub *sub);
-/* Hands over what was collected. In most cases the answer stands in the owner's mailbox when this returns. */
+/* Hands over what was collected. In most cases the answer stands in the owner's mailbox when this
+ * returns. */
 void esi_route_ops_submit(struct esi_route_ops *ops);
 bool esi_route_ops_has_collected(const struct esi_route_ops *ops);
 /* Nothing is collected, on its way, or waiting for others to forget it. */
 bool esi_route_ops_is_idle(const struct esi_route_ops *ops);
 
-/* The owner's reactions to the two messages of a batch. In force: the batch's error, ES_OK or ES_NO_MEMORY. */
+/* The owner's reactions to the two messages of a batch. In force: the batch's error, ES_OK or
+ * ES_NO_MEMORY. */
 enum es_err esi_route_ops_in_force(struct esi_route_ops *ops, struct esi_route_batch *batch);
 void esi_route_ops_detached(struct esi_route_ops *ops, struct esi_route_batch *batch);

@@ -147,14 +147,18 @@ static bool grow_by_target(struct esi_batch *batch, uint32_t slot)
     return true;
 }
 
-/* A delivery of the target with room for a slice; NULL when memory is exhausted. */
-static struct esi_delivery *reach_delivery(struct esi_batch *batch, struct esi_target *target)
+/*
+ * A delivery of the target with room for as many slices; NULL when memory is exhausted. A message that goes on in a next
+ * slice needs two at once: between two deliveries the target may get one of another worker.
+ */
+static struct esi_delivery *reach_delivery(struct esi_batch *batch, struct esi_target *target,
+                                           uint32_t slices)
 {
     if (target->slot >= batch->by_target_capacity && !grow_by_target(batch, target->slot)) {
         return NULL;
     }
     struct esi_delivery *delivery = batch->by_target[target->slot];
-    if (ESI_LIKELY(delivery != NULL && delivery->slice_count < ESI_DELIVERY_SLICES_MAX)) {
+    if (ESI_LIKELY(delivery != NULL && delivery->slice_count + slices <= ESI_DELIVERY_SLICES_MAX)) {
         return delivery;
     }
     delivery = esi_pool_take(&batch->options.pools->deliveries);
@@ -188,7 +192,7 @@ static void count_ref(struct esi_batch *batch, const struct esi_block *block)
 
 static void append_slice(struct esi_batch *batch, struct esi_target *target, const struct esi_slice *slice)
 {
-    struct esi_delivery *delivery = reach_delivery(batch, target);
+    struct esi_delivery *delivery = reach_delivery(batch, target, slice->is_continued ? 2 : 1);
 
     if (ESI_UNLIKELY(delivery == NULL)) {
         batch->stats.dropped++;
@@ -290,6 +294,7 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
                               .reply_offset = (uint32_t)(batch->subject.len + sid.len),
                               .reply_len = (uint32_t)msg->reply.len,
                               .is_record = true,
+                              .is_from_gateway = batch->source != SOURCE_CLIENT,
                               .is_continued = !is_copied};
     /* "MSG " or "HMSG ", then subject, blank, sid, blank. */
     slice.reply_offset += (header_len > 0 ? 5U : 4U) + 2U;
@@ -443,32 +448,44 @@ static void deliver_group(struct esi_batch *batch, const struct esi_match_group 
     }
 }
 
+/* How messages are written for one link. */
+struct link_form {
+    struct esi_target *target;
+    struct esi_str subject;
+    const struct esi_str *queues;
+    uint32_t queue_count;
+    uint32_t slot;
+    bool has_headers;
+    bool is_record; /* the link decides about each message */
+};
+
 /* The reply as a link's peer must see it. Written to `room`, which has ESI_REPLY_MAP_PREFIX_LEN bytes more. */
 static struct esi_str map_reply(const struct esi_batch *batch, const struct run_msg *msg,
-                                const struct esi_match_link *link, char *room)
+                                const struct link_form *form, char *room)
 {
+    if (msg->extra.len > 0) {
+        return msg->extra; /* it came mapped, by another cluster */
+    }
     if (!msg->is_mapped) {
         return msg->reply;
     }
-    char *end = link->sub->target->old_reply_prefix
+    char *end = form->target->old_reply_prefix
                     ? esi_reply_map_write_old(room, &batch->options.cluster, msg->reply)
                     : esi_reply_map_write(room, &batch->options.cluster, &batch->options.server, msg->reply);
     return (struct esi_str){.data = room, .len = (size_t)(end - room)};
 }
 
-static void deliver_link_msg(struct esi_batch *batch, const struct esi_match_link *link,
-                             const struct run_msg *msg)
+static void deliver_link_msg(struct esi_batch *batch, const struct link_form *form, const struct run_msg *msg)
 {
-    const bool has_headers = (link->sub->flags & SUB_HEADERS) != 0;
-    const size_t skipped = has_headers ? 0 : msg->header_len;
+    const size_t skipped = form->has_headers ? 0 : msg->header_len;
     const size_t total_len = msg->total_len - skipped;
     const bool is_copied = total_len <= ESI_BATCH_COPY_MAX;
     struct esi_gateway_msg line = {.account = batch->options.account,
-                                   .subject = batch->subject,
-                                   .reply = msg->reply,
-                                   .queues = link->queues,
-                                   .queue_count = link->queue_count,
-                                   .header_len = has_headers ? msg->header_len : 0,
+                                   .subject = form->subject,
+                                   .reply = msg->extra.len > 0 ? msg->extra : msg->reply,
+                                   .queues = form->queues,
+                                   .queue_count = form->queue_count,
+                                   .header_len = form->has_headers ? msg->header_len : 0,
                                    .total_len = total_len};
     const size_t room_len = msg->is_mapped ? ESI_REPLY_MAP_PREFIX_LEN + msg->reply.len : 0;
     const size_t line_max = esi_gateway_writer_msg_size_max(&line) + ESI_REPLY_MAP_PREFIX_LEN;
@@ -477,7 +494,7 @@ static void deliver_link_msg(struct esi_batch *batch, const struct esi_match_lin
         batch->stats.dropped++;
         return;
     }
-    line.reply = map_reply(batch, msg, link, room);
+    line.reply = map_reply(batch, msg, form, room);
     char *start = room + room_len;
     char *at = esi_gateway_writer_msg(start, &line);
     if (is_copied) {
@@ -487,19 +504,39 @@ static void deliver_link_msg(struct esi_batch *batch, const struct esi_match_lin
     struct esi_slice slice = {.block = batch->out,
                               .data = start,
                               .len = (uint32_t)(at - start),
-                              .sub_slot = link->sub->slot,
+                              .sub_slot = form->slot,
                               .message_count = is_copied ? 1 : 0,
-                              .is_record = (link->sub->flags & SUB_OPTIMISTIC) != 0,
+                              .is_record = form->is_record,
                               .is_continued = !is_copied};
+    if (form->is_record && form->queue_count == 0) {
+        /* "RMSG ", then account, blank, subject. */
+        slice.reply_offset = (uint32_t)(5 + batch->options.account.len + 1);
+        slice.reply_len = (uint32_t)form->subject.len;
+    }
     batch->out_used = (size_t)(at - batch->out->data);
-    append_slice(batch, link->sub->target, &slice);
+    append_slice(batch, form->target, &slice);
     if (!is_copied) {
         slice = (struct esi_slice){.block = batch->read_block,
                                    .data = msg->body + skipped,
                                    .len = (uint32_t)(total_len + 2),
-                                   .sub_slot = link->sub->slot,
+                                   .sub_slot = form->slot,
                                    .message_count = 1};
-        append_slice(batch, link->sub->target, &slice);
+        append_slice(batch, form->target, &slice);
+    }
+}
+
+static void deliver_link(struct esi_batch *batch, const struct esi_match_link *link)
+{
+    const struct link_form form = {.target = link->sub->target,
+                                   .subject = batch->subject,
+                                   .queues = link->queues,
+                                   .queue_count = link->queue_count,
+                                   .slot = link->sub->slot,
+                                   .has_headers = (link->sub->flags & SUB_HEADERS) != 0,
+                                   .is_record = (link->sub->flags & SUB_OPTIMISTIC) != 0};
+
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        deliver_link_msg(batch, &form, &batch->run[i]);
     }
 }
 
@@ -517,9 +554,7 @@ static void flush_run(struct esi_batch *batch)
         }
     }
     for (uint32_t i = 0; batch->source != SOURCE_GATEWAY && i < match->link_count; i++) {
-        for (uint32_t j = 0; j < batch->run_count; j++) {
-            deliver_link_msg(batch, &match->links[i], &batch->run[j]);
-        }
+        deliver_link(batch, &match->links[i]);
     }
     batch->run_count = 0;
 }
@@ -626,6 +661,32 @@ uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publis
     msg->is_mapped = batch->match->link_count > 0 && batch->source != SOURCE_GATEWAY &&
                      must_map(batch, publish->reply);
     return count;
+}
+
+void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source source)
+{
+    if (batch->source != source) {
+        /* A run is of one source. */
+        flush_run(batch);
+        batch->match = NULL;
+        batch->source = source;
+    }
+}
+
+void esi_batch_send_link(struct esi_batch *batch, struct esi_target *target, bool has_headers,
+                         const struct esi_publish *publish)
+{
+    const struct link_form form = {.target = target, .subject = publish->subject, .has_headers = has_headers};
+    const struct run_msg msg = {.reply = publish->reply,
+                                .extra = publish->extra,
+                                .body = publish->body,
+                                .header_len = (uint32_t)publish->header_len,
+                                .total_len = (uint32_t)publish->total_len,
+                                .is_mapped = must_map(batch, publish->reply)};
+
+    flush_run(batch);
+    batch->match = NULL;
+    deliver_link_msg(batch, &form, &msg);
 }
 
 void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, struct esi_str line,

@@ -36,11 +36,12 @@ struct esi_slice {
     uint32_t sub_slot;      /* the target's number of the subscription; links: 0 */
     uint32_t message_count; /* messages that end in this slice */
     uint32_t extra_len;     /* record: mapped reply that stands right before data, 0: none */
-    uint32_t reply_offset;  /* record: where the reply stands in data */
-    uint32_t reply_len;     /* record: 0: none */
+    uint32_t reply_offset;  /* record: where the reply stands in data; of a link: where the subject stands */
+    uint32_t reply_len;     /* record: 0: none; of a link: 0: groups are named, the message must not be left out */
     bool owns_block;        /* holds the reference for itself and the slices before it */
     bool is_record;         /* one whole message's beginning, for a subscription with SUB_RECORDS */
-    bool is_continued;      /* the message goes on in the next slice */
+    bool is_continued;      /* the message goes on in the next slice, of the same delivery */
+    bool is_from_gateway;   /* record: another cluster sent it */
 };
 
 /* What one batch brings to one target. Comes from a pool of its own size; see esi_delivery_free. */
@@ -125,6 +126,15 @@ struct esi_batch_stats {
     uint64_t dropped; /* memory was exhausted */
 };
 void esi_batch_stats(const struct esi_batch *batch, struct esi_batch_stats *out);
+
+/* What is added from here on comes from another source; the publisher and its block stay the same. */
+void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source source);
+/*
+ * Adds a message for one gateway link alone, whatever its interest: an answer on a mapped subject. A fresh reply is
+ * mapped as by esi_batch_add. Thread: the batch's worker.
+ */
+void esi_batch_send_link(struct esi_batch *batch, struct esi_target *target, bool has_headers,
+                         const struct esi_publish *publish);
 
 /*
  * Adds one slice to an outgoing delivery of the caller's own making, for targets that are sent a single prepared text

@@ -7,12 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEEN_BITS = 15, PROBE_MAX = 4 };
+enum {
+    SEEN_BITS = 15,
+    PROBE_MAX = 4,
+    LINK_QUEUES_BYTES_MAX = 32 * 1024 /* group names on one message line, so that it stays under 64 KiB */
+};
 
 struct growable {
     struct esi_sub **subs; /* owned */
     uint32_t count;
     uint32_t capacity;
+};
+
+/* The subscriptions of one link: a run of those found, sorted by link. */
+struct link_run {
+    uint32_t first;
+    uint32_t count;
+    uint32_t rtt_us; /* read once: what may change at any moment gives no order to sort by */
 };
 
 struct esi_match_cache {
@@ -29,6 +40,9 @@ struct esi_match_cache {
     struct growable plain;
     struct growable members;
     struct growable remote;
+    struct link_run *runs; /* owned: of remote */
+    uint32_t run_count;
+    uint32_t run_capacity;
     bool has_failed;
     /* Which targets the current match has: stamps[slot] == stamp. */
     uint32_t *stamps; /* owned */
@@ -73,6 +87,7 @@ void esi_match_cache_free(struct esi_match_cache *cache)
     free(cache->plain.subs);
     free(cache->members.subs);
     free(cache->remote.subs);
+    free(cache->runs);
     free(cache->stamps);
     free(cache->scratch);
     free(cache);
@@ -151,27 +166,32 @@ static int compare_queue(const void *left, const void *right)
     return compare_str(a->queue, b->queue);
 }
 
-static uint32_t rtt_us_of(const struct esi_sub *sub)
-{
-    /* order: relaxed; an order among links that may be a little old. */
-    return atomic_load_explicit(&sub->target->rtt_us, memory_order_relaxed);
-}
-
-/* By round-trip time, then by link, plain interest first. */
+/*
+ * By link, then by group, plain interest first. "Send all" stands before other plain interest, so that it represents
+ * the link: what was refused is then left out by the link, whatever else matches.
+ */
 static int compare_link(const void *left, const void *right)
 {
     const struct esi_sub *a = *(struct esi_sub *const *)left;
     const struct esi_sub *b = *(struct esi_sub *const *)right;
-    const uint32_t rtt_a = rtt_us_of(a);
-    const uint32_t rtt_b = rtt_us_of(b);
 
-    if (rtt_a != rtt_b) {
-        return rtt_a < rtt_b ? -1 : 1;
-    }
     if (a->target != b->target) {
         return a->target->slot < b->target->slot ? -1 : 1;
     }
-    return compare_str(a->queue, b->queue);
+    const int order = compare_str(a->queue, b->queue);
+    return order != 0 ? order : (int)(b->flags & SUB_OPTIMISTIC) - (int)(a->flags & SUB_OPTIMISTIC);
+}
+
+/* By round-trip time; equal ones by the link. */
+static int compare_run(const void *left, const void *right)
+{
+    const struct link_run *a = left;
+    const struct link_run *b = right;
+
+    if (a->rtt_us != b->rtt_us) {
+        return a->rtt_us < b->rtt_us ? -1 : 1;
+    }
+    return a->first < b->first ? -1 : 1;
 }
 
 static void sort(struct growable *list, int (*compare)(const void *, const void *))
@@ -267,45 +287,109 @@ static void fill_groups(struct esi_match *match, const struct growable *members,
     }
 }
 
-static bool is_served(const struct esi_match *match, struct esi_str queue)
+static struct link_run *new_run(struct esi_match_cache *cache)
 {
-    for (uint32_t i = 0; i < match->group_count; i++) {
-        if (esi_str_equal(match->groups[i].name, queue)) {
-            return true;
+    if (cache->run_count == cache->run_capacity) {
+        const uint32_t capacity = cache->run_capacity == 0 ? 16 : cache->run_capacity * 2;
+        struct link_run *runs = realloc(cache->runs, capacity * sizeof *runs);
+        if (runs == NULL) {
+            cache->has_failed = true;
+            return NULL;
+        }
+        cache->runs = runs;
+        cache->run_capacity = capacity;
+    }
+    return &cache->runs[cache->run_count++];
+}
+
+/* Cuts what was found of links into runs of one link each, and puts those in order of their round-trip time. */
+static void order_links(struct esi_match_cache *cache)
+{
+    const struct growable *remote = &cache->remote;
+
+    cache->run_count = 0;
+    for (uint32_t i = 0; i < remote->count;) {
+        const struct esi_target *target = remote->subs[i]->target;
+        struct link_run *run = new_run(cache);
+        if (run == NULL) {
+            return;
+        }
+        /* order: relaxed; an order among links that may be a little old. */
+        const uint32_t rtt_us = atomic_load_explicit(&target->rtt_us, memory_order_relaxed);
+        *run = (struct link_run){.first = i, .rtt_us = rtt_us};
+        while (i < remote->count && remote->subs[i]->target == target) {
+            run->count++;
+            i++;
         }
     }
+    if (cache->run_count > 1) {
+        qsort(cache->runs, cache->run_count, sizeof *cache->runs, compare_run);
+    }
+}
+
+static int compare_group_name(const void *name, const void *group)
+{
+    return compare_str(*(const struct esi_str *)name, ((const struct esi_match_group *)group)->name);
+}
+
+static int compare_queue_name(const void *name, const void *queue)
+{
+    return compare_str(*(const struct esi_str *)name, *(const struct esi_str *)queue);
+}
+
+/* Both the local groups and the groups of each link are in order of their names. */
+static bool is_served(const struct esi_match *match, struct esi_str queue)
+{
+    if (match->group_count > 0 && bsearch(&queue, match->groups, match->group_count, sizeof *match->groups,
+                                          compare_group_name) != NULL) {
+        return true;
+    }
     for (uint32_t i = 0; i < match->link_count; i++) {
-        for (uint32_t j = 0; j < match->links[i].queue_count; j++) {
-            if (esi_str_equal(match->links[i].queues[j], queue)) {
-                return true;
-            }
+        const struct esi_match_link *link = &match->links[i];
+        if (link->queue_count > 0 &&
+            bsearch(&queue, link->queues, link->queue_count, sizeof *link->queues, compare_queue_name) != NULL) {
+            return true;
         }
     }
     return false;
 }
 
-/* The walk over links in ascending round-trip time: a group goes to the first that has it, and only when nobody here
- * serves it. */
-static void fill_links(struct esi_match *match, const struct growable *remote, struct esi_str *queues)
+/* What one link gets: plain interest, and the groups that nobody before it serves. Returns the end of its queues. */
+static struct esi_str *fill_link(struct esi_match *match, struct esi_sub *const *subs, uint32_t count,
+                                 struct esi_str *queues)
 {
-    for (uint32_t i = 0; i < remote->count; i++) {
-        struct esi_sub *sub = remote->subs[i];
-        const bool is_wanted = sub->queue.len == 0 || !is_served(match, sub->queue);
-        if (!is_wanted) {
+    struct esi_match_link *link = &match->links[match->link_count];
+    size_t bytes = 0;
+
+    *link = (struct esi_match_link){.queues = queues};
+    for (uint32_t i = 0; i < count; i++) {
+        const struct esi_str queue = subs[i]->queue;
+        const bool is_repeated = link->queue_count > 0 && esi_str_equal(queues[link->queue_count - 1], queue);
+        if (queue.len > 0 && (is_repeated || is_served(match, queue) ||
+                              bytes + queue.len + 1 > LINK_QUEUES_BYTES_MAX)) {
             continue;
         }
-        struct esi_match_link *link =
-            match->link_count > 0 ? &match->links[match->link_count - 1] : NULL;
-        if (link == NULL || link->sub->target != sub->target) {
-            link = &match->links[match->link_count++];
-            *link = (struct esi_match_link){.sub = sub, .queues = queues};
+        if (link->sub == NULL) {
+            link->sub = subs[i];
         }
-        if (sub->queue.len == 0) {
+        if (queue.len == 0) {
             link->has_plain = true;
         } else {
-            link->queues[link->queue_count++] = sub->queue;
-            queues++;
+            queues[link->queue_count++] = queue;
+            bytes += queue.len + 1;
         }
+    }
+    match->link_count += link->sub != NULL;
+    return queues + link->queue_count;
+}
+
+/* The walk over links in ascending round-trip time: a group goes to the first that has it, and only when nobody here
+ * serves it. */
+static void fill_links(struct esi_match *match, const struct esi_match_cache *cache, struct esi_str *queues)
+{
+    for (uint32_t i = 0; i < cache->run_count; i++) {
+        const struct link_run *run = &cache->runs[i];
+        queues = fill_link(match, &cache->remote.subs[run->first], run->count, queues);
     }
 }
 
@@ -323,7 +407,7 @@ static void fill(struct esi_match_cache *cache, const struct layout *layout)
         memcpy(match->plain, cache->plain.subs, cache->plain.count * sizeof(struct esi_sub *));
     }
     fill_groups(match, &cache->members, layout->subs + cache->plain.count);
-    fill_links(match, &cache->remote, layout->queues);
+    fill_links(match, cache, layout->queues);
 }
 
 static bool was_seen(struct esi_match_cache *cache, uint64_t hash)
@@ -389,6 +473,7 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
     sort(&cache->plain, compare_format);
     sort(&cache->members, compare_queue);
     sort(&cache->remote, compare_link);
+    order_links(cache);
     const bool is_repeated = find_repeated_target(cache);
     if (cache->has_failed) {
         return NULL;

@@ -271,6 +271,7 @@ enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns
         esi_router_free(context->routers[i]);
     }
     esi_runtime_free(context->runtime);
+    esi_gateway_free(context->gateway);
     if (err == ES_OK) {
         esi_subtable_free(context->table);
     }

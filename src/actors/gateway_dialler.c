@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The outbound side of a gateway link: we dialled, the peer says first who it is. Its interest
+ * comes in and goes to the routers; our messages go out. Nothing is written before the peer's first
+ * INFO has been judged.
+ */
+#include "actors/context.h"
+#include "actors/gateway_link_internal.h"
+#include "base/assert.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "broker/batch.h"
+#include "net/stream.h"
+#include "net/tls.h"
+#include "proto/gateway_writer.h"
+#include "proto/subject.h"
+#include "runtime/runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WITHDRAWN_A_TURN = 4096 };
+
+static struct esi_str own_name(const struct esi_gateway_link *self)
+{
+    return esi_str_from(self->context->config->gateway.name);
+}
+
+static void keep(struct esi_msg *msg)
+{
+    (void)msg; /* part of the link */
+}
+
+void esi_gateway_dialler_deinit(struct esi_gateway_link *self)
+{
+    struct gateway_dialler *dialler = &self->dialler;
+
+    esi_gateway_interest_deinit(&dialler->interest);
+    esi_tls_context_unref(ESI_MOVE(dialler->tls));
+    free(ESI_MOVE(dialler->wanted));
+    free(ESI_MOVE(dialler->tls_name));
+}
+
+/* --- INFO --- */
+
+static void close_wrong_port(struct esi_gateway_link *self)
+{
+    struct esi_bytes text;
+
+    esi_bytes_init(&text, 0);
+    esi_gateway_writer_err_wrong_port(&text, esi_str_from(self->dialler.wanted));
+    esi_gateway_link_close(self, esi_bytes_str(&text), "Wrong Port");
+    esi_bytes_deinit(&text);
+}
+
+static void close_wrong_gateway(struct esi_gateway_link *self, struct esi_str found)
+{
+    struct esi_bytes text;
+
+    esi_bytes_init(&text, 0);
+    esi_gateway_writer_err_wrong_gateway(&text, own_name(self), esi_str_from(self->dialler.wanted),
+                                         found);
+    esi_gateway_link_close(self, esi_bytes_str(&text), "Wrong Gateway");
+    esi_bytes_deinit(&text);
+}
+
+/* What is asked of every INFO: of the first, and of the later ones as far as they say it. */
+static bool is_acceptable(struct esi_gateway_link *self, const struct esi_gateway_info *info)
+{
+    if (!self->has_info && info->gateway.len == 0) {
+        close_wrong_port(self);
+        return false;
+    }
+    if ((!self->has_info || info->cmd != GATEWAY_CMD_GOSSIP) &&
+        !esi_str_equal(info->gateway, esi_str_from(self->dialler.wanted))) {
+        close_wrong_gateway(self, info->gateway);
+        return false;
+    }
+    if (info->server_name.len > 0 &&
+        esi_str_equal(info->server_name, esi_str_from(self->context->config->service.name))) {
+        esi_gateway_link_close(self, ESI_STR(""), "Duplicate Server Name");
+        return false;
+    }
+    return true;
+}
+
+/* Straight to the stream, which holds nothing yet: a copy in the outbound queue would not be wiped.
+ */
+static bool write_secret(struct esi_gateway_link *self, struct esi_str text)
+{
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)text.data, .iov_len = text.len};
+    size_t count = 0;
+
+    ESI_ASSERT(esi_outbound_is_empty(&self->outbound));
+    return esi_stream_writev(self->stream, &part, 1, &count) == ES_OK && count == text.len;
+}
+
+static bool introduce_ourselves(struct esi_gateway_link *self)
+{
+    const struct esi_config_gateway *config = &self->context->config->gateway;
+    const struct gateway_dialler *dialler = &self->dialler;
+    struct esi_connect connect;
+    struct esi_bytes text;
+
+    esi_connect_init(&connect);
+    /* Borrowed strings: this one is not deinitialised. */
+    connect.name = esi_str_from(self->context->server_id);
+    connect.gateway = own_name(self);
+    connect.tls_required = dialler->tls != NULL;
+    if (dialler->user != NULL) {
+        connect.user = esi_str_from(dialler->user);
+        connect.pass = esi_str_from(dialler->password);
+    } else if (config->user != NULL && !esi_crypto_is_bcrypt(esi_str_from(config->password))) {
+        /* What only a hash is known of cannot be sent. */
+        connect.user = esi_str_from(config->user);
+        connect.pass = esi_str_from(config->password);
+    }
+    esi_bytes_init(&text, 0);
+    esi_connect_write_gateway(&text, &connect);
+    const bool is_written = !text.failed && write_secret(self, esi_bytes_str(&text));
+    if (text.data != NULL) {
+        esi_crypto_wipe(text.data, text.len);
+    }
+    esi_bytes_deinit(&text);
+    if (!is_written) {
+        esi_gateway_link_close_now(self, "Write Error");
+        return false;
+    }
+    struct esi_address local = {.host = ""};
+    esi_bytes_init(&text, 0);
+    esi_gateway_write_info(self->gateway, local.host, &text);
+    esi_gateway_link_push(self, esi_bytes_str(&text));
+    esi_bytes_deinit(&text);
+    return !is_link_ending(self);
+}
+
+/* From here on publishers find the link. */
+static void open_link(struct esi_gateway_link *self, struct esi_gateway_info *info)
+{
+    struct gateway_dialler *dialler = &self->dialler;
+    const bool headers = info->headers;
+    const bool iom = info->interest_only;
+
+    if (!introduce_ourselves(self)) {
+        return;
+    }
+    self->state = LINK_STATE_OPEN;
+    self->target.old_reply_prefix = !info->reply_prefix_new;
+    esi_gateway_link_set_first_ping(self);
+    esi_log(LOG_GATEWAY_LINK_OPEN, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("gateway", dialler->wanted), ESI_LOG_TEXT("direction", "outbound"),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_STR("server_name", info->server_name), ESI_LOG_STR("version", info->version));
+    esi_gateway_link_note_peer(self, info);
+    dialler->route =
+        (struct esi_gateway_route){.target = &self->target,
+                                   .cluster = esi_reply_map_hash(esi_str_from(dialler->wanted)),
+                                   .has_headers = headers};
+    if (esi_gateway_routes_add(esi_gateway_routes_of(self->gateway), &dialler->route) == ES_OK) {
+        dialler->is_routed = true;
+    }
+    if (esi_gateway_interest_open(&dialler->interest, headers, iom) != ES_OK ||
+        esi_gateway_tell_open(self->gateway, dialler->remote_id, info) != ES_OK) {
+        esi_gateway_link_close_now(self, "Out Of Memory");
+    }
+}
+
+/* A command about an account. */
+static void on_switch(struct esi_gateway_link *self, const struct esi_gateway_info *info)
+{
+    const bool is_start = info->cmd == GATEWAY_CMD_ALL_START;
+
+    if (info->account.data == NULL) {
+        esi_gateway_link_close(self, esi_gateway_writer_err_account_absent(is_start ? 2 : 3),
+                               "Account Absent");
+        return;
+    }
+    if (!esi_str_equal(info->account, ESI_ACCOUNT)) {
+        return;
+    }
+    if (is_start) {
+        esi_gateway_interest_switch(&self->dialler.interest);
+    } else {
+        esi_gateway_interest_complete(&self->dialler.interest);
+    }
+}
+
+static void on_later_info(struct esi_gateway_link *self, struct esi_gateway_info *info)
+{
+    enum es_err err = ES_OK;
+
+    switch (info->cmd) {
+    case GATEWAY_CMD_NONE:
+        err = esi_gateway_tell_open(self->gateway, self->dialler.remote_id, info);
+        break;
+    case GATEWAY_CMD_GOSSIP:
+        err = esi_gateway_tell_gossip(self->gateway, info);
+        break;
+    case GATEWAY_CMD_ALL_START:
+    case GATEWAY_CMD_ALL_COMPLETE:
+        on_switch(self, info);
+        break;
+    default:
+        esi_log(LOG_GATEWAY_ODD_COMMAND, ESI_LOG_U64("cid", self->cid),
+                ESI_LOG_I64("command", info->cmd));
+        break;
+    }
+    if (err != ES_OK) {
+        esi_gateway_link_close_now(self, "Out Of Memory");
+    }
+}
+
+void esi_gateway_dialler_on_info(struct esi_gateway_link *self, struct esi_str json)
+{
+    struct esi_gateway_info info;
+
+    if (esi_info_read_gateway(json, &info) != ES_OK) {
+        esi_gateway_link_close(self, ESI_STR(""), "Protocol Violation");
+        return;
+    }
+    if (is_acceptable(self, &info)) {
+        if (self->state == LINK_STATE_OPENING) {
+            open_link(self, &info);
+        } else {
+            on_later_info(self, &info);
+        }
+    }
+    esi_info_gateway_deinit(&info);
+}
+
+/* --- interest --- */
+
+static enum es_err take_interest(struct esi_gateway_interest *interest, enum esi_gateway_op op,
+                                 const struct esi_gateway_item *item)
+{
+    switch (op) {
+    case GATEWAY_SUB:
+        return esi_gateway_interest_sub(interest, item->subject, item->queue);
+    case GATEWAY_UNSUB:
+        return esi_gateway_interest_unsub(interest, item->subject, item->queue);
+    case GATEWAY_ACCOUNT_SUB:
+        return esi_gateway_interest_account_sub(interest);
+    case GATEWAY_ACCOUNT_UNSUB:
+        esi_gateway_interest_account_unsub(interest);
+        return ES_OK;
+    case GATEWAY_MORE:
+    case GATEWAY_MSG:
+    case GATEWAY_INFO:
+    case GATEWAY_CONNECT:
+    case GATEWAY_PING:
+    case GATEWAY_PONG:
+    case GATEWAY_OK:
+    case GATEWAY_ERR:
+    case GATEWAY_FAULT:
+        break;
+    }
+    ESI_ASSERT(false);
+    return ES_OK;
+}
+
+void esi_gateway_dialler_on_interest(struct esi_gateway_link *self, enum esi_gateway_op op,
+                                     const struct esi_gateway_item *item)
+{
+    const bool has_subject = op == GATEWAY_SUB || op == GATEWAY_UNSUB;
+
+    if (self->state != LINK_STATE_OPEN) {
+        esi_gateway_link_close(self, ESI_STR(""), "Protocol Violation");
+        return;
+    }
+    if (!esi_str_equal(item->account, ESI_ACCOUNT) ||
+        (has_subject && !esi_subject_is_valid(item->subject))) {
+        return;
+    }
+    const enum es_err err = take_interest(&self->dialler.interest, op, item);
+    if (err != ES_OK) {
+        esi_gateway_link_close_now(self, err == ES_FULL ? "Maximum Subscriptions Exceeded"
+                                                        : "Out Of Memory");
+    }
+}
+
+/* --- deliveries --- */
+
+/* Is this slice to be written? A message that was sent unasked is left out when the peer has
+ * refused its subject. */
+static bool accept_slice(struct esi_gateway_link *self, const struct esi_slice *slice)
+{
+    struct gateway_dialler *dialler = &self->dialler;
+
+    if (dialler->skips_continued) {
+        dialler->skips_continued = slice->is_continued;
+        return false;
+    }
+    if (slice->is_record && slice->reply_len > 0) {
+        const struct esi_str subject = {.data = slice->data + slice->reply_offset,
+                                        .len = slice->reply_len};
+        if (esi_gateway_interest_is_refused(&dialler->interest, subject)) {
+            dialler->skips_continued = slice->is_continued;
+            self->refused_msgs++;
+            return false;
+        }
+    }
+    return true;
+}
+
+void esi_gateway_dialler_on_deliver(struct esi_gateway_link *self, struct esi_delivery *delivery)
+{
+    if (self->state != LINK_STATE_OPEN) {
+        esi_outbound_drop_bytes(&self->outbound, delivery->bytes);
+        return; /* the runtime frees it */
+    }
+    bool has_failed = false;
+    for (uint32_t i = 0; i < delivery->slice_count; i++) {
+        const struct esi_slice *slice = &delivery->slices[i];
+        if (has_failed || !accept_slice(self, slice)) {
+            esi_outbound_skip_slice(&self->outbound, slice);
+            continue;
+        }
+        if (esi_outbound_push_slice(&self->outbound, slice) != ES_OK) {
+            has_failed = true;
+            esi_gateway_link_close_now(self, "Out Of Memory");
+            esi_outbound_skip_slice(&self->outbound, slice);
+            continue;
+        }
+        self->out_msgs += slice->message_count;
+        self->out_bytes += slice->len;
+    }
+    /* The references have moved to the outbound queue. */
+    delivery->slice_count = 0;
+}
+
+/* --- the end --- */
+
+bool esi_gateway_dialler_withdraw(struct esi_gateway_link *self)
+{
+    struct gateway_dialler *dialler = &self->dialler;
+
+    if (dialler->is_routed && dialler->unrouted_msg.free == NULL) {
+        esi_gateway_routes_remove(esi_gateway_routes_of(self->gateway), &dialler->route);
+        dialler->unrouted_msg = (struct esi_msg){.kind = LINK_UNROUTED, .free = keep};
+        esi_runtime_after_grace(self->context->runtime, &self->actor, &dialler->unrouted_msg);
+    }
+    return esi_gateway_interest_withdraw(&dialler->interest, WITHDRAWN_A_TURN);
+}
+
+bool esi_gateway_dialler_is_forgotten(const struct esi_gateway_link *self)
+{
+    return !self->dialler.is_routed;
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "actors/gateway_interest.h"
+#include "actors/route_ops.h"
+#include "base/assert.h"
+#include "base/own.h"
+#include "broker/subtable.h"
+#include "proto/subject.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_ON_STACK = 512 };
+
+/* Interest of a queue group. The key is subject and group with one NUL between, which neither can
+ * hold. */
+struct entry {
+    struct esi_sub *sub; /* owned */
+    size_t key_len;
+    char key[];
+};
+
+struct refusal {
+    size_t len;
+    char subject[];
+};
+
+void esi_gateway_interest_init(struct esi_gateway_interest *interest, struct esi_target *target,
+                               struct esi_route_ops *ops)
+{
+    *interest = (struct esi_gateway_interest){.target = target, .ops = ops};
+    esi_hashmap_init(&interest->plain);
+    esi_hashmap_init(&interest->queues);
+    esi_hashmap_init(&interest->refused);
+}
+
+static void forget_refusals(struct esi_gateway_interest *interest)
+{
+    size_t cursor = 0;
+    struct esi_str key;
+    void *value;
+
+    while (esi_hashmap_next(&interest->refused, &cursor, &key, &value)) {
+        free(value);
+    }
+    esi_hashmap_deinit(&interest->refused);
+}
+
+void esi_gateway_interest_deinit(struct esi_gateway_interest *interest)
+{
+    size_t cursor = 0;
+    struct esi_str key;
+    void *value;
+
+    forget_refusals(interest);
+    while (esi_hashmap_next(&interest->queues, &cursor, &key, &value)) {
+        free(value);
+    }
+    esi_hashmap_deinit(&interest->queues);
+    esi_hashmap_deinit(&interest->plain);
+}
+
+const char *esi_gateway_interest_mode_name(enum esi_gateway_mode mode)
+{
+    static const char *const names[] = {[MODE_UNKNOWN] = "unknown",
+                                        [MODE_OPTIMISTIC] = "optimistic",
+                                        [MODE_REFUSED] = "refused",
+                                        [MODE_SWITCHING] = "switching",
+                                        [MODE_COMPLETE] = "interest-only"};
+
+    return names[mode];
+}
+
+/* --- optimistic --- */
+
+static enum es_err become_optimistic(struct esi_gateway_interest *interest)
+{
+    interest->mode = MODE_OPTIMISTIC;
+    if (interest->all != NULL) {
+        return ES_OK;
+    }
+    struct esi_sub *sub = esi_sub_new(interest->target, ESI_STR(">"), ESI_STR(""), ESI_STR(""));
+    if (sub == NULL) {
+        return ES_NO_MEMORY;
+    }
+    sub->flags = interest->flags | SUB_OPTIMISTIC;
+    const enum es_err err = esi_route_ops_add(interest->ops, sub);
+    if (err != ES_OK) {
+        free(sub);
+        return err;
+    }
+    interest->all = sub;
+    return ES_OK;
+}
+
+static void end_optimism(struct esi_gateway_interest *interest)
+{
+    forget_refusals(interest);
+    if (interest->all != NULL) {
+        esi_route_ops_remove(interest->ops, ESI_MOVE(interest->all));
+    }
+}
+
+/* Beyond the bound nothing is noted: such messages go on being sent, and refused, which harms
+ * nobody. */
+static enum es_err refuse(struct esi_gateway_interest *interest, struct esi_str subject)
+{
+    if (interest->refused.count >= ESI_GATEWAY_REFUSED_MAX ||
+        esi_hashmap_find(&interest->refused, subject) != NULL) {
+        return ES_OK;
+    }
+    struct refusal *refusal = malloc(sizeof *refusal + subject.len + 1);
+    if (refusal == NULL) {
+        return ES_NO_MEMORY;
+    }
+    refusal->len = subject.len;
+    memcpy(refusal->subject, subject.data, subject.len);
+    const struct esi_str key = {.data = refusal->subject, .len = subject.len};
+    const enum es_err err = esi_hashmap_insert(&interest->refused, key, refusal);
+    if (err != ES_OK) {
+        free(refusal);
+    }
+    return err;
+}
+
+/* Interest came in a subject, or in all that match a wildcard: they are no longer refused. */
+static void accept_again(struct esi_gateway_interest *interest, struct esi_str pattern)
+{
+    struct refusal *covered[ESI_GATEWAY_REFUSED_MAX];
+    size_t covered_count = 0;
+    size_t cursor = 0;
+    struct esi_str key;
+    void *value;
+
+    if (interest->refused.count == 0) {
+        return;
+    }
+    if (!esi_subject_has_wildcard(pattern)) {
+        free(esi_hashmap_remove(&interest->refused, pattern));
+        return;
+    }
+    while (esi_hashmap_next(&interest->refused, &cursor, &key, &value)) {
+        if (esi_subject_matches(pattern, key)) {
+            covered[covered_count++] = value;
+        }
+    }
+    for (size_t i = 0; i < covered_count; i++) {
+        const struct esi_str subject = {.data = covered[i]->subject, .len = covered[i]->len};
+        esi_hashmap_remove(&interest->refused, subject);
+        free(covered[i]);
+    }
+}
+
+bool esi_gateway_interest_is_refused(const struct esi_gateway_interest *interest,
+                                     struct esi_str subject)
+{
+    return interest->all == NULL || esi_hashmap_find(&interest->refused, subject) != NULL;
+}
+
+enum es_err esi_gateway_interest_open(struct esi_gateway_interest *interest, bool headers, bool iom)
+{
+    interest->flags = headers ? SUB_HEADERS : 0U;
+    interest->has_iom = iom;
+    return iom ? ES_OK : become_optimistic(interest);
+}
+
+/* --- stored interest --- */
+
+static enum es_err new_sub(struct esi_gateway_interest *interest, struct esi_str subject,
+                           struct esi_str queue, struct esi_sub **out)
+{
+    if (interest->plain.count + interest->queues.count >= ESI_GATEWAY_INTEREST_MAX) {
+        return ES_FULL;
+    }
+    struct esi_sub *sub = esi_sub_new(interest->target, subject, queue, ESI_STR(""));
+    if (sub == NULL) {
+        return ES_NO_MEMORY;
+    }
+    sub->flags = interest->flags;
+    *out = sub;
+    return ES_OK;
+}
+
+static enum es_err sub_plain(struct esi_gateway_interest *interest, struct esi_str subject)
+{
+    struct esi_sub *sub = NULL;
+
+    accept_again(interest, subject);
+    if (esi_hashmap_find(&interest->plain, subject) != NULL) {
+        return ES_OK; /* interest is not counted on a link */
+    }
+    enum es_err err = new_sub(interest, subject, ESI_STR(""), &sub);
+    if (err != ES_OK) {
+        return err;
+    }
+    err = esi_hashmap_insert(&interest->plain, sub->subject, sub);
+    if (err != ES_OK) {
+        free(sub);
+        return err;
+    }
+    err = esi_route_ops_add(interest->ops, sub);
+    if (err != ES_OK) {
+        esi_hashmap_remove(&interest->plain, subject);
+        free(sub);
+    }
+    return err;
+}
+
+static struct esi_str write_key(char *room, struct esi_str subject, struct esi_str queue)
+{
+    memcpy(room, subject.data, subject.len);
+    room[subject.len] = '\0';
+    memcpy(room + subject.len + 1, queue.data, queue.len);
+    return (struct esi_str){.data = room, .len = subject.len + 1 + queue.len};
+}
+
+static enum es_err store_queue(struct esi_gateway_interest *interest, struct esi_str subject,
+                               struct esi_str queue)
+{
+    struct entry *entry = malloc(sizeof *entry + subject.len + 1 + queue.len);
+
+    if (entry == NULL) {
+        return ES_NO_MEMORY;
+    }
+    const struct esi_str key = write_key(entry->key, subject, queue);
+    entry->key_len = key.len;
+    if (esi_hashmap_find(&interest->queues, key) != NULL) {
+        free(entry);
+        return ES_OK;
+    }
+    enum es_err err = new_sub(interest, subject, queue, &entry->sub);
+    if (err != ES_OK) {
+        free(entry);
+        return err;
+    }
+    err = esi_hashmap_insert(&interest->queues, key, entry);
+    if (err == ES_OK) {
+        err = esi_route_ops_add(interest->ops, entry->sub);
+        if (err != ES_OK) {
+            esi_hashmap_remove(&interest->queues, key);
+        }
+    }
+    if (err != ES_OK) {
+        free(entry->sub);
+        free(entry);
+    }
+    return err;
+}
+
+static enum es_err sub_queue(struct esi_gateway_interest *interest, struct esi_str subject,
+                             struct esi_str queue)
+{
+    const enum es_err err = store_queue(interest, subject, queue);
+
+    if (err != ES_OK || interest->mode != MODE_REFUSED) {
+        return err;
+    }
+    /* After A- a real server announces a queue group like this, and waits for all other messages.
+     */
+    return become_optimistic(interest);
+}
+
+enum es_err esi_gateway_interest_sub(struct esi_gateway_interest *interest, struct esi_str subject,
+                                     struct esi_str queue)
+{
+    return queue.len == 0 ? sub_plain(interest, subject) : sub_queue(interest, subject, queue);
+}
+
+static enum es_err unsub_plain(struct esi_gateway_interest *interest, struct esi_str subject)
+{
+    struct esi_sub *sub = esi_hashmap_remove(&interest->plain, subject);
+
+    if (sub != NULL) {
+        esi_route_ops_remove(interest->ops, sub);
+    }
+    if (interest->mode == MODE_REFUSED && !interest->has_iom) {
+        const enum es_err err = become_optimistic(interest);
+        if (err != ES_OK) {
+            return err;
+        }
+    }
+    return interest->all != NULL ? refuse(interest, subject) : ES_OK;
+}
+
+static enum es_err unsub_queue(struct esi_gateway_interest *interest, struct esi_str subject,
+                               struct esi_str queue)
+{
+    char on_stack[KEY_ON_STACK];
+    const size_t key_len = subject.len + 1 + queue.len;
+    char *room = key_len > sizeof on_stack ? malloc(key_len) : on_stack;
+
+    if (room == NULL) {
+        return ES_NO_MEMORY;
+    }
+    struct entry *entry = esi_hashmap_remove(&interest->queues, write_key(room, subject, queue));
+    if (entry != NULL) {
+        esi_route_ops_remove(interest->ops, entry->sub);
+        free(entry);
+    }
+    if (room != on_stack) {
+        free(room);
+    }
+    return ES_OK;
+}
+
+enum es_err esi_gateway_interest_unsub(struct esi_gateway_interest *interest,
+                                       struct esi_str subject, struct esi_str queue)
+{
+    return queue.len == 0 ? unsub_plain(interest, subject) : unsub_queue(interest, subject, queue);
+}
+
+/* --- the account --- */
+
+enum es_err esi_gateway_interest_account_sub(struct esi_gateway_interest *interest)
+{
+    if (interest->mode == MODE_REFUSED) {
+        return become_optimistic(interest);
+    }
+    if (interest->mode == MODE_OPTIMISTIC && interest->queues.count == 0) {
+        forget_refusals(interest);
+    }
+    return ES_OK;
+}
+
+void esi_gateway_interest_account_unsub(struct esi_gateway_interest *interest)
+{
+    if (interest->mode == MODE_OPTIMISTIC && interest->queues.count > 0) {
+        /* As nats-server: a peer that still has queue groups goes on getting everything. */
+        forget_refusals(interest);
+        return;
+    }
+    end_optimism(interest);
+    interest->mode = MODE_REFUSED;
+}
+
+void esi_gateway_interest_switch(struct esi_gateway_interest *interest)
+{
+    /* What was sent unasked goes on being sent until the peer has told all its interest: nothing is
+     * lost between. */
+    interest->mode = MODE_SWITCHING;
+}
+
+void esi_gateway_interest_complete(struct esi_gateway_interest *interest)
+{
+    end_optimism(interest);
+    interest->mode = MODE_COMPLETE;
+}
+
+/* --- the end --- */
+
+bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32_t budget)
+{
+    struct esi_str key;
+    void *value;
+
+    if (!interest->is_withdrawn) {
+        interest->is_withdrawn = true;
+        end_optimism(interest);
+    }
+    /* The maps stay as they are: only so does the cursor keep its meaning from turn to turn. */
+    while (interest->plain.count > 0) {
+        if (budget == 0) {
+            return false;
+        }
+        if (!esi_hashmap_next(&interest->plain, &interest->cursor, &key, &value)) {
+            esi_hashmap_deinit(&interest->plain);
+            interest->cursor = 0;
+            break;
+        }
+        budget--;
+        esi_route_ops_remove(interest->ops, value);
+    }
+    while (interest->queues.count > 0) {
+        if (budget == 0) {
+            return false;
+        }
+        if (!esi_hashmap_next(&interest->queues, &interest->cursor, &key, &value)) {
+            esi_gateway_interest_deinit(interest);
+            break;
+        }
+        budget--;
+        struct entry *entry = value;
+        esi_route_ops_remove(interest->ops, ESI_MOVE(entry->sub));
+    }
+    return true;
+}
+
+void esi_gateway_interest_each(const struct esi_gateway_interest *interest,
+                               bool (*each)(void *argument, const struct esi_sub *sub),
+                               void *argument)
+{
+    struct esi_str key;
+    void *value;
+    size_t cursor = 0;
+
+    if (interest->is_withdrawn) {
+        return;
+    }
+    while (esi_hashmap_next(&interest->plain, &cursor, &key, &value)) {
+        if (!each(argument, value)) {
+            return;
+        }
+    }
+    cursor = 0;
+    while (esi_hashmap_next(&interest->queues, &cursor, &key, &value)) {
+        if (!each(argument, ((const struct entry *)value)->sub)) {
+            return;
+        }
+    }
+}

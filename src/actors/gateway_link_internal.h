@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The state of a gateway link, shared by the three files that make it: gateway_link.c (life,
+ * reading, writing, timers), gateway_dialler.c (outbound: we dialled) and gateway_acceptor.c
+ * (inbound: the peer dialled).
+ */
+#pragma once
+
+#include "actors/gateway.h"
+#include "actors/gateway_interest.h"
+#include "actors/gateway_routes.h"
+#include "actors/outbound.h"
+#include "actors/reader.h"
+#include "actors/route_ops.h"
+#include "base/bytes.h"
+#include "broker/target.h"
+#include "env/env.h"
+#include "proto/client_writer.h"
+#include "proto/connect.h"
+#include "proto/gateway_parser.h"
+#include "proto/info.h"
+#include "runtime/actor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct esi_context;
+struct esi_delivery;
+struct esi_interest_msg;
+struct esi_local;
+struct esi_stream;
+struct esi_tls_context;
+
+enum gateway_link_msg {
+    LINK_DELIVER,
+    LINK_ROUTED,
+    LINK_DETACHED,
+    LINK_UNROUTED, /* no worker can find the link by its cluster any more */
+    LINK_INTEREST,
+    LINK_GOSSIP,
+    LINK_CHECKED /* a bcrypt password */
+};
+
+enum gateway_link_state {
+    LINK_STATE_CONNECTING,
+    LINK_STATE_HANDSHAKE,
+    LINK_STATE_OPENING,
+    LINK_STATE_OPEN,
+    LINK_STATE_CLOSING,
+    LINK_STATE_CLOSED
+};
+
+/* Outbound: what the link has of its own. */
+struct gateway_dialler {
+    uint64_t remote_id;
+    bool is_configured;
+    char *wanted;                /* owned: the name that the peer must have */
+    const char *user;            /* borrowed */
+    const char *password;        /* borrowed, secret */
+    struct esi_tls_context *tls; /* a reference; NULL: plain */
+    char *tls_name;              /* owned */
+    struct esi_gateway_interest interest;
+    struct esi_gateway_route route;
+    bool is_routed;       /* route stands in the table, or may still be seen there */
+    bool skips_continued; /* the rest of a message that was left out */
+    struct esi_msg unrouted_msg;
+};
+
+/* Inbound: what the link has of its own. */
+struct gateway_acceptor {
+    struct esi_connect connect;
+    bool is_checking;  /* a service thread looks at the password */
+    bool is_listening; /* the routers tell us of interest */
+    bool is_announced; /* all interest was sent: from here on, changes */
+    bool has_gossip;
+    uint32_t snapshots_pending;
+    struct esi_bytes queues;  /* RS+ lines of groups, until announced */
+    struct esi_bytes lines;   /* plain RS+ lines, until announced */
+    struct esi_bytes changes; /* what changed after a snapshot, until announced */
+    struct esi_bytes gossip;
+};
+
+struct esi_gateway_link {
+    struct esi_actor actor; /* first */
+    struct esi_target target;
+    struct esi_context *context; /* borrowed */
+    struct esi_gateway *gateway; /* borrowed */
+    struct esi_local *local;     /* borrowed: the home worker's */
+    uint64_t cid;
+    struct esi_address peer;
+    bool is_outbound;
+    enum gateway_link_state state;
+    struct esi_stream *stream; /* owned; NULL: not connected yet, or closed */
+    int sock;                  /* owned while there is no stream */
+    struct esi_io io;
+    struct esi_outbound outbound;
+    struct esi_gateway_parser parser;
+    struct esi_reader reader;
+    struct esi_route_ops ops;
+    struct gateway_dialler dialler;   /* outbound */
+    struct gateway_acceptor acceptor; /* inbound */
+    bool has_info;                    /* the peer has said who it is: */
+    char *peer_gateway;               /* owned; NULL: not said */
+    char *peer_server_name;           /* owned; NULL: not said */
+    char *peer_server_id;             /* owned; NULL: not said */
+    /* flags */
+    bool is_parsing;
+    bool is_write_blocked;
+    bool is_paused;
+    bool is_write_shut;
+    bool is_stalled; /* what is left over waits for something before it, not for more bytes */
+    bool needs_read; /* decrypted bytes wait, which the poller does not see */
+    bool has_ended;  /* the gateway was told */
+    const char *close_reason;
+    struct esi_actor_timer open_timer; /* connecting, handshake, opening */
+    struct esi_actor_timer ping_timer;
+    struct esi_actor_timer write_timer;
+    struct esi_actor_timer pause_timer;
+    struct esi_gateway_ended_msg ended_msg;
+    /* counters */
+    int64_t start_wall_ns;
+    uint64_t start_ns;
+    uint64_t activity_ns;
+    uint64_t ping_sent_ns;
+    uint64_t rtt_ns;
+    uint32_t pings_out;
+    uint64_t lingered_bytes;
+    uint64_t in_msgs;
+    uint64_t in_bytes;
+    uint64_t out_msgs;
+    uint64_t out_bytes;
+    uint64_t refused_msgs;
+};
+
+/* --- gateway_link.c --- */
+
+static inline bool is_link_ending(const struct esi_gateway_link *self)
+{
+    return self->state == LINK_STATE_CLOSING || self->state == LINK_STATE_CLOSED;
+}
+/* Appends a line of our own; nothing when the link is ending. */
+void esi_gateway_link_push(struct esi_gateway_link *self, struct esi_str text);
+/* The same, behind all that was sent to us up to now: cause before effect. */
+void esi_gateway_link_answer(struct esi_gateway_link *self, struct esi_str text);
+/* What was queued goes out first, then text (may be empty), then the end of the stream. */
+void esi_gateway_link_close(struct esi_gateway_link *self, struct esi_str text, const char *reason);
+void esi_gateway_link_close_err(struct esi_gateway_link *self, enum esi_client_err err,
+                                const char *reason);
+/* Ends it at once: nothing more is written. */
+void esi_gateway_link_close_now(struct esi_gateway_link *self, const char *reason);
+/* Both sides have said who they are: the opening's timer ends, liveness is watched. */
+void esi_gateway_link_set_first_ping(struct esi_gateway_link *self);
+/* Notes what the peer's first INFO says of it. */
+void esi_gateway_link_note_peer(struct esi_gateway_link *self, const struct esi_gateway_info *info);
+
+/* --- gateway_dialler.c --- */
+
+void esi_gateway_dialler_deinit(struct esi_gateway_link *self);
+void esi_gateway_dialler_on_info(struct esi_gateway_link *self, struct esi_str json);
+void esi_gateway_dialler_on_interest(struct esi_gateway_link *self, enum esi_gateway_op op,
+                                     const struct esi_gateway_item *item);
+void esi_gateway_dialler_on_deliver(struct esi_gateway_link *self, struct esi_delivery *delivery);
+/* Takes back all that others can find the link by; true when there is nothing more to note. Once a
+ * turn. */
+bool esi_gateway_dialler_withdraw(struct esi_gateway_link *self);
+/* Nobody can find the link any more. */
+bool esi_gateway_dialler_is_forgotten(const struct esi_gateway_link *self);
+
+/* --- gateway_acceptor.c --- */
+
+void esi_gateway_acceptor_init(struct esi_gateway_link *self);
+void esi_gateway_acceptor_deinit(struct esi_gateway_link *self);
+/* The stream is ready: we speak first. */
+void esi_gateway_acceptor_greet(struct esi_gateway_link *self);
+void esi_gateway_acceptor_on_connect(struct esi_gateway_link *self, struct esi_str json);
+void esi_gateway_acceptor_on_info(struct esi_gateway_link *self, struct esi_str json);
+void esi_gateway_acceptor_on_message(struct esi_gateway_link *self,
+                                     const struct esi_gateway_item *item);
+void esi_gateway_acceptor_on_interest(struct esi_gateway_link *self, struct esi_interest_msg *msg);
+void esi_gateway_acceptor_on_gossip(struct esi_gateway_link *self,
+                                    struct esi_gateway_gossip_msg *msg);
+void esi_gateway_acceptor_on_checked(struct esi_gateway_link *self, struct esi_msg *msg);
+/* No more interest is told. */
+void esi_gateway_acceptor_withdraw(struct esi_gateway_link *self);
