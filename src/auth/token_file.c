@@ -504,6 +504,24 @@ const struct esi_token *esi_token_file_find(const struct esi_token_file *file,
     return esi_crypto_equal(found, key) ? &stored->token : NULL;
 }
 
+void esi_token_file_adopt(struct esi_token_file *file, const struct esi_token_file *former)
+{
+    if (former == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < file->count; i++) {
+        struct stored *stored = &file->tokens[i];
+        const struct esi_str key = {.data = (const char *)stored->token.hash,
+                                    .len = sizeof stored->token.hash};
+        const struct stored *before = esi_hashmap_find(&former->by_hash, key);
+        if (before != NULL && esi_str_equal(stored->publish, before->publish) &&
+            esi_str_equal(stored->subscribe, before->subscribe)) {
+            esi_permissions_unref(stored->token.permissions);
+            stored->token.permissions = esi_permissions_ref(before->token.permissions);
+        }
+    }
+}
+
 enum es_err esi_token_file_check(const struct esi_token_file *file, struct esi_str secret,
                                  int64_t wall_ns, struct esi_verdict *verdict)
 {

@@ -67,6 +67,13 @@ const struct esi_token *esi_token_file_at(const struct esi_token_file *file, siz
 ES_MUST_USE enum es_err esi_token_file_check(const struct esi_token_file *file,
                                              struct esi_str secret, int64_t wall_ns,
                                              struct esi_verdict *verdict);
+/*
+ * Lets a new set take over from the one before it: tokens with the same hash and the same lists get
+ * the same permissions object, so that "permissions are another object" means "the rules have
+ * changed". Call before anybody asks the new set.
+ *   former   borrowed; NULL is accepted
+ */
+void esi_token_file_adopt(struct esi_token_file *file, const struct esi_token_file *former);
 /* Finds a token by its hash, expired or not; NULL when it is gone: connections that came in by it
  * must be closed. */
 const struct esi_token *esi_token_file_find(const struct esi_token_file *file,

@@ -348,6 +348,37 @@ static void test_list(void **state)
     esi_token_file_free(file);
 }
 
+/* A reloaded set: what is the same keeps its rules object, what has changed gets another. */
+static void test_adopt(void **state)
+{
+    struct esi_token_file *former = parse("a " HASH_A " publish=x\nb " HASH_B "\n");
+    struct esi_token_file *same =
+        parse("# moved\nb " HASH_B " expires=2027-01-31T12:00:00Z\nrenamed " HASH_A " publish=x\n");
+    struct esi_token_file *changed = parse("a " HASH_A " publish=x,y\nb " HASH_B " subscribe=z\n");
+
+    (void)state;
+    esi_token_file_adopt(same, NULL);
+    assert_ptr_not_equal(esi_token_file_at(same, 1)->permissions,
+                         esi_token_file_at(former, 0)->permissions);
+    esi_token_file_adopt(same, former);
+    esi_token_file_adopt(changed, former);
+    assert_ptr_equal(esi_token_file_at(same, 1)->permissions,
+                     esi_token_file_at(former, 0)->permissions);
+    assert_ptr_equal(esi_token_file_at(same, 0)->permissions,
+                     esi_token_file_at(former, 1)->permissions);
+    for (size_t i = 0; i < 2; i++) {
+        assert_ptr_not_equal(esi_token_file_at(changed, i)->permissions,
+                             esi_token_file_at(former, i)->permissions);
+    }
+    /* The rules live on when the set that they came from is gone. */
+    esi_token_file_free(former);
+    assert_true(esi_permissions_may_publish(esi_token_file_at(same, 1)->permissions, ESI_STR("x")));
+    assert_false(
+        esi_permissions_may_publish(esi_token_file_at(same, 1)->permissions, ESI_STR("y")));
+    esi_token_file_free(same);
+    esi_token_file_free(changed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,7 +386,7 @@ int main(void)
         cmocka_unit_test(test_times),        cmocka_unit_test(test_empty_file_lets_nobody_in),
         cmocka_unit_test(test_empty_secret), cmocka_unit_test(test_add_use_revoke),
         cmocka_unit_test(test_add_refused),  cmocka_unit_test(test_revoke_others_stay),
-        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_list),         cmocka_unit_test(test_adopt),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
