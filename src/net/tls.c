@@ -75,6 +75,8 @@ struct esi_tls_context {
     size_t entry_count;
     char **allowed_names; /* owned, each too */
     size_t allowed_name_count;
+    unsigned char *pinned; /* owned; DER of the one certificate that a server may show, or NULL */
+    size_t pinned_len;
 };
 
 struct esi_tls_session {
@@ -478,13 +480,36 @@ static bool is_name_accepted(const struct esi_tls_session *session)
     return session->host == NULL || esi_certificate_is_for_host(session->peer, session->host);
 }
 
+/* Is it the pinned certificate? Then it does not matter who signed it, so the library is overruled.
+ * That the peer owns its key is proven by the handshake. */
+static int check_pinned(struct esi_tls_session *session, const WOLFSSL_X509_STORE_CTX *store)
+{
+    const struct esi_tls_context *context = session->context;
+
+    if (store->error_depth != 0) {
+        return 1; /* others of the chain have no say */
+    }
+    if (session->peer != NULL || store->totalCerts < 1 ||
+        store->certs[0].length != context->pinned_len ||
+        memcmp(store->certs[0].buffer, context->pinned, context->pinned_len) != 0 ||
+        esi_certificate_read(context->pinned, context->pinned_len, &session->peer) != ES_OK) {
+        snprintf(session->failure, sizeof(session->failure),
+                 "the peer shows another certificate than the pinned one");
+        return 0;
+    }
+    return 1;
+}
+
 /* Called for the peer's leaf in both builds, and for more in one of them. Never overrules the
- * library's "no". */
+ * library's "no", unless one certificate is pinned. */
 static int check_peer(int is_chain_good, WOLFSSL_X509_STORE_CTX *store)
 {
     struct esi_tls_session *session = store->userCtx;
     enum es_err err;
 
+    if (session != NULL && session->context->pinned != NULL) {
+        return check_pinned(session, store);
+    }
     if (is_chain_good == 0 || session == NULL) {
         return 0;
     }
@@ -578,7 +603,12 @@ static enum es_err check_options(const struct esi_tls_options *options, struct e
             return refuse(error, ES_INVALID, "tls: cert_path and key_path are needed together");
         }
     }
-    if (options->verify_peer != (options->root_ca_path != NULL)) {
+    if (options->pinned_cert_path != NULL &&
+        (options->role == TLS_SERVER || options->root_ca_path != NULL)) {
+        return refuse(error, ES_INVALID, "tls: a pinned certificate is for clients, and alone");
+    }
+    if (options->verify_peer !=
+        (options->root_ca_path != NULL || options->pinned_cert_path != NULL)) {
         return refuse(error, ES_INVALID,
                       "tls: checking the peer and root_ca_path are needed together");
     }
@@ -608,6 +638,7 @@ static void free_context(struct esi_tls_context *context)
         free(context->allowed_names[i]);
     }
     free(context->allowed_names);
+    free(context->pinned);
     free(context);
     (void)
         wolfSSL_Cleanup(); /* counted: the last one frees what the library keeps for the process */
@@ -640,6 +671,32 @@ static enum es_err fill_context(struct esi_tls_context *context,
     return ES_OK;
 }
 
+/* Reads the one certificate that a server may show. */
+static enum es_err read_pinned(struct esi_env *env, struct esi_tls_context *context,
+                               const char *path, struct es_error *error)
+{
+    struct esi_bytes text;
+    struct esi_str rest;
+    struct esi_str block;
+
+    esi_bytes_init(&text, CERT_FILE_BYTES_MAX + 1);
+    enum es_err err = read_file(env, path, CERT_FILE_BYTES_MAX, &text, error);
+    rest = esi_bytes_str(&text);
+    if (err == ES_OK && !take_pem_certificate(&rest, &block)) {
+        err = refuse(error, ES_INVALID, "%s: holds no PEM certificate", path);
+    }
+    if (err == ES_OK) {
+        decode_pem(block, &context->pinned, &context->pinned_len);
+        if (context->pinned == NULL) {
+            err = refuse(error, ES_NO_MEMORY, "%s: %s", path, es_err_text(ES_NO_MEMORY));
+        } else if (context->pinned_len == 0) {
+            err = refuse(error, ES_INVALID, "%s: the certificate is broken", path);
+        }
+    }
+    esi_bytes_deinit(&text);
+    return err;
+}
+
 enum es_err esi_tls_context_new(struct esi_env *env, const struct esi_tls_options *options,
                                 struct esi_tls_context **out, struct es_error *error)
 {
@@ -658,6 +715,9 @@ enum es_err esi_tls_context_new(struct esi_env *env, const struct esi_tls_option
     err = fill_context(context, options);
     if (err != ES_OK) {
         refuse(error, err, "TLS: %s", es_err_text(err));
+    }
+    if (err == ES_OK && options->pinned_cert_path != NULL) {
+        err = read_pinned(env, context, options->pinned_cert_path, error);
     }
     for (size_t i = 0; err == ES_OK && i < context->entry_count; i++) {
         err = make_entry(env, options,

@@ -42,8 +42,11 @@ struct esi_tls_options {
     size_t certificate_count;
     /* Whom to trust, PEM. A server without it asks for no certificate; a client needs it. */
     const char *root_ca_path;
-    /* The peer must show a certificate of root_ca_path. Must agree with whether root_ca_path is
-     * given. */
+    /* Client, instead of root_ca_path: the peer must show exactly the first certificate of this PEM
+     * file, whoever signed it. Its dates are not looked at: esi_stream_peer tells them. */
+    const char *pinned_cert_path;
+    /* The peer must show a certificate of root_ca_path, or the pinned one. Must agree with whether
+     * one of them is given. */
     bool verify_peer;
     /* Client, explicitly, for tools on a developer's machine: any server is believed. */
     bool insecure;

@@ -290,6 +290,7 @@ struct pair_wish {
     const char *allowed[3];
     enum esi_tls_version min_version;
     const char *alpn;
+    const char *pinned;
     bool insecure;
 };
 
@@ -300,7 +301,8 @@ static inline enum es_err pair_try_context(const struct pair_wish *wish,
     struct esi_tls_options options = {.role = wish->role,
                                       .min_version = wish->min_version,
                                       .certificates = certificates,
-                                      .verify_peer = wish->authority != NULL,
+                                      .verify_peer =
+                                          wish->authority != NULL || wish->pinned != NULL,
                                       .insecure = wish->insecure,
                                       .allowed_names = wish->allowed,
                                       .alpn = wish->alpn};
@@ -316,6 +318,9 @@ static inline enum es_err pair_try_context(const struct pair_wish *wish,
     }
     if (wish->authority != NULL) {
         options.root_ca_path = pair_path(wish->authority, ".crt");
+    }
+    if (wish->pinned != NULL) {
+        options.pinned_cert_path = pair_path(wish->pinned, ".crt");
     }
     return esi_tls_context_new(&pair_env.env, &options, out, error);
 }

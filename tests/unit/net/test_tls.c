@@ -814,6 +814,44 @@ static void an_insecure_client_believes_anybody(void **state)
     expect_good(server, client, "somebody.example");
 }
 
+/* A pinned certificate is believed whoever signed it and whatever it is called; no other is. */
+static void a_pinned_certificate_alone_is_believed(void **state)
+{
+    static const char *const believed[] = {"event-service", "bad/unknown-ca", "bad/leaf-signed",
+                                           "self-signed"};
+    struct pair_wish server = good_server;
+    struct pair_wish client = {.role = TLS_CLIENT};
+    char command[1024];
+
+    (void)state;
+    snprintf(command, sizeof command,
+             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "
+             "%s/self-signed.key -out %s/self-signed.crt -subj /CN=me -days 2 >%s/log 2>&1",
+             pair_folder, pair_folder, pair_folder);
+    assert_int_equal(system(command), 0);
+    for (size_t i = 0; i < 2 * ESI_COUNT_OF(believed); i++) {
+        server = (struct pair_wish){.role = TLS_SERVER, .certificates = {believed[i / 2]}};
+        client.pinned = believed[i / 2];
+        client.min_version = i % 2 == 0 ? TLS_VERSION_1_2 : TLS_VERSION_1_3;
+        expect_good(server, client, NULL);
+        expect_good(server, client, "somebody.example");
+    }
+    /* The same authority, and the same name, is not the same certificate. */
+    server.certificates[0] = "event-gateway";
+    client.pinned = "event-service";
+    client.min_version = TLS_VERSION_1_2;
+    expect_refusal(server, client, "event-gateway", false, "another certificate than the pinned");
+    server.certificates[0] = "bad/unknown-ca";
+    expect_refusal(server, client, NULL, false, "another certificate than the pinned");
+    client.authority = "ca";
+    expect_no_context(client, ES_INVALID, "a pinned certificate is for clients, and alone");
+    client.authority = NULL;
+    client.pinned = "bad/garbage";
+    expect_no_context(client, ES_INVALID, "garbage.crt: holds no PEM certificate");
+    client.pinned = "no-such-file";
+    expect_no_context(client, ES_NOT_FOUND, "no-such-file.crt");
+}
+
 static void short_keys_are_refused(void **state)
 {
     struct pair_wish server = good_server;
@@ -971,6 +1009,7 @@ int main(void)
         cmocka_unit_test_setup(keys_with_a_pass_phrase_are_refused, set_up),
         cmocka_unit_test_setup(contradicting_options_make_no_context, set_up),
         cmocka_unit_test_setup(an_insecure_client_believes_anybody, set_up),
+        cmocka_unit_test_setup(a_pinned_certificate_alone_is_believed, set_up),
         cmocka_unit_test_setup(short_keys_are_refused, set_up),
         cmocka_unit_test_setup(the_first_end_of_certificates_is_known, set_up),
         cmocka_unit_test_setup(a_replaced_context_serves_its_streams_on, set_up),
