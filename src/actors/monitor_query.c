@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum { SHOWN_BYTES_MAX = 64 };
 
@@ -244,13 +245,18 @@ static enum es_err read_state(const struct esi_http1_request *request,
                               struct esi_monitor_query *query, char *error)
 {
     const struct esi_str value = esi_http1_query(request, "state");
-    int is_open = true;
 
-    if (value.len > 0 && !find_word(states, value, &is_open)) {
-        return refuse(error, "Error decoding state for ", value, "");
+    if (value.len == 0) {
+        return ES_OK;
     }
-    query->matches_nothing = !is_open;
-    return ES_OK;
+    for (const struct word *word = states; word->text != NULL; word++) {
+        if (value.len == strlen(word->text) &&
+            strncasecmp(value.data, word->text, value.len) == 0) {
+            query->matches_nothing = word->value == 0;
+            return ES_OK;
+        }
+    }
+    return refuse(error, "Error decoding state for ", value, "");
 }
 
 static enum es_err read_subs(const struct esi_http1_request *request,

@@ -2,6 +2,7 @@
 /* /varz: nats-server's names and types, and ours: event_service, tls_library, workers. */
 #include "actors/connection.h"
 #include "actors/context.h"
+#include "actors/gateway.h"
 #include "actors/monitor_page.h"
 #include "actors/monitor_text.h"
 #include "base/own.h"
@@ -129,10 +130,10 @@ static void write_parts(struct esi_json_writer *json, const struct esi_context *
     write_empty(json, "cluster");
     esi_json_writer_key(json, "gateway");
     esi_json_writer_object_start(json);
-    if (gateway->is_on) {
+    if (context->gateway != NULL) {
         esi_json_writer_field_text(json, "name", gateway->name);
         esi_json_writer_field_text(json, "host", gateway->host);
-        esi_json_writer_field_u64(json, "port", gateway->port);
+        esi_json_writer_field_u64(json, "port", esi_gateway_port(context->gateway));
         esi_json_writer_field_double(json, "auth_timeout",
                                      seconds(context->config->auth.timeout_ns));
         esi_json_writer_field_double(json, "tls_timeout", seconds(gateway->tls.timeout_ns));
