@@ -82,6 +82,8 @@ struct esi_env_ops {
     enum es_err (*file_replace)(struct esi_env *env, const char *path, const void *data, size_t len,
                                 uint32_t mode);
     enum es_err (*file_info)(struct esi_env *env, const char *path, struct esi_file_info *info);
+    enum es_err (*file_lock)(struct esi_env *env, const char *path, int *lock);
+    void (*file_unlock)(struct esi_env *env, int lock);
 };
 
 /* The head of every environment. */
@@ -264,4 +266,19 @@ ES_MUST_USE static inline enum es_err esi_env_file_info(struct esi_env *env, con
                                                         struct esi_file_info *info)
 {
     return env->ops->file_info(env, path, info);
+}
+
+/*
+ * Waits until nobody else holds this lock, among all processes that ask for it: read, change and replace a file between
+ * lock and unlock, and no change of another is lost. path: the file, which need not be there. Blocks. Ends with the
+ * process at the latest. Errors: ES_NOT_FOUND (no such folder), ES_DENIED, ES_UNSUPPORTED (by the file system), ES_IO.
+ */
+ES_MUST_USE static inline enum es_err esi_env_file_lock(struct esi_env *env, const char *path, int *lock)
+{
+    return env->ops->file_lock(env, path, lock);
+}
+
+static inline void esi_env_file_unlock(struct esi_env *env, int lock)
+{
+    env->ops->file_unlock(env, lock);
 }

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,20 +122,27 @@ static enum es_err write_all(int fd, const char *data, size_t len)
     return ES_OK;
 }
 
-/* Makes a rename in the file's folder survive a crash. Some file systems cannot; the content is
- * safe even so. */
-static void sync_folder(const char *path)
+/* Opens the folder of a file; as open(2). */
+static int open_folder(const char *path)
 {
     char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
 
     const size_t len = slash == NULL ? 0 : (size_t)(slash - path);
     if (len >= sizeof folder) {
-        return;
+        errno = ENAMETOOLONG;
+        return -1;
     }
     snprintf(folder, sizeof folder, "%.*s", (int)len, path);
     const char *name = slash == NULL ? "." : len == 0 ? "/" : folder;
-    const int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Makes a rename in the file's folder survive a crash. Some file systems cannot; the content is
+ * safe even so. */
+static void sync_folder(const char *path)
+{
+    const int fd = open_folder(path);
     if (fd >= 0) {
         (void)fsync(fd);
         close(fd);
@@ -205,4 +213,30 @@ enum es_err esi_env_files_info(const char *path, struct esi_file_info *info)
         .mode = (uint32_t)(status.st_mode & 07777),
     };
     return ES_OK;
+}
+
+enum es_err esi_env_files_lock(const char *path, int *lock)
+{
+    const int fd = open_folder(path);
+
+    if (fd < 0) {
+        return esi_env_files_map_error(errno);
+    }
+    while (flock(fd, LOCK_EX) != 0) {
+        if (errno != EINTR) {
+            /* Network file systems: some lock no folders. */
+            const bool is_strange =
+                errno == EBADF || errno == EINVAL || errno == ENOTSUP || errno == ENOLCK;
+            const enum es_err err = is_strange ? ES_UNSUPPORTED : esi_env_files_map_error(errno);
+            close(fd);
+            return err;
+        }
+    }
+    *lock = fd;
+    return ES_OK;
+}
+
+void esi_env_files_unlock(int lock)
+{
+    close(lock);
 }

@@ -23,3 +23,7 @@ ES_MUST_USE enum es_err esi_env_files_replace(const char *path, struct esi_str d
 
 /* esi_env_file_info. */
 ES_MUST_USE enum es_err esi_env_files_info(const char *path, struct esi_file_info *info);
+
+/* esi_env_file_lock: of the file's folder, since the file itself is replaced by another. */
+ES_MUST_USE enum es_err esi_env_files_lock(const char *path, int *lock);
+void esi_env_files_unlock(int lock);

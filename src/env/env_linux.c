@@ -649,6 +649,18 @@ static enum es_err tell_file_info(struct esi_env *env, const char *path, struct 
     return esi_env_files_info(path, info);
 }
 
+static enum es_err lock_file(struct esi_env *env, const char *path, int *lock)
+{
+    (void)env;
+    return esi_env_files_lock(path, lock);
+}
+
+static void unlock_file(struct esi_env *env, int lock)
+{
+    (void)env;
+    esi_env_files_unlock(lock);
+}
+
 struct esi_env *esi_env_linux(void)
 {
     static const struct esi_env_ops ops = {
@@ -677,6 +689,8 @@ struct esi_env *esi_env_linux(void)
         .file_read = read_file,
         .file_replace = replace_file,
         .file_info = tell_file_info,
+        .file_lock = lock_file,
+        .file_unlock = unlock_file,
     };
     static struct esi_env env = {.ops = &ops};
 

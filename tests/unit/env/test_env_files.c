@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SECOND_NS INT64_C(1000000000)
@@ -68,6 +69,48 @@ static void files_are_replaced_and_read(void **state)
     esi_bytes_deinit(&out);
 }
 
+/* Two processes add one to a number in a file, many times: no addition is lost. */
+static void changes_under_the_lock_are_not_lost(void **state)
+{
+    char folder[] = "/tmp/es_env_XXXXXX";
+    char path[64];
+    char text[32];
+    struct esi_bytes out;
+    enum { ROUNDS = 50 };
+    int lock = -1;
+    int status = -1;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/file", folder);
+    assert_int_equal(esi_env_file_replace(env, path, "0", 1, 0600), ES_OK);
+    const pid_t child = fork();
+    for (int i = 0; i < ROUNDS; i++) {
+        assert_int_equal(esi_env_file_lock(env, path, &lock), ES_OK);
+        esi_bytes_init(&out, 0);
+        assert_int_equal(esi_env_file_read(env, path, 32, &out), ES_OK);
+        esi_bytes_append(&out, "", 1);
+        snprintf(text, sizeof text, "%ld", strtol(out.data, NULL, 10) + 1);
+        assert_int_equal(esi_env_file_replace(env, path, text, strlen(text), 0600), ES_OK);
+        esi_bytes_deinit(&out);
+        esi_env_file_unlock(env, lock);
+    }
+    if (child == 0) {
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(esi_env_file_read(env, path, 32, &out), ES_OK);
+    assert_int_equal(out.len, 3);
+    assert_memory_equal(out.data, "100", 3);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(esi_env_file_lock(env, path, &lock), ES_OK);
+    esi_env_file_unlock(env, lock);
+    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(esi_env_file_lock(env, path, &lock), ES_NOT_FOUND);
+    esi_bytes_deinit(&out);
+}
+
 static void files_without_a_known_size_are_read(void **state)
 {
     struct esi_bytes out;
@@ -96,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_are_replaced_and_read),
+        cmocka_unit_test(changes_under_the_lock_are_not_lost),
         cmocka_unit_test(files_without_a_known_size_are_read),
         cmocka_unit_test(errors_are_mapped),
     };
