@@ -146,7 +146,11 @@ def expect_paths(done, lacking):
         without = set(lacking(event_type))
         expect(set(HOPS) - without, paths[event_type], "hops of " + event_type, evidence)
         missing |= {(event_type, hop) for hop in without}
-    told = set(re.findall(r"(?m)^MISSING (\w+): ([\w-]+)", done.stdout))
+    told = {
+        (event_type, hop)
+        for event_type, hops in re.findall(r"(?m)^MISSING (\w+): ([\w, -]+?)(?: \(.*\))?$", done.stdout)
+        for hop in hops.split(", ")
+    }
     expect(missing, told, "what is said to be missing", evidence)
     arrived = sum(not lacking(event_type) for event_type in TYPES)
     expect("%d of %d events arrived" % (arrived, len(TYPES)), done.stdout.splitlines()[-1], "last line", evidence)
