@@ -469,8 +469,10 @@ void esi_grpc_server_free(struct esi_grpc_server *server)
         esi_http2_end(server->http2, HTTP2_NO_ERROR);
         end_all_calls(server);
         server->polled = NULL;
-        while (!esi_list_is_empty(&server->calls[CALL_CANCELLED])) {
-            free_call(server, call_of(server->calls[CALL_CANCELLED].next));
+        struct esi_list *head = &server->calls[CALL_CANCELLED];
+        for (struct esi_list *at = head->next, *next; at != head; at = next) {
+            next = at->next;
+            free_call(server, call_of(at));
         }
     }
     esi_http2_free(server->http2);

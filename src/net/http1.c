@@ -94,7 +94,7 @@ static struct esi_str trim(struct esi_str s)
 
 static bool equals_ignoring_case(struct esi_str a, struct esi_str b)
 {
-    return a.len == b.len && strncasecmp(a.data, b.data, a.len) == 0;
+    return a.len == b.len && (a.len == 0 || strncasecmp(a.data, b.data, a.len) == 0);
 }
 
 /* Splits off the part up to the separator, which is dropped. What is left is the rest, empty when
@@ -413,16 +413,15 @@ enum es_err esi_http1_query_bool(const struct esi_http1_request *request, const 
 {
     const struct esi_str text = esi_http1_query(request, name);
 
-    if (text.data == NULL) {
-        *out = false;
-    } else if (text.len == 0 || esi_str_equal(text, ESI_STR("1")) ||
-               equals_ignoring_case(text, ESI_STR("true"))) {
-        *out = true;
-    } else if (esi_str_equal(text, ESI_STR("0")) || equals_ignoring_case(text, ESI_STR("false"))) {
-        *out = false;
-    } else {
+    const bool is_false = text.data == NULL || esi_str_equal(text, ESI_STR("0")) ||
+                          equals_ignoring_case(text, ESI_STR("false"));
+    const bool is_true = !is_false && (text.len == 0 || esi_str_equal(text, ESI_STR("1")) ||
+                                       equals_ignoring_case(text, ESI_STR("true")));
+
+    if (!is_false && !is_true) {
         return ES_INVALID;
     }
+    *out = is_true;
     return ES_OK;
 }
 

@@ -29,9 +29,10 @@ enum {
     SLICE_BYTES = 16 * 1024,
     OUTPUT_LOW_BYTES = 16 * 1024,
     CONNECTION_WINDOW_BYTES = 1 << 20,
-    FRAMES_A_WORK_FRAME = 4, /* idle frames forgiven for a frame with headers or a body */
-    HEADERS_MAX = 64,        /* headers that we send at once */
-    HEADER_OVERHEAD = 32     /* RFC 9113, section 6.5.2 */
+    MEMORY_EXCESS_BYTES_MAX = 4 << 20, /* above the ceiling: far more than a slice can cause */
+    FRAMES_A_WORK_FRAME = 4,           /* idle frames forgiven for a frame with headers or a body */
+    HEADERS_MAX = 64,                  /* headers that we send at once */
+    HEADER_OVERHEAD = 32               /* RFC 9113, section 6.5.2 */
 };
 
 _Static_assert(sizeof(NGHTTP2_CLIENT_MAGIC) - 1 == PREFACE_BYTES, "the preface is 24 bytes");
@@ -64,7 +65,8 @@ struct esi_http2 {
     struct esi_http2_limits limits;
     const struct esi_http2_callbacks *callbacks; /* borrowed */
     void *owner;
-    nghttp2_session *session; /* owned */
+    nghttp2_session *session;    /* owned */
+    struct esi_list allocations; /* owned; the library's */
     struct esi_list streams;
     uint32_t streams_open;
     size_t session_bytes;
@@ -84,33 +86,47 @@ struct esi_http2 {
     bool is_draining;
     bool shutdown_began;
     bool shutdown_is_final;
-    bool has_settings; /* the peer's SETTINGS came */
-    bool is_ended;     /* takes no input any more; output is made until GOAWAY is out */
-    bool is_dead;      /* the library failed: makes no output either */
-    enum es_err error; /* why it ended; ES_OK while it lives */
+    bool has_settings;  /* the peer's SETTINGS came */
+    bool is_ended;      /* takes no input any more; output is made until GOAWAY is out */
+    bool is_dead;       /* the library failed: it is not called any more */
+    bool has_no_memory; /* an allocation of the library failed */
+    enum es_err error;  /* why it ended; ES_OK while it lives */
 };
 
-/* ---- memory of the library: counted, bounded, wiped ---- */
+/*
+ * ---- memory of the library: counted, bounded, wiped ----
+ *
+ * The library is not safe where memory runs out: version 1.52 frees an item twice when a stream's
+ * DATA cannot be queued. So a peer that drives it over the ceiling is ended at the next check,
+ * while allocations still succeed; only far above it, or when the system has none, they fail. Then
+ * the library is not called again, not even to free its session: all its blocks are in a list, and
+ * are freed from there.
+ */
 
 union allocation {
-    size_t len;
+    struct {
+        struct esi_list link; /* in the connection's allocations */
+        size_t len;
+    };
     max_align_t align;
 };
 
 static void *allocate(size_t len, void *user)
 {
     struct esi_http2 *http2 = user;
+    union allocation *block = NULL;
 
-    if (len > http2->limits.session_bytes_max ||
-        http2->session_bytes > http2->limits.session_bytes_max - len) {
-        return NULL;
+    if (len <= MEMORY_EXCESS_BYTES_MAX &&
+        http2->session_bytes + len <= http2->limits.session_bytes_max + MEMORY_EXCESS_BYTES_MAX) {
+        block = malloc(sizeof *block + len);
     }
-    union allocation *block = malloc(sizeof *block + len);
     if (block == NULL) {
+        http2->has_no_memory = true;
         return NULL;
     }
     block->len = len;
     http2->session_bytes += len;
+    esi_list_append(&http2->allocations, &block->link);
     return block + 1;
 }
 
@@ -124,8 +140,19 @@ static void release(void *pointer, void *user)
     union allocation *block = (union allocation *)pointer - 1;
     ESI_ASSERT(http2->session_bytes >= block->len);
     http2->session_bytes -= block->len;
+    esi_list_remove(&block->link);
     explicit_bzero(block, sizeof *block + block->len);
     free(block);
+}
+
+static void release_all(struct esi_http2 *http2)
+{
+    for (struct esi_list *at = http2->allocations.next, *next; at != &http2->allocations;
+         at = next) {
+        next = at->next;
+        release(ESI_CONTAINER_OF(at, union allocation, link) + 1, http2);
+    }
+    ESI_ASSERT(http2->session_bytes == 0);
 }
 
 static void *allocate_zeroed(size_t count, size_t size, void *user)
@@ -196,18 +223,38 @@ static struct esi_http2_stream *find_stream(const struct esi_http2 *http2, int32
     return id > 0 ? nghttp2_session_get_stream_user_data(http2->session, id) : NULL;
 }
 
+static void die(struct esi_http2 *http2, enum es_err error)
+{
+    if (!http2->is_ended) {
+        http2->error = error;
+    }
+    http2->is_ended = true;
+    http2->is_draining = true;
+    http2->is_dead = true;
+}
+
+/* After each call of the library. Returns false when it must not be called any more. */
+static bool is_usable(struct esi_http2 *http2)
+{
+    if (http2->has_no_memory) {
+        die(http2, ES_NO_MEMORY);
+    }
+    return !http2->is_dead;
+}
+
 /* Ends the connection for a reason; the first one counts. */
 static void end_with(struct esi_http2 *http2, enum es_err error, uint32_t code)
 {
-    if (http2->is_ended) {
+    if (http2->is_ended || !is_usable(http2)) {
+        return;
+    }
+    if (nghttp2_session_terminate_session(http2->session, code) != 0) {
+        die(http2, ES_NO_MEMORY);
         return;
     }
     http2->is_ended = true;
     http2->is_draining = true;
     http2->error = error;
-    if (nghttp2_session_terminate_session(http2->session, code) != 0) {
-        http2->is_dead = true;
-    }
 }
 
 static enum es_err map_error(int error)
@@ -613,9 +660,10 @@ enum es_err esi_http2_new(enum esi_http2_role role, const struct esi_http2_limit
     http2->callbacks = callbacks;
     http2->owner = owner;
     http2->scan.skip = role == HTTP2_SERVER ? PREFACE_BYTES : 0;
+    esi_list_init(&http2->allocations);
     esi_list_init(&http2->streams);
     esi_bytes_init(&http2->output, 0);
-    if (new_session(http2) != 0) {
+    if (new_session(http2) != 0 || http2->session_bytes > http2->limits.session_bytes_max) {
         esi_http2_free(http2);
         return ES_NO_MEMORY;
     }
@@ -630,10 +678,13 @@ void esi_http2_free(struct esi_http2 *http2)
         return;
     }
     http2->magic = 0;
-    nghttp2_session_del(http2->session);
-    ESI_ASSERT(http2->session_bytes == 0);
-    while (!esi_list_is_empty(&http2->streams)) {
-        free_stream(http2, ESI_CONTAINER_OF(http2->streams.next, struct esi_http2_stream, link));
+    if (is_usable(http2)) {
+        nghttp2_session_del(http2->session);
+    }
+    release_all(http2);
+    for (struct esi_list *at = http2->streams.next, *next; at != &http2->streams; at = next) {
+        next = at->next;
+        free_stream(http2, ESI_CONTAINER_OF(at, struct esi_http2_stream, link));
     }
     wipe_and_deinit(&http2->output);
     free(http2);
@@ -648,20 +699,19 @@ static void make_output(struct esi_http2 *http2)
         esi_bytes_clear(&http2->output);
         http2->output_offset = 0;
     }
-    while (!http2->is_dead && http2->output.len - http2->output_offset < OUTPUT_LOW_BYTES) {
+    while (is_usable(http2) && http2->output.len - http2->output_offset < OUTPUT_LOW_BYTES) {
         const uint8_t *data;
         const ssize_t len = nghttp2_session_mem_send(http2->session, &data);
         if (len == 0) {
             return;
         }
-        if (len > 0) {
-            esi_bytes_append(&http2->output, data, (size_t)len);
+        if (len < 0) {
+            die(http2, map_error((int)len));
+            return;
         }
-        if (len < 0 || http2->output.failed) {
-            http2->is_ended = true;
-            http2->is_draining = true;
-            http2->is_dead = true;
-            http2->error = len < 0 ? map_error((int)len) : ES_NO_MEMORY;
+        esi_bytes_append(&http2->output, data, (size_t)len);
+        if (http2->output.failed) {
+            die(http2, ES_NO_MEMORY);
         }
     }
 }
@@ -680,8 +730,9 @@ static void feed_slice(struct esi_http2 *http2, const uint8_t *data, size_t len)
                  is_over_bound ? HTTP2_ENHANCE_YOUR_CALM : HTTP2_PROTOCOL_ERROR);
     }
     make_output(http2);
-    if (nghttp2_session_get_outbound_queue_size(http2->session) >
-        http2->limits.outbound_items_max) {
+    if (is_usable(http2) && (nghttp2_session_get_outbound_queue_size(http2->session) >
+                                 http2->limits.outbound_items_max ||
+                             http2->session_bytes > http2->limits.session_bytes_max)) {
         end_with(http2, ES_FULL, HTTP2_ENHANCE_YOUR_CALM);
     }
 }
@@ -768,7 +819,7 @@ enum es_err esi_http2_request(struct esi_http2 *http2, const struct esi_http2_he
 
     ESI_REQUIRE(http2->magic == MAGIC && http2->role == HTTP2_CLIENT);
     ESI_REQUIRE(count <= HEADERS_MAX && call != NULL);
-    if (http2->is_draining) {
+    if (http2->is_draining || !is_usable(http2)) {
         goto fail;
     }
     error = ES_NO_MEMORY;
@@ -791,6 +842,7 @@ enum es_err esi_http2_request(struct esi_http2 *http2, const struct esi_http2_he
     *out = stream;
     return ES_OK;
 fail:
+    (void)is_usable(http2);
     if (stream != NULL) {
         free_stream(http2, stream);
     }
@@ -821,7 +873,7 @@ enum es_err esi_http2_respond(struct esi_http2 *http2, struct esi_http2_stream *
     if (response->body != NULL) {
         take_body(http2, stream, response->body);
     }
-    if (http2->is_ended) {
+    if (http2->is_ended || !is_usable(http2)) {
         return ES_CLOSED;
     }
     if (keep_trailers(stream, response->trailers, response->trailer_count) != ES_OK) {
@@ -831,10 +883,9 @@ enum es_err esi_http2_respond(struct esi_http2 *http2, struct esi_http2_stream *
     fill_headers(nv, response->headers, response->header_count);
     const nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = read_body};
     const bool has_more = stream->body.len > 0 || response->trailer_count > 0;
-    return nghttp2_submit_response(http2->session, stream->id, nv, response->header_count,
-                                   has_more ? &provider : NULL) == 0
-               ? ES_OK
-               : ES_NO_MEMORY;
+    const int error = nghttp2_submit_response(http2->session, stream->id, nv,
+                                              response->header_count, has_more ? &provider : NULL);
+    return error == 0 && is_usable(http2) ? ES_OK : ES_NO_MEMORY;
 }
 
 void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, uint32_t code)
@@ -845,7 +896,7 @@ void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, u
         return;
     }
     stream->is_ours_to_reset = true;
-    if (!http2->is_ended &&
+    if (!http2->is_ended && is_usable(http2) &&
         nghttp2_submit_rst_stream(http2->session, NGHTTP2_FLAG_NONE, stream->id, code) != 0) {
         end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
     }
@@ -854,7 +905,7 @@ void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, u
 void esi_http2_consume(struct esi_http2 *http2, struct esi_http2_stream *stream, size_t count)
 {
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (!http2->is_ended && !stream->has_received_end &&
+    if (!http2->is_ended && !stream->has_received_end && is_usable(http2) &&
         nghttp2_session_consume_stream(http2->session, stream->id, count) != 0) {
         end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
     }
@@ -872,7 +923,7 @@ void esi_http2_ping(struct esi_http2 *http2, uint64_t now_ns)
     uint8_t payload[8];
 
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (http2->ping_is_out || http2->is_ended) {
+    if (http2->ping_is_out || http2->is_ended || !is_usable(http2)) {
         return;
     }
     http2->ping_number++;
@@ -904,7 +955,7 @@ void esi_http2_shutdown(struct esi_http2 *http2)
     int error = 0;
 
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (http2->is_ended || http2->shutdown_is_final) {
+    if (http2->is_ended || http2->shutdown_is_final || !is_usable(http2)) {
         return;
     }
     http2->is_draining = true;

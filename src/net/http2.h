@@ -11,11 +11,11 @@
  * (ENHANCE_YOUR_CALM) and the connection is ended: esi_http2_is_done after the output was taken.
  *
  * Memory of one connection: session_bytes_max (library, headers in both directions, queued frames)
- * plus outbound_bytes_max (bodies to be sent; the owner of the calls may go over it by one body),
- * and nothing that a peer can make grow. Received body bytes are never kept here: the callbacks get
- * them, and the owner opens a stream's window again with esi_http2_consume when it has room; the
- * connection's window opens by itself. All memory of the library is wiped when freed: headers can
- * carry tokens.
+ * (and what 16 KiB of input can cause beyond it) plus outbound_bytes_max (bodies to be sent; the
+ * owner of the calls may go over it by one body), and nothing that a peer can make grow. Received
+ * body bytes are never kept here: the callbacks get them, and the owner opens a stream's window
+ * again with esi_http2_consume when it has room; the connection's window opens by itself. All
+ * memory of the library is wiped when freed: headers can carry tokens.
  *
  * Callbacks run inside esi_http2_feed and esi_http2_take_output. They may call request, respond,
  * reset and consume; they must not call feed, take_output or free. Thread: one at a time, the
