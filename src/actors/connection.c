@@ -370,7 +370,7 @@ static void on_deliver(struct esi_connection *self, struct esi_delivery *deliver
             continue;
         }
         self->out_msgs += slice->message_count;
-        self->out_bytes += slice->len;
+        self->out_bytes += slice->payload_len;
         if (esi_outbound_push_slice(&self->outbound, slice) != ES_OK) {
             esi_outbound_skip_slice(&self->outbound, slice);
             delivery->slice_count = i + 1;
@@ -634,7 +634,7 @@ static void answer_no_responders(struct esi_connection *self, struct esi_str rep
         const char *end = esi_client_writer_no_responders(room, reply, search.found->sid);
         text.len = (size_t)(end - room);
         self->out_msgs++;
-        self->out_bytes += text.len;
+        self->out_bytes += sizeof "NATS/1.0 503\r\n\r\n" - 1;
         push_text(self, esi_bytes_str(&text));
     }
     esi_bytes_deinit(&text);

@@ -210,6 +210,7 @@ static void append_slice(struct esi_batch *batch, struct esi_target *target, con
                 !slice->is_continued) {
                 previous->len += slice->len;
                 previous->message_count += slice->message_count;
+                previous->payload_len += slice->payload_len;
                 return;
             }
             /* One reference serves neighbours of one block; the last of them holds it. */
@@ -245,24 +246,37 @@ static void give(struct esi_batch *batch, const struct receivers *receivers, str
     }
 }
 
-/* Gives what was formatted since `start`, if anything. */
-static void give_formatted(struct esi_batch *batch, const struct receivers *receivers, size_t start,
-                           uint32_t message_count, bool is_continued)
+/* What stands in the output block and was not given yet. */
+struct formatted {
+    size_t start;
+    uint32_t message_count;
+    uint32_t payload_len;
+};
+
+/* Gives what was formatted, if anything; what follows begins anew. */
+static void give_formatted(struct esi_batch *batch, const struct receivers *receivers,
+                           struct formatted *formatted, bool is_continued)
 {
-    if (batch->out_used > start) {
+    if (batch->out_used > formatted->start) {
         struct esi_slice slice = {.block = batch->out,
-                                  .data = batch->out->data + start,
-                                  .len = (uint32_t)(batch->out_used - start),
-                                  .message_count = message_count,
+                                  .data = batch->out->data + formatted->start,
+                                  .len = (uint32_t)(batch->out_used - formatted->start),
+                                  .message_count = formatted->message_count,
+                                  .payload_len = formatted->payload_len,
                                   .is_continued = is_continued};
         give(batch, receivers, &slice);
     }
+    *formatted = (struct formatted){.start = batch->out_used};
 }
 
 static void give_body(struct esi_batch *batch, const struct receivers *receivers, const char *body, size_t len)
 {
     struct esi_slice slice = {
-        .block = batch->read_block, .data = body, .len = (uint32_t)len, .message_count = 1};
+        .block = batch->read_block,
+        .data = body,
+        .len = (uint32_t)len,
+        .message_count = 1,
+        .payload_len = (uint32_t)(len - 2)};
     give(batch, receivers, &slice);
 }
 
@@ -290,6 +304,7 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
     struct esi_slice slice = {.block = batch->out,
                               .data = line,
                               .message_count = is_copied ? 1 : 0,
+                              .payload_len = is_copied ? (uint32_t)total_len : 0,
                               .extra_len = (uint32_t)msg->extra.len,
                               .reply_offset = (uint32_t)(batch->subject.len + sid.len),
                               .reply_len = (uint32_t)msg->reply.len,
@@ -321,8 +336,7 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
     const bool has_records = (format->flags & SUB_RECORDS) != 0;
     const struct esi_str subject = batch->subject;
     const struct esi_str sid = format->sid;
-    size_t start = batch->out_used;
-    uint32_t count = 0;
+    struct formatted formatted = {.start = batch->out_used};
 
     for (uint32_t i = 0; i < batch->run_count; i++) {
         const struct run_msg *msg = &batch->run[i];
@@ -330,10 +344,9 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
             continue;
         }
         if (ESI_UNLIKELY(has_records || msg->extra.len > 0)) {
-            give_formatted(batch, receivers, start, count, false);
+            give_formatted(batch, receivers, &formatted, false);
             format_record(batch, receivers, msg, sid, has_headers);
-            start = batch->out_used;
-            count = 0;
+            formatted.start = batch->out_used;
             continue;
         }
         const size_t skipped = has_headers ? 0 : msg->header_len;
@@ -342,34 +355,27 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
         const size_t needed = esi_client_writer_msg_size_max(subject.len, sid.len, msg->reply.len) +
                               (is_copied ? total_len + 2 : 0);
         if (batch->out == NULL || batch->out->capacity - batch->out_used < needed) {
-            if (batch->out != NULL) {
-                give_formatted(batch, receivers, start, count, false);
-            }
-            count = 0;
+            give_formatted(batch, receivers, &formatted, false);
             if (reserve(batch, needed) == NULL) {
                 batch->stats.dropped++;
-                start = batch->out_used;
                 continue;
             }
-            start = 0;
+            formatted.start = 0;
         }
         char *at = esi_client_writer_msg(batch->out->data + batch->out_used, subject, sid, msg->reply,
                                          has_headers ? msg->header_len : 0, total_len);
         if (is_copied) {
             memcpy(at, msg->body + skipped, total_len + 2);
             batch->out_used = (size_t)(at - batch->out->data) + total_len + 2;
-            count++;
+            formatted.message_count++;
+            formatted.payload_len += (uint32_t)total_len;
         } else {
             batch->out_used = (size_t)(at - batch->out->data);
-            give_formatted(batch, receivers, start, count, true);
+            give_formatted(batch, receivers, &formatted, true);
             give_body(batch, receivers, msg->body + skipped, total_len + 2);
-            start = batch->out_used;
-            count = 0;
         }
     }
-    if (batch->out != NULL) {
-        give_formatted(batch, receivers, start, count, false);
-    }
+    give_formatted(batch, receivers, &formatted, false);
 }
 
 static bool has_same_format(const struct esi_sub *a, const struct esi_sub *b)
@@ -506,6 +512,7 @@ static void deliver_link_msg(struct esi_batch *batch, const struct link_form *fo
                               .len = (uint32_t)(at - start),
                               .sub_slot = form->slot,
                               .message_count = is_copied ? 1 : 0,
+                              .payload_len = is_copied ? (uint32_t)total_len : 0,
                               .is_record = form->is_record,
                               .is_continued = !is_copied};
     if (form->is_record && form->queue_count == 0) {
@@ -706,7 +713,8 @@ void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, str
     struct esi_slice slice = {.block = batch->out,
                               .data = at,
                               .len = (uint32_t)(line.len + body.len),
-                              .message_count = 1};
+                              .message_count = 1,
+                              .payload_len = (uint32_t)body.len};
     batch->out_used += line.len + body.len;
     append_slice(batch, target, &slice);
 }

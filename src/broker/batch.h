@@ -35,6 +35,7 @@ struct esi_slice {
     uint32_t len;
     uint32_t sub_slot;      /* the target's number of the subscription; links: 0 */
     uint32_t message_count; /* messages that end in this slice */
+    uint32_t payload_len;   /* bytes of headers and payloads in it: what is counted as traffic */
     uint32_t extra_len;     /* record: mapped reply that stands right before data, 0: none */
     uint32_t reply_offset;  /* record: where the reply stands in data; of a link: where the subject stands */
     uint32_t reply_len;     /* record: 0: none; of a link: 0: groups are named, the message must not be left out */
