@@ -40,6 +40,8 @@ enum {
 
 static const uint64_t VISIT_REST_NS_MAX = 250000000;
 static const uint64_t OUT_OF_DESCRIPTORS_NS = 100000000;
+static const uint64_t FULL_NS = 50000000;
+static const uint64_t EVICTION_NS_MIN = 250000000;
 static const uint64_t CPU_WINDOW_NS = 500000000;
 
 /* Memory and CPU of the process, read on a service thread. */
@@ -59,6 +61,7 @@ struct esi_monitor {
     struct esi_io io;
     struct esi_actor_timer accept_timer;
     struct esi_list clients;
+    bool is_full;     /* peers wait before the door */
     bool is_stopping; /* the doors are being closed */
     bool is_ended;    /* our own turn to stop has come */
     uint64_t asked;
@@ -465,23 +468,25 @@ static void start(struct esi_actor *actor)
     }
 }
 
-/* Makes room for a new peer: the one goes that has been silent, or has been asking, for longest. */
+/* Makes room for a new peer: the one goes that has kept us waiting for longest, if that was long
+ * enough. */
 static bool evict(struct esi_monitor *self)
 {
-    struct esi_monitor_client *oldest = NULL;
+    struct esi_monitor_client *slowest = NULL;
+    uint64_t slowest_ns = EVICTION_NS_MIN;
 
     for (struct esi_list *link = self->clients.next; link != &self->clients; link = link->next) {
         struct esi_monitor_client *client = ESI_CONTAINER_OF(link, struct esi_monitor_client, link);
-        if ((client->phase == PHASE_REQUEST || client->phase == PHASE_IDLE ||
-             client->phase == PHASE_LINGER) &&
-            (oldest == NULL || client->since_ns < oldest->since_ns)) {
-            oldest = client;
+        const uint64_t idle_ns = esi_monitor_client_idle_ns(client);
+        if (idle_ns >= slowest_ns) {
+            slowest = client;
+            slowest_ns = idle_ns;
         }
     }
-    if (oldest == NULL) {
+    if (slowest == NULL) {
         return false;
     }
-    esi_monitor_client_close(oldest);
+    esi_monitor_client_close(slowest);
     return true;
 }
 
@@ -495,11 +500,10 @@ static uint32_t count_clients(const struct esi_monitor *self)
     return count;
 }
 
-static void pause_accepting(struct esi_monitor *self)
+static void pause_accepting(struct esi_monitor *self, uint64_t pause_ns)
 {
     esi_actor_io_change(&self->io, 0);
-    esi_actor_timer_set(&self->accept_timer,
-                        esi_actor_now_ns(&self->actor) + OUT_OF_DESCRIPTORS_NS);
+    esi_actor_timer_set(&self->accept_timer, esi_actor_now_ns(&self->actor) + pause_ns);
 }
 
 static void accept_clients(struct esi_monitor *self)
@@ -509,8 +513,10 @@ static void accept_clients(struct esi_monitor *self)
         struct esi_address peer;
         int sock = ESI_ENV_NO_SOCKET;
         if (count_clients(self) >= CLIENTS_MAX && !evict(self)) {
-            /* All have a page coming to them: the new ones wait before the door. */
-            pause_accepting(self);
+            /* The new ones wait before the door, until one leaves or has been silent for long
+             * enough. */
+            self->is_full = true;
+            pause_accepting(self, FULL_NS);
             return;
         }
         enum es_err err = esi_env_accept(self->context->env, self->sock, &sock, &peer);
@@ -519,7 +525,7 @@ static void accept_clients(struct esi_monitor *self)
         }
         if (err == ES_FULL || err == ES_NO_MEMORY) {
             esi_log(LOG_LISTENER_FAILED, ESI_LOG_U64("port", self->bound.port), ESI_LOG_ERR(err));
-            pause_accepting(self);
+            pause_accepting(self, OUT_OF_DESCRIPTORS_NS);
             return;
         }
         if (err == ES_OK) {
@@ -599,6 +605,11 @@ static void free_gone(struct esi_monitor *self)
             }
             esi_monitor_client_free(client);
         }
+    }
+    if (self->is_full && count_clients(self) < CLIENTS_MAX) {
+        self->is_full = false;
+        esi_actor_timer_cancel(&self->accept_timer);
+        esi_actor_io_change(&self->io, POLL_READ);
     }
 }
 

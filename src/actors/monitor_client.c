@@ -91,6 +91,25 @@ size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client)
     return client->http != NULL ? esi_http1_output_len(client->http) + client->out.len : 0;
 }
 
+uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client)
+{
+    const uint64_t now = now_ns(client);
+
+    switch (client->phase) {
+    case PHASE_REQUEST:
+    case PHASE_IDLE:
+        return now - client->since_ns;
+    case PHASE_WRITE:
+        return now - client->progress_ns;
+    case PHASE_LINGER:
+        return UINT64_MAX;
+    case PHASE_PAGE:
+    case PHASE_GONE:
+        break;
+    }
+    return 0;
+}
+
 /* What comes after the last answer is dropped, a bounded amount of it. */
 static void drop_input(struct esi_monitor_client *client, size_t count)
 {
@@ -157,6 +176,7 @@ void esi_monitor_client_respond(struct esi_monitor_client *client,
     esi_http1_respond(client->http, response);
     client->phase = PHASE_WRITE;
     client->since_ns = now_ns(client);
+    client->progress_ns = client->since_ns;
     client->write_end_ns = client->since_ns + WRITE_S * NS_PER_S;
     esi_actor_timer_set(&client->timer, client->since_ns + PROGRESS_S * NS_PER_S);
 }
@@ -186,7 +206,8 @@ static bool write_some(struct esi_monitor_client *client)
             return false;
         }
         esi_bytes_consume(&client->out, count);
-        const uint64_t deadline_ns = now_ns(client) + PROGRESS_S * NS_PER_S;
+        client->progress_ns = now_ns(client);
+        const uint64_t deadline_ns = client->progress_ns + PROGRESS_S * NS_PER_S;
         if (client->phase == PHASE_WRITE) {
             esi_actor_timer_set(&client->timer, deadline_ns < client->write_end_ns
                                                     ? deadline_ns

@@ -47,6 +47,7 @@ struct esi_monitor_client {
     struct esi_bytes out;      /* taken from http and not yet by the stream */
     enum esi_monitor_phase phase;
     uint64_t since_ns;     /* when the phase began */
+    uint64_t progress_ns;  /* PHASE_WRITE: when the peer last took bytes */
     uint64_t write_end_ns; /* PHASE_WRITE: when patience ends in any case */
     uint64_t asked;        /* PHASE_PAGE: number of the request, in order */
     size_t lingered_bytes;
@@ -78,3 +79,6 @@ void esi_monitor_client_settle(struct esi_monitor_client *client);
 void esi_monitor_client_close(struct esi_monitor_client *client);
 /* Bytes of answers in memory. */
 size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client);
+/* For how long the monitor has waited for the peer; UINT64_MAX: it has its answer; 0: the peer
+ * waits for the monitor. */
+uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client);

@@ -1,0 +1,643 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The monitoring pages of a running server: what they say is so, and no peer of them can harm it.
+
+  monitoring.py --build build/release
+  monitoring.py --program build/asan/bin/event-service --only slow_peers,many_peers
+
+Goal: every figure on a page that the test itself has caused is right; every page can be asked for by
+many at once, in pieces, by peers that stall, leave or ask nonsense, while messages flow.
+Method: a server on ports of the system's choice, raw NATS clients whose traffic is counted here, and
+HTTP both by the library and byte by byte.
+"""
+import argparse
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
+sys.dont_write_bytecode = True
+
+from support import (  # noqa: E402
+    Certificates,
+    Mismatch,
+    Ours,
+    Server,
+    connect,
+    merge,
+    require,
+    require_equal,
+    stop_on_signal,
+    wait_until,
+)
+
+HOST = "127.0.0.1"
+PAGES = ("/", "/healthz", "/varz", "/connz", "/gatewayz", "/actorz", "/eventz")
+PATIENCE_S = 20.0  # for one answer, with a sanitizer on a busy machine
+PEERS_MAX = 32  # the monitor's own bound
+REQUEST_DEADLINE_S = 5.0  # for the rest of a request
+
+
+class Bench:
+    """One server, and the clients that a case opens."""
+
+    def __init__(self, program, settings, folder, certs):
+        os.makedirs(folder)
+        self.server = Server(Ours(program), merge(Ours.base, settings), folder)
+        self.certs = certs
+        self.closing = contextlib.ExitStack()
+
+    def client(self, name, **options):
+        peer = connect(self.server.port, name)
+        self.closing.callback(peer.close)
+        peer.read_info()
+        words = {"verbose": False, "name": name, "lang": "test", "version": "1.2"}
+        words.update(options)
+        peer.send("CONNECT %s\r\nPING\r\n" % json.dumps(words))
+        peer.expect("PONG\r\n")
+        return peer
+
+    def raw(self):
+        sock = socket.create_connection((HOST, self.server.monitor_port), PATIENCE_S)
+        self.closing.callback(sock.close)
+        return sock
+
+    def get(self, path, method="GET"):
+        return get(self.server.monitor_port, path, method)
+
+    def json(self, path):
+        status, _, body = self.get(path)
+        require_equal(status, 200, "GET " + path)
+        return json.loads(body)
+
+    def end(self):
+        self.closing.close()
+        status = self.server.stop()
+        if status != 0:
+            raise Mismatch("ended with status %s" % status, "0", self.server.log_text()[-3000:])
+
+
+def get(port, path, method="GET"):
+    """(status, headers, body)"""
+    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)) as peer:
+        peer.request(method, path)
+        answer = peer.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def read_all(sock):
+    """Everything up to the end of the stream."""
+    sock.settimeout(PATIENCE_S)
+    data = b""
+    while True:
+        try:
+            piece = sock.recv(65536)
+        except ConnectionError:
+            return data
+        if not piece:
+            return data
+        data += piece
+
+
+def flush(peer):
+    peer.send("PING\r\n")
+    peer.expect("PONG\r\n")
+
+
+# --- what the pages say ---------------------------------------------------------------------------
+
+
+def case_pages(bench):
+    """Each page is there, well-formed, with its type; others are not, and only GET and HEAD are taken."""
+    for path in PAGES:
+        status, headers, body = bench.get(path)
+        require_equal(status, 200, path)
+        kind = "text/html; charset=utf-8" if path == "/" else "application/json"
+        require_equal(headers["Content-Type"], kind, path + " Content-Type")
+        require_equal(headers["X-Content-Type-Options"], "nosniff", path + " nosniff")
+        require_equal(int(headers["Content-Length"]), len(body), path + " Content-Length")
+        if path not in ("/", "/healthz"):
+            value = json.loads(body)
+            require_equal(len(value["server_id"]), 56, path + " server_id")
+            # Indented by two spaces: exactly what Python's own writer makes of it.
+            require_equal(body.decode(), normal(value), path + " indentation")
+        head = bench.get(path, "HEAD")
+        require_equal((head[0], head[2]), (200, b""), "HEAD " + path)
+    require_equal(bench.get("/healthz")[2], b'{"status":"ok"}', "/healthz")
+    for page in PAGES[1:]:
+        require(page[1:].encode() in bench.get("/")[2], "the index names " + page)
+    for path in ("/nope", "/varz/", "/varz/x", "/%2e%2e/varz", "//varz"):
+        require_equal(bench.get(path)[0], 404, path)
+    for method, wanted in (("POST", 405), ("DELETE", 405), ("BREW", 501)):
+        require_equal(bench.get("/varz", method)[0], wanted, method)
+
+
+def normal(value):
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    for char in "<>&":
+        text = text.replace(char, "\\u%04x" % ord(char))
+    return text
+
+
+def case_counts(bench):
+    """/varz and /connz count what clients send and get, and /varz keeps it when they leave."""
+    before = bench.json("/varz")
+    reader, writer = bench.client("reader"), bench.client("writer")
+    reader.send("SUB a.* 1\r\nSUB b 2\r\nUNSUB 2\r\n")
+    flush(reader)
+    for number in range(50):
+        writer.send("PUB a.%d 10\r\n0123456789\r\n" % number)
+    flush(writer)
+    flush_messages(reader, 50)
+    conns = {conn["name"]: conn for conn in bench.json("/connz")["connections"]}
+    require_equal(conns["writer"]["in_msgs"], 50, "in_msgs of the writer")
+    require_equal(conns["writer"]["in_bytes"], 500, "in_bytes of the writer")
+    require_equal(conns["reader"]["out_msgs"], 50, "out_msgs of the reader")
+    require(conns["reader"]["out_bytes"] >= 500, "out_bytes of the reader", 500, conns["reader"])
+    require_equal(conns["reader"]["subscriptions"], 1, "subscriptions of the reader")
+    require_equal(conns["reader"]["ip"], HOST, "ip")
+    require_equal(conns["reader"]["port"], reader.sock.getsockname()[1], "port")
+    varz = bench.json("/varz")
+    require_equal(varz["in_msgs"] - before["in_msgs"], 50, "/varz in_msgs")
+    require_equal(varz["out_msgs"] - before["out_msgs"], 50, "/varz out_msgs")
+    require_equal(varz["in_bytes"] - before["in_bytes"], 500, "/varz in_bytes")
+    require_equal(varz["connections"], 2, "/varz connections")
+    require_equal(varz["subscriptions"], 1, "/varz subscriptions")
+    require(varz["mem"] > 1 << 20, "/varz mem in bytes", None, varz["mem"])
+    reader.close()
+    writer.close()
+    wait_until(lambda: bench.json("/varz")["connections"] == 0, "all have left")
+    after = bench.json("/varz")
+    require_equal(after["in_msgs"], varz["in_msgs"], "/varz in_msgs when they have left")
+    require_equal(after["out_msgs"], varz["out_msgs"], "/varz out_msgs when they have left")
+    require_equal(after["total_connections"] - before["total_connections"], 2, "total_connections")
+    require_equal(after["subscriptions"], 0, "/varz subscriptions when they have left")
+
+
+def flush_messages(peer, count):
+    """Reads until count messages are there."""
+    end = time.monotonic() + PATIENCE_S
+    while peer.buffer.count(b"MSG ") < count:
+        require(peer.fill(end), "%d messages" % count, count, peer.buffer.count(b"MSG "))
+    peer.buffer = b""
+
+
+def case_connz_windows(bench):
+    """Sorted by any key and cut anywhere, each connection stands once in its place."""
+    for number in range(40):
+        peer = bench.client("c%d" % number)
+        peer.send("SUB s.%d 1\r\n" % number * (number % 5))
+        for _ in range(number % 7):
+            peer.send("PUB nobody 3\r\nabc\r\n")
+        flush(peer)
+    whole = bench.json("/connz")
+    require_equal((whole["total"], whole["num_connections"], whole["limit"]), (40, 40, 1024), "counts")
+    cids = [conn["cid"] for conn in whole["connections"]]
+    require_equal(cids, sorted(cids), "order by cid")
+    require_equal(len(set(cids)), 40, "different cids")
+    for sort, field in (
+        ("subs", "subscriptions"),
+        ("pending", "pending_bytes"),
+        ("msgs_to", "out_msgs"),
+        ("msgs_from", "in_msgs"),
+        ("bytes_to", "out_bytes"),
+        ("bytes_from", "in_bytes"),
+        ("last", "last_activity"),
+    ):
+        values = [conn[field] for conn in bench.json("/connz?sort=" + sort)["connections"]]
+        require_equal(len(values), 40, "all, sorted by " + sort)
+        if sort != "last":  # taken at another moment for each page
+            require_equal(values, sorted(values, reverse=True), "order by " + sort)
+    starts = [conn["start"] for conn in bench.json("/connz?sort=start")["connections"]]
+    require_equal(starts, sorted(starts), "order by start")
+    for sort in ("idle", "uptime", "rtt"):
+        require_equal(len(bench.json("/connz?sort=" + sort)["connections"]), 40, sort)
+    seen = []
+    for offset in range(0, 44, 7):
+        part = bench.json("/connz?offset=%d&limit=7" % offset)
+        require_equal(part["total"], 40, "total of a part")
+        require_equal(part["num_connections"], len(part["connections"]), "num_connections")
+        seen += [conn["cid"] for conn in part["connections"]]
+    require_equal(seen, cids, "the parts together")
+    for words in ("offset=9223372036854775807&limit=9223372036854775807", "offset=40", "state=closed"):
+        require_equal(bench.json("/connz?" + words)["connections"], [], words)
+    require_equal(bench.json("/connz?limit=9223372036854775807")["num_connections"], 40, "huge limit")
+    one = bench.json("/connz?cid=%d" % cids[17])
+    require_equal([conn["cid"] for conn in one["connections"]], [cids[17]], "cid")
+    require_equal((one["total"], one["limit"]), (40, 1), "total and limit with cid")
+
+
+def case_connz_subscriptions(bench):
+    """subs=1 lists subjects, subs=detail all of a subscription; escapes are as Go's."""
+    peer = bench.client("<s&\u00fc>")
+    peer.send("SUB a.> q 7\r\nSUB b 8\r\nUNSUB 8 5\r\nPUB b 1\r\nx\r\n")
+    flush_messages(peer, 1)
+    body = bench.get("/connz?subs=1")[2]
+    require(b'"name": "\\u003cs\\u0026\xc3\xbc\\u003e"' in body, "escaped name", None, body)
+    (conn,) = json.loads(body)["connections"]
+    require_equal(sorted(conn["subscriptions_list"]), ["a.>", "b"], "subscriptions_list")
+    (conn,) = bench.json("/connz?subs=detail&auth=1")["connections"]
+    detail = {sub["sid"]: sub for sub in conn["subscriptions_list_detail"]}
+    wanted = {"account": "$G", "subject": "a.>", "qgroup": "q", "sid": "7", "msgs": 0}
+    require_equal(detail["7"], dict(wanted, cid=conn["cid"]), "detail")
+    wanted = {"account": "$G", "subject": "b", "sid": "8", "msgs": 1, "max": 5}
+    require_equal(detail["8"], dict(wanted, cid=conn["cid"]), "detail with max")
+    require_equal(conn["account"], "$G", "account")
+    require("account" not in bench.json("/connz")["connections"][0], "no account without auth")
+    require_equal(bench.json("/connz?auth=1&user=nobody")["total"], 0, "another user's")
+
+
+def case_actorz(bench):
+    """/actorz shows each actor once, sums that agree with each other, and the routers."""
+    peers = [bench.client("a%d" % number) for number in range(20)]
+    peers[3].send("SUB x 1\r\n" + "PUB x 1\r\nx\r\n" * 100)
+    flush_messages(peers[3], 100)
+    page = bench.json("/actorz")
+    require_equal(len(page["workers"]), bench.json("/varz")["workers"], "workers")
+    require_equal([row["index"] for row in page["workers"]], list(range(len(page["workers"]))), "index")
+    for worker in page["workers"]:
+        require(0 <= worker["utilisation"] <= 1, "utilisation", None, worker)
+        require(worker["turns"] > 0 and worker["run_queue_length_max"] > 0, "turns", None, worker)
+    require(sum(row["batch"]["messages_in"] for row in page["workers"]) >= 100, "batch messages")
+    require(len(page["routers"]) >= 1 and page["routers"][0]["messages"] > 0, "routers", None, page["routers"])
+    require_equal(page["num_actors"], page["total"], "all are shown")
+    require_equal(len(page["actors"]), page["total"], "actors")
+    require_equal(len({row["id"] for row in page["actors"]}), page["total"], "different ids")
+    types = {row["type"]: row for row in page["types"]}
+    require_equal(types["connection"]["actors"], 20, "connections by type")
+    require_equal(sum(row["actors"] for row in page["types"]), page["total"], "sum over the types")
+    require_equal(sum(row["actors"] for row in page["workers"]), page["total"], "sum over the workers")
+    require(page["headline"], "a headline")
+    for row in page["actors"]:
+        require(row["depth"] <= row["depth_max"], "depth", None, row)
+        require(row["waiting_ns_avg"] <= row["waiting_ns_max"], "waiting", None, row)
+        require(row["service_ns_avg"] <= row["service_ns_max"] <= row["service_ns"], "service", None, row)
+    only = bench.json("/actorz?type=connection&limit=5&offset=2&sort=messages")
+    require_equal((only["total"], only["num_actors"]), (20, 5), "type, limit")
+    require_equal({row["type"] for row in only["actors"]}, {"connection"}, "type")
+    for sort, field in (
+        ("messages", "messages"),
+        ("depth", "depth"),
+        ("depth_max", "depth_max"),
+        ("waiting_max", "waiting_ns_max"),
+        ("service", "service_ns"),
+        ("service_max", "service_ns_max"),
+    ):
+        # Without the monitor itself: it works between the two passes.
+        values = [row[field] for row in bench.json("/actorz?type=connection&sort=" + sort)["actors"]]
+        require_equal(values, sorted(values, reverse=True), "order by " + sort)
+
+
+def case_many_connections(bench):
+    """Thousands of connections stand on one page, each once, whatever the portions it is made in."""
+    count = 2500
+    socks = [socket.create_connection((HOST, bench.server.port), PATIENCE_S) for _ in range(count)]
+    for sock in socks:
+        bench.closing.callback(sock.close)
+    for sock in socks:
+        sock.sendall(b"CONNECT {}\r\nSUB a 1\r\n")
+    wait_until(
+        lambda: bench.json("/varz")["subscriptions"] == count, "all have subscribed", PATIENCE_S
+    )
+    page = bench.json("/connz?limit=100000&subs=detail")
+    require_equal((page["total"], page["num_connections"]), (count, count), "connections")
+    cids = [conn["cid"] for conn in page["connections"]]
+    require_equal(cids, sorted(set(cids)), "each once, in order")
+    require_equal(bench.json("/connz")["num_connections"], 1024, "the default limit")
+    page = bench.json("/actorz?type=connection&limit=100000")
+    require_equal(page["num_actors"], count, "actors")
+
+
+def case_health_before_and_after(bench):
+    """A server that is asked to stop says so on /healthz while it still drains, then ends with 0."""
+    # A subscriber that takes nothing keeps the server busy writing until its deadline.
+    slow = bench.client("slow")
+    slow.send("SUB big 1\r\n")
+    flush(slow)
+    writer = bench.client("writer")
+    body = b"x" * 1000000
+    for _ in range(30):
+        writer.send(b"PUB big %d\r\n%s\r\n" % (len(body), body))
+    flush(writer)
+    require_equal(bench.get("/healthz")[0], 200, "before")
+    bench.server.signal(signal.SIGTERM)
+    seen = set()
+    while True:
+        try:
+            status, _, body = bench.get("/healthz")
+        except (OSError, http.client.HTTPException):
+            break
+        seen.add((status, body))
+        if status == 503:
+            require_equal(
+                json.loads(body), {"status": "error", "error": "server is stopping"}, "/healthz"
+            )
+            require_equal(bench.get("/varz")[0], 503, "/varz of a stopping server")
+            break
+    slow.close()
+    require_equal(bench.server.wait_exit(PATIENCE_S), 0, "status")
+    require(503 in {status for status, _ in seen}, "/healthz was 503 while it stopped", None, seen)
+
+
+# --- peers that are many, slow or broken ----------------------------------------------------------
+
+
+def case_many_peers(bench):
+    """Hundreds of peers at once, on all pages, while messages flow: each is answered."""
+    bench.client("one").send("SUB > 1\r\n")
+    stop = threading.Event()
+
+    def publish():
+        peer = bench.client("writer")
+        while not stop.is_set():
+            peer.send("PUB a.b 5\r\nhello\r\n" * 50)
+            flush(peer)
+
+    def ask(number):
+        path = PAGES[number % len(PAGES)]
+        try:
+            status, _, body = bench.get(path)
+        except (OSError, http.client.HTTPException) as fault:
+            return "%s: %r" % (path, fault)
+        if status != 200 or (path not in ("/",) and not isinstance(json.loads(body), dict)):
+            return "%s: %d" % (path, status)
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor(48) as pool:
+        writing = pool.submit(publish)
+        try:
+            faults = [fault for fault in pool.map(ask, range(420)) if fault]
+        finally:
+            stop.set()
+        writing.result()
+    require_equal(faults, [], "answers")
+    require_equal(bench.get("/healthz")[0], 200, "healthy afterwards")
+
+
+def case_pipelines(bench):
+    """One connection serves many requests, also many in one packet, in order; HTTP/1.0 ends it."""
+    sock = bench.raw()
+    asked = [PAGES[number % len(PAGES)] for number in range(60)]
+    sock.sendall(
+        b"".join(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode() for path in asked)
+        + b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    )
+    data = read_all(sock)
+    require_equal(data.count(b"HTTP/1.1 200 OK\r\n"), 61, "answers")
+    require(data.endswith(b'{"status":"ok"}'), "the last answer is the last", None, data[-100:])
+    sock = bench.raw()
+    sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+    require(read_all(sock).endswith(b'{"status":"ok"}'), "HTTP/1.0")
+    # A half-closing peer (as `nc -N`) is still answered.
+    sock = bench.raw()
+    sock.sendall(b"GET /varz HTTP/1.1\r\nHost: a\r\n\r\n")
+    sock.shutdown(socket.SHUT_WR)
+    require(read_all(sock).endswith(b"}"), "answer to a half-closed peer")
+    # Byte by byte.
+    sock = bench.raw()
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in b"GET /connz?limit=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n":
+        sock.sendall(bytes((byte,)))
+    require(b"HTTP/1.1 200 OK" in read_all(sock), "byte by byte")
+
+
+def case_nonsense(bench):
+    """What is no request is refused and closed; the rest goes on."""
+    for text, status in (
+        (b"\x00\x01\x02\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 4000 + b"\r\n", b"431"),
+        (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", b"505"),
+        (b"POST /varz HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n", b"4"),
+        (b"CONNECT {}\r\nPING\r\n\r\n", b"400"),
+    ):
+        sock = bench.raw()
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(text)
+        answer = read_all(sock)
+        require(
+            answer.startswith(b"HTTP/1.1 " + status), "answer to %r" % text[:30], status, answer[:80]
+        )
+    for path, text in (
+        ("/connz?sort=bogus", b"invalid sorting option: bogus"),
+        (
+            "/connz?limit=abc",
+            b"Error decoding int for 'limit': strconv.Atoi: parsing \"abc\": invalid syntax",
+        ),
+    ):
+        status, headers, body = bench.get(path)
+        require_equal((status, body), (400, text), path)
+        require_equal(headers["Content-Type"], "text/plain; charset=utf-8", path)
+    require_equal(bench.get("/healthz")[0], 200, "healthy afterwards")
+
+
+def case_slow_peers(bench):
+    """Peers that never finish their request fill all places: others still get in at once, and the
+    slow ones are cut off in time, though they go on sending."""
+    slow = [bench.raw() for _ in range(PEERS_MAX)]
+    for sock in slow:
+        sock.sendall(b"GET /varz HT")
+    began = time.monotonic()
+    for _ in range(5):
+        require_equal(bench.get("/healthz")[0], 200, "healthy among slow peers")
+    require(time.monotonic() - began < 3.0, "answered at once", "< 3 s", time.monotonic() - began)
+    last = bench.raw()
+    began = time.monotonic()
+    last.settimeout(0.5)
+    while True:
+        try:
+            last.sendall(b"X")
+            if last.recv(100) == b"":
+                break
+        except socket.timeout:
+            require(time.monotonic() - began < REQUEST_DEADLINE_S + 10, "a dripping peer is cut off")
+        except ConnectionError:
+            break
+    took = time.monotonic() - began
+    require(took > REQUEST_DEADLINE_S - 1, "it has had its time", REQUEST_DEADLINE_S, took)
+    for sock in slow:
+        read_all(sock)  # ends: all are cut off
+
+
+def case_peers_that_do_not_read(bench):
+    """Answers that nobody takes hold nobody up; peers that leave in the middle neither."""
+    socks = [socket.create_connection((HOST, bench.server.port), PATIENCE_S) for _ in range(2000)]
+    for sock in socks:
+        bench.closing.callback(sock.close)
+        sock.sendall(b'CONNECT {"name":"%s"}\r\nSUB a 1\r\n' % (b"n" * 200))
+    wait_until(lambda: bench.json("/varz")["subscriptions"] == 2000, "subscribed", PATIENCE_S)
+    request = b"GET /connz?limit=2000&subs=detail&auth=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    deaf = []
+    for _ in range(8):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect((HOST, bench.server.monitor_port))
+        bench.closing.callback(sock.close)
+        sock.sendall(request * 20)
+        deaf.append(sock)
+    for _ in range(40):
+        sock = bench.raw()
+        sock.sendall(request)
+        sock.close()
+    began = time.monotonic()
+    require_equal(bench.get("/healthz")[0], 200, "healthy")
+    require(time.monotonic() - began < 3.0, "answered at once", "< 3 s", time.monotonic() - began)
+    require_equal(bench.json("/connz?limit=1")["total"], 2000, "/connz for others")
+    # One that reads after all gets its first answer whole.
+    deaf[0].settimeout(PATIENCE_S)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += deaf[0].recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        piece = deaf[0].recv(1 << 20)
+        require(piece, "the whole answer", length, len(body))
+        body += piece
+    require_equal(json.loads(body[:length])["num_connections"], 2000, "a slow reader's page")
+
+
+def case_leavers(bench):
+    """Peers that reset their connection while their page is made."""
+    for number in range(200):
+        sock = bench.raw()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        sock.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % PAGES[number % len(PAGES)].encode())
+        if number % 3 == 0:
+            select.select([sock], [], [], 0.002)
+        sock.close()
+    require_equal(bench.get("/healthz")[0], 200, "healthy afterwards")
+    require_equal(bench.json("/varz")["http_req_stats"]["/healthz"] > 0, True, "pages afterwards")
+
+
+def case_stop_under_load(bench):
+    """Asked to stop while many pages are asked for, the server ends with 0."""
+    stop = threading.Event()
+
+    def ask(number):
+        while not stop.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                bench.get(PAGES[number % len(PAGES)])
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        for number in range(16):
+            pool.submit(ask, number)
+        for _ in range(20):
+            bench.get("/varz")
+        try:
+            bench.server.signal(signal.SIGTERM)
+            require_equal(bench.server.wait_exit(PATIENCE_S), 0, "status")
+        finally:
+            stop.set()
+
+
+def case_certificates(bench):
+    """/connz and /varz say how a client has come in."""
+    context = bench.certs.client_context("agent")
+    peer = connect(bench.server.port, "tls")
+    bench.closing.callback(peer.close)
+    peer.read_info()
+    peer.sock.settimeout(PATIENCE_S)
+    peer.sock = context.wrap_socket(peer.sock, server_hostname="localhost")
+    peer.send('CONNECT {"verbose":false}\r\nPING\r\n')
+    peer.expect("PONG\r\n")
+    (conn,) = bench.json("/connz?auth=1")["connections"]
+    require_equal(conn["tls_version"], peer.sock.version(), "tls_version")
+    require(conn["tls_cipher_suite"], "tls_cipher_suite")
+    require_equal(conn["tls_peer_certs"][0]["subject"], "CN=agent", "tls_peer_certs")
+    varz = bench.json("/varz")
+    require_equal((varz["tls_required"], varz["tls_verify"]), (True, True), "/varz")
+    require(varz["tls_cert_not_after"] > varz["now"], "tls_cert_not_after", None, varz)
+
+
+CASES = {
+    name[len("case_") :]: body for name, body in list(globals().items()) if name.startswith("case_")
+}
+
+
+def settings_of(name, certs):
+    settings = {"threads": {"workers": 2}}
+    if name == "certificates":
+        cert, key = certs.paths("event-service")
+        settings["tls"] = {"cert_path": cert, "key_path": key, "root_ca_path": certs.ca()}
+    if name == "health_before_and_after":
+        settings["limits"] = {"write_deadline": "3s"}
+    return settings
+
+
+def run_case(name, program, folder, certs):
+    """(failure or None, seconds)"""
+    began = time.monotonic()
+    bench = None
+    try:
+        bench = Bench(program, settings_of(name, certs), os.path.join(folder, name), certs)
+        CASES[name](bench)
+        bench.end()
+        return None, time.monotonic() - began
+    except Mismatch as fault:
+        failure = str(fault)
+    except Exception:  # a fault of the case itself, or a server that is gone: shown, never hidden
+        failure = traceback.format_exc(limit=-4)
+    if bench is not None:
+        bench.closing.close()
+        bench.server.stop()
+        failure += "\n" + "\n".join(
+            line for line in bench.server.log_text().splitlines()[-200:] if " [DBG] " not in line
+        )
+    return failure, time.monotonic() - began
+
+
+def main():
+    parser = argparse.ArgumentParser(description="the monitoring pages of a running server")
+    parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build", "release"))
+    parser.add_argument("--program", help="event-service; default: the one of the build folder")
+    parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(CASES))
+    parser.add_argument("--timings", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
+    args = parser.parse_args()
+    program = os.path.abspath(args.program or os.path.join(args.build, "bin", "event-service"))
+    names = args.only.split(",") if args.only else list(CASES)
+    for name in names:
+        if name not in CASES:
+            parser.error("%s is none of %s" % (name, ", ".join(CASES)))
+    if not os.access(program, os.X_OK):
+        parser.error("there is no program %s" % program)
+
+    stop_on_signal()
+    folder = tempfile.mkdtemp(prefix="es-monitoring.")
+    certs = Certificates(os.path.join(folder, "certs"))
+    passed = failed = 0
+    try:
+        for name in names:
+            failure, took = run_case(name, program, folder, certs)
+            tail = " (%.2f s)" % took if args.timings else ""
+            if failure is None:
+                passed += 1
+                print("ok %s%s" % (name, tail), flush=True)
+            else:
+                failed += 1
+                print("not ok %s%s\n    %s" % (name, tail, failure.rstrip()), flush=True)
+    finally:
+        if args.keep:
+            print("files kept in " + folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    print("%d passed, %d failed" % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
