@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Goal: of an outbound link those messages go out, and only those, that the dialler's table of the
+ * gateway protocol and our rules after A- say. Method: lines are fed in, the operations that come
+ * of them are applied to a real subscription table, and subjects are asked: does it go out, plainly
+ * or for a queue group?
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "actors/context.h"
+#include "actors/gateway_interest.h"
+#include "actors/route_ops.h"
+#include "base/hashmap.h"
+
+struct world {
+    struct esi_context *context;
+    struct esi_target target;
+    struct esi_route_ops ops;
+    struct esi_gateway_interest interest;
+};
+
+static int set_up(void **state)
+{
+    struct world *world = aligned_alloc(ESI_CACHE_LINE, sizeof *world);
+
+    memset(world, 0, sizeof *world);
+    world->context = aligned_alloc(ESI_CACHE_LINE, sizeof *world->context);
+    memset(world->context, 0, sizeof *world->context);
+    world->context->router_count = 1;
+    assert_int_equal(esi_subtable_new(1, &world->context->table), ES_OK);
+    world->target.is_link = true;
+    esi_route_ops_init(&world->ops, world->context, NULL, 0, 0);
+    esi_gateway_interest_init(&world->interest, &world->target, &world->ops);
+    *state = world;
+    return 0;
+}
+
+/* What a router does with the collected operations; with nobody reading, memory is freed at once.
+ */
+static void apply(struct world *world)
+{
+    struct esi_route_batch *batch = world->ops.batches[0];
+    struct esi_retired *retired = NULL;
+
+    for (uint32_t i = 0; batch != NULL && i < batch->count; i++) {
+        struct esi_sub *sub = batch->ops[i].sub;
+        if (batch->ops[i].kind == ROUTE_ADD) {
+            assert_int_equal(esi_subtable_add(world->context->table, sub, &retired), ES_OK);
+        } else {
+            esi_subtable_remove(world->context->table, sub, &retired);
+            free(sub);
+        }
+    }
+    free(batch);
+    world->ops.batches[0] = NULL;
+    esi_subtable_free_retired(retired);
+}
+
+static int tear_down(void **state)
+{
+    struct world *world = *state;
+
+    while (!esi_gateway_interest_withdraw(&world->interest, 1)) {
+        apply(world);
+    }
+    apply(world);
+    assert_int_equal(esi_subtable_count(world->context->table), 0);
+    esi_gateway_interest_deinit(&world->interest);
+    esi_route_ops_deinit(&world->ops);
+    esi_subtable_free(world->context->table);
+    free(world->context);
+    free(world);
+    return 0;
+}
+
+static struct esi_str str(const char *text)
+{
+    return esi_str_from(text);
+}
+
+struct found {
+    bool is_stored;
+    bool is_optimistic;
+    char groups[64]; /* each followed by a blank */
+};
+
+static void note(void *argument, struct esi_sub *sub)
+{
+    struct found *found = argument;
+
+    if (sub->queue.len > 0) {
+        const size_t used = strlen(found->groups);
+        snprintf(found->groups + used, sizeof found->groups - used, "%.*s ",
+                 ESI_STR_ARG(sub->queue));
+    } else if ((sub->flags & SUB_OPTIMISTIC) != 0) {
+        found->is_optimistic = true;
+    } else {
+        found->is_stored = true;
+    }
+}
+
+/* As batch and link decide: what is optimistic can be refused, whatever else matches. */
+static bool goes_out(struct world *world, const char *subject, const char *groups)
+{
+    struct found found = {.groups = ""};
+
+    apply(world);
+    esi_subtable_walk(world->context->table, str(subject), esi_hashmap_hash(str(subject)), note,
+                      &found);
+    assert_string_equal(found.groups, groups);
+    return found.is_optimistic ? !esi_gateway_interest_is_refused(&world->interest, str(subject))
+                               : found.is_stored;
+}
+
+static void assert_out(struct world *world, const char *subject)
+{
+    if (!goes_out(world, subject, "")) {
+        fail_msg("%s must go out", subject);
+    }
+}
+
+static void assert_not_out(struct world *world, const char *subject)
+{
+    if (goes_out(world, subject, "")) {
+        fail_msg("%s must not go out", subject);
+    }
+}
+
+static void sub(struct world *world, const char *subject, const char *queue)
+{
+    assert_int_equal(esi_gateway_interest_sub(&world->interest, str(subject), str(queue)), ES_OK);
+}
+
+static void unsub(struct world *world, const char *subject, const char *queue)
+{
+    assert_int_equal(esi_gateway_interest_unsub(&world->interest, str(subject), str(queue)), ES_OK);
+}
+
+static void open_link(struct world *world, bool iom)
+{
+    assert_int_equal(esi_gateway_interest_open(&world->interest, true, iom), ES_OK);
+}
+
+static void account_sub(struct world *world)
+{
+    assert_int_equal(esi_gateway_interest_account_sub(&world->interest), ES_OK);
+}
+
+static void account_unsub(struct world *world)
+{
+    esi_gateway_interest_account_unsub(&world->interest);
+}
+
+static void switch_with(struct world *world, const char *subject)
+{
+    esi_gateway_interest_switch(&world->interest);
+    sub(world, subject, "");
+    apply(world);
+    esi_gateway_interest_complete(&world->interest);
+}
+
+static void interest_only_peer_gets_what_it_names(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, true);
+    assert_not_out(world, "foo");
+    sub(world, "foo", "q");
+    assert_false(goes_out(world, "foo", "q "));
+    switch_with(world, "bar");
+    assert_out(world, "bar");
+    assert_not_out(world, "other");
+    sub(world, "w.*", "");
+    assert_out(world, "w.x");
+    assert_not_out(world, "w.x.y");
+    unsub(world, "foo", "q");
+    assert_false(goes_out(world, "foo", ""));
+}
+
+static void interest_is_not_counted(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, true);
+    switch_with(world, "foo");
+    sub(world, "foo", "");
+    sub(world, "foo", "q");
+    sub(world, "foo", "q");
+    assert_true(goes_out(world, "foo", "q "));
+    unsub(world, "foo", "");
+    assert_false(goes_out(world, "foo", "q "));
+    unsub(world, "foo", "q");
+    unsub(world, "foo", "q");
+    unsub(world, "never", "");
+    assert_false(goes_out(world, "foo", ""));
+    assert_int_equal(esi_subtable_count(world->context->table), 0);
+}
+
+static void subject_and_group_are_told_apart(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, true);
+    sub(world, "ab", "c");
+    sub(world, "a", "bc");
+    assert_false(goes_out(world, "ab", "c "));
+    assert_false(goes_out(world, "a", "bc "));
+    unsub(world, "ab", "c");
+    assert_false(goes_out(world, "ab", ""));
+    assert_false(goes_out(world, "a", "bc "));
+}
+
+static void older_peer_gets_all_but_the_refused(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    assert_out(world, "foo");
+    unsub(world, "foo", "");
+    assert_not_out(world, "foo");
+    assert_out(world, "bar");
+    sub(world, "foo", "");
+    assert_out(world, "foo");
+    unsub(world, "foo", "");
+    unsub(world, "a.b", "");
+    sub(world, "*", "");
+    assert_out(world, "foo");
+    assert_not_out(world, "a.b");
+    sub(world, "a.>", "");
+    assert_out(world, "a.b");
+}
+
+static void refusal_counts_more_than_a_stored_wildcard(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    sub(world, "w.*", "");
+    unsub(world, "w.x", "");
+    assert_not_out(world, "w.x");
+    assert_out(world, "w.y");
+}
+
+static void older_peer_silences_and_opens_the_account(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    account_unsub(world);
+    assert_not_out(world, "foo");
+    account_sub(world);
+    assert_out(world, "foo");
+    account_unsub(world);
+    unsub(world, "bar", "");
+    assert_not_out(world, "bar");
+    assert_out(world, "foo");
+}
+
+static void older_peer_with_a_group_goes_on_getting_everything(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    sub(world, "foo", "q");
+    unsub(world, "bar", "");
+    account_unsub(world);
+    assert_out(world, "bar");
+    assert_true(goes_out(world, "foo", "q "));
+}
+
+static void older_peer_switches_without_a_gap(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    esi_gateway_interest_switch(&world->interest);
+    assert_out(world, "new");
+    sub(world, "keep", "");
+    apply(world);
+    esi_gateway_interest_complete(&world->interest);
+    assert_not_out(world, "new");
+    assert_out(world, "keep");
+}
+
+static void account_that_comes_back_is_served_optimistically(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, true);
+    switch_with(world, "foo");
+    account_unsub(world);
+    assert_not_out(world, "other");
+    account_sub(world);
+    assert_out(world, "foo");
+    assert_out(world, "other");
+    unsub(world, "other", "");
+    assert_not_out(world, "other");
+    switch_with(world, "bar");
+    assert_not_out(world, "new");
+    assert_out(world, "bar");
+}
+
+static void group_after_refusal_makes_optimistic(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, true);
+    switch_with(world, "foo");
+    account_unsub(world);
+    sub(world, "q1", "g");
+    assert_out(world, "other");
+    assert_true(goes_out(world, "q1", "g "));
+    unsub(world, "other", "");
+    assert_not_out(world, "other");
+}
+
+static void group_without_refusal_does_not(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, true);
+    switch_with(world, "foo");
+    sub(world, "q1", "g");
+    account_sub(world);
+    assert_not_out(world, "other");
+}
+
+static void completion_without_a_start_counts(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    sub(world, "foo", "");
+    apply(world);
+    esi_gateway_interest_complete(&world->interest);
+    assert_out(world, "foo");
+    assert_not_out(world, "other");
+}
+
+static void refusals_are_bounded(void **state)
+{
+    struct world *world = *state;
+    char subject[32];
+
+    open_link(world, false);
+    for (int i = 0; i < ESI_GATEWAY_REFUSED_MAX + 10; i++) {
+        snprintf(subject, sizeof subject, "r.%d", i);
+        unsub(world, subject, "");
+    }
+    assert_not_out(world, "r.0");
+    snprintf(subject, sizeof subject, "r.%d", ESI_GATEWAY_REFUSED_MAX + 5);
+    assert_out(world, subject);
+    sub(world, "r.*", "");
+    assert_out(world, "r.0");
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(interest_only_peer_gets_what_it_names),
+        CASE(interest_is_not_counted),
+        CASE(subject_and_group_are_told_apart),
+        CASE(older_peer_gets_all_but_the_refused),
+        CASE(refusal_counts_more_than_a_stored_wildcard),
+        CASE(older_peer_silences_and_opens_the_account),
+        CASE(older_peer_with_a_group_goes_on_getting_everything),
+        CASE(older_peer_switches_without_a_gap),
+        CASE(account_that_comes_back_is_served_optimistically),
+        CASE(group_after_refusal_makes_optimistic),
+        CASE(group_without_refusal_does_not),
+        CASE(completion_without_a_start_counts),
+        CASE(refusals_are_bounded),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
