@@ -20,6 +20,7 @@
 struct esi_authenticator;
 struct esi_env;
 struct esi_gateway;
+struct esi_grpc_door;
 struct esi_handlers;
 struct esi_queue;
 struct esi_router;
@@ -60,6 +61,7 @@ struct esi_context {
     struct esi_authenticator *authenticator; /* NULL: everybody may come in */
     struct esi_gateway *gateway;             /* NULL: off */
     struct esi_queue *queue;                 /* NULL: none (event-gateway) */
+    struct esi_grpc_door *grpc_door;         /* NULL: off */
     struct esi_address client_bound; /* where clients connect; set before the first can */
     _Atomic bool is_ready;                   /* all doors are open; what stands above is then set for good */
     _Atomic uint64_t next_cid;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Queue: takes typed events, from NATS subjects and from gRPC, into the bounded journal, answers their publishers, and
- * gives each event to the handlers that its type is routed to. It alone touches the journal and the dead letters.
+ * Queue: takes typed events, from NATS subjects and from gRPC, into the bounded journal, answers
+ * their publishers, and gives each event to the handlers that its type is routed to. It alone
+ * touches the journal and the dead letters.
  *
- * A publisher's answer on its NATS reply subject is compact JSON: {"success":true,"id":"ID"}, with "dead_letter":true
- * where the event has no worker to go to; or {"success":false,"error":"WORD","detail":"SENTENCE"} where WORD is
- * malformed, too_large, full, stopping or no_memory.
+ * A publisher's answer on its NATS reply subject is compact JSON: {"success":true,"id":"ID"}, with
+ * "dead_letter":true where the event has no worker to go to; or
+ * {"success":false,"error":"WORD","detail":"SENTENCE"} where WORD is malformed, too_large, full,
+ * stopping or no_memory.
  */
 #pragma once
 
@@ -14,19 +16,22 @@
 #include "base/msg.h"
 #include "base/str.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct esi_actor;
 struct esi_context;
+struct esi_event;
 struct esi_queue;
 
 /*
- * Makes and starts the queue and a handler actor for each configured handler that has an address. The queue's memory is
- * the caller's: esi_queue_free. Fails with a text when the registry or the TLS files are wrong. Blocks (files): at start
- * only.
+ * Makes and starts the queue and a handler actor for each configured handler that has an address.
+ * The queue's memory is the caller's: esi_queue_free. Fails with a text when the registry or the
+ * TLS files are wrong. Blocks (files): at start only.
  */
-ES_MUST_USE enum es_err esi_queue_new(struct esi_context *context, struct esi_queue **out, struct es_error *error);
+ES_MUST_USE enum es_err esi_queue_new(struct esi_context *context, struct esi_queue **out,
+                                      struct es_error *error);
 /* After the runtime has stopped. NULL is accepted. */
 void esi_queue_free(struct esi_queue *queue);
 
@@ -37,30 +42,68 @@ enum {
 };
 
 /*
- * A question about the queue. It comes back to the asker, always and once, with the answer filled in; whoever has the
- * message owns it.
+ * A question about the queue. It comes back to the asker, always and once, with the answer filled
+ * in; whoever has the message owns it.
  */
 struct esi_queue_report {
-    struct esi_msg msg;       /* first */
-    struct esi_actor *asker;  /* a reference, given up by esi_queue_report_free */
-    uint32_t answer_kind;     /* the asker's message kind for the answer */
-    char id[ESI_QUEUE_REPORT_ID_MAX + 1]; /* ended by NUL. "": the overview; else where this event is */
-    size_t offset;            /* overview: dead letters left out, from the newest on */
-    size_t limit;             /* overview: dead letters shown at most */
+    struct esi_msg msg;      /* first */
+    struct esi_actor *asker; /* a reference, given up by esi_queue_report_free */
+    uint32_t answer_kind;    /* the asker's message kind for the answer */
+    char id[ESI_QUEUE_REPORT_ID_MAX +
+            1];    /* ended by NUL. "": the overview; else where this event is */
+    size_t offset; /* overview: dead letters left out, from the newest on */
+    size_t limit;  /* overview: dead letters shown at most */
     /* the answer */
-    enum es_err err;          /* ES_OK; ES_NOT_FOUND: no such event is known; ES_CLOSED: the queue has stopped; ES_NO_MEMORY */
-    struct esi_bytes json;    /* owned; ES_OK: one JSON object, indented as the monitoring pages are */
+    enum es_err err;       /* ES_OK; ES_NOT_FOUND: no such event is known; ES_CLOSED: the queue has
+                              stopped; ES_NO_MEMORY */
+    struct esi_bytes json; /* owned; ES_OK: one JSON object, indented as the monitoring pages are */
 };
 
 /*
- * A question, owned by the caller, with a reference to the asker; NULL when memory is exhausted or the id is longer than
- * any event's.
- *   id      empty: the overview
- *   limit   0: ESI_QUEUE_REPORT_LIMIT_DEFAULT; what is above ESI_QUEUE_REPORT_LIMIT_MAX is cut to it
+ * A question, owned by the caller, with a reference to the asker; NULL when memory is exhausted or
+ * the id is longer than any event's. id      empty: the overview limit   0:
+ * ESI_QUEUE_REPORT_LIMIT_DEFAULT; what is above ESI_QUEUE_REPORT_LIMIT_MAX is cut to it
  */
-struct esi_queue_report *esi_queue_report_new(struct esi_actor *asker, uint32_t answer_kind, struct esi_str id,
-                                              size_t offset, size_t limit);
-/* Frees a question or an answer; it is the answer's msg.free, so that the runtime frees what the asker has handled. */
+struct esi_queue_report *esi_queue_report_new(struct esi_actor *asker, uint32_t answer_kind,
+                                              struct esi_str id, size_t offset, size_t limit);
+/* Frees a question or an answer; it is the answer's msg.free, so that the runtime frees what the
+ * asker has handled. */
 void esi_queue_report_free(struct esi_queue_report *report);
-/* Asks; the report is taken. The answer is a message of report->answer_kind to report->asker. Thread: a worker. */
+/* Asks; the report is taken. The answer is a message of report->answer_kind to report->asker.
+ * Thread: a worker. */
 void esi_queue_report(struct esi_queue *queue, struct esi_queue_report *report);
+
+/* What became of an event that was handed over. */
+enum esi_queue_verdict { QUEUE_ACCEPTED, QUEUE_FULL, QUEUE_STOPPING, QUEUE_NO_MEMORY };
+
+enum { ESI_QUEUE_DETAIL_MAX = 160 };
+
+/*
+ * An event on its way into the queue, by another way than NATS. It comes back to the asker, always
+ * and once, when the event is accepted for good or refused; whoever has the message owns it.
+ */
+struct esi_queue_publish {
+    struct esi_msg msg;      /* first */
+    struct esi_actor *asker; /* a reference */
+    struct esi_event *event; /* a reference */
+    uint32_t answer_kind;    /* the asker's message kind for the answer */
+    uint32_t tag;            /* the asker's */
+    /* the answer */
+    enum esi_queue_verdict verdict;
+    bool is_dead_letter;               /* accepted, but no worker will get it */
+    char detail[ESI_QUEUE_DETAIL_MAX]; /* a sentence, where it was refused; ended by NUL */
+    bool is_held;                      /* the queue's own */
+};
+
+/*
+ * Makes one; the event's reference is taken, also on failure. NULL when memory is exhausted.
+ */
+struct esi_queue_publish *esi_queue_publish_new(struct esi_actor *asker, uint32_t answer_kind,
+                                                uint32_t tag, struct esi_event *event);
+/* Frees a question or an answer; it is the answer's msg.free. */
+void esi_queue_publish_free(struct esi_queue_publish *publish);
+/* Hands it over, taken. Thread: a worker. */
+void esi_queue_publish(struct esi_queue *queue, struct esi_queue_publish *publish);
+
+/* Starts or stops giving events to handlers; they are accepted all the same. Thread: a worker. */
+void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching);

@@ -270,6 +270,8 @@ enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns
     for (uint32_t i = 0; i < context->router_count; i++) {
         esi_router_free(context->routers[i]);
     }
+    esi_queue_free(context->queue);
+    esi_grpc_connection_free_door(context->grpc_door);
     esi_runtime_free(context->runtime);
     esi_gateway_free(context->gateway);
     if (err == ES_OK) {

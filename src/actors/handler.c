@@ -1,0 +1,944 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A handler's connection to its worker.
+ *
+ * State      | is waiting for                  | jobs that come | leaves to
+ * DOWN       | the time to connect again       | given back     | RESOLVING
+ * RESOLVING  | the name, by a service thread   | given back     | DIALLING, DOWN
+ * DIALLING   | TCP                             | given back     | SHAKING, UP, DIALLING (next
+ * address), DOWN SHAKING    | TLS                             | given back     | UP, DOWN UP |
+ * answers                         | called         | DOWN: the connection is lost or drained DONE
+ * | -                               | given back     | finished
+ *
+ * In each state but UP the window is told as 0, so that the queue sends nothing; what was under way
+ * comes back. When a connection is lost, calls in flight are retried as "the worker's fault" (never
+ * counted against an event), what was not begun is given back.
+ *
+ * UNIMPLEMENTED is answered by one more call under the handler's other name (the older one, or the
+ * newer one where the older was remembered); the name that works is remembered.
+ */
+#include "actors/handler.h"
+#include "actors/byte_pipe.h"
+#include "actors/context.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "event/event.h"
+#include "event/event_protobuf.h"
+#include "event/registry.h"
+#include "journal/retry.h"
+#include "net/grpc_client.h"
+#include "net/stream.h"
+#include "runtime/actor.h"
+#include "runtime/runtime.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum handler_msg { HANDLER_JOB, HANDLER_RESOLVED };
+
+enum link_state { LINK_DOWN, LINK_RESOLVING, LINK_DIALLING, LINK_SHAKING, LINK_UP, LINK_DONE };
+
+enum {
+    ADDRESSES_MAX = 8,
+    AUTHORITY_MAX = 300,
+    OUTBOUND_BYTES_MIN = 16 * 1024 * 1024,
+    RESPONSE_BYTES_MAX = 64 * 1024 /* an EventResponse has two bytes */
+};
+
+static const uint64_t CONNECT_NS = 5000000000;  /* TCP and TLS, for one address */
+static const uint64_t RECONNECT_NS = 100000000; /* the ceiling of the first delay */
+static const uint64_t RECONNECT_MAX_NS = 5000000000;
+static const uint64_t STOP_NS = 1500000000; /* calls in flight get so long when the server stops */
+static const uint64_t MEMORY_DELAY_NS = 1000000000;
+
+struct esi_handler {
+    struct esi_actor actor; /* first */
+    struct esi_handler_options options;
+    char authority[AUTHORITY_MAX];
+    enum link_state state;
+    /* the connection */
+    struct esi_io io;
+    struct esi_byte_pipe pipe;
+    struct esi_grpc_client *client; /* owned; LINK_UP only */
+    bool is_losing;                 /* results that come now were not the worker's answers */
+    bool has_answered;              /* on this connection */
+    uint64_t read_ns;               /* when bytes came last */
+    /* connecting */
+    struct esi_job resolve_job;
+    struct esi_msg resolved_msg;
+    enum es_err resolve_err;
+    struct esi_address addresses[ADDRESSES_MAX];
+    size_t address_count;
+    size_t address_index;
+    uint32_t failures; /* since a worker has answered */
+    bool is_down_logged;
+    bool is_refusal_logged;
+    /* jobs */
+    struct esi_list waiting; /* given to us, not called */
+    uint32_t calling;
+    uint32_t window;
+    uint32_t successes; /* since the window has changed */
+    bool is_halved;     /* in this turn */
+    bool uses_older_path;
+    bool is_stopping;
+    struct esi_actor_timer connect_timer; /* to connect again, or to give a connect up */
+    struct esi_actor_timer call_timer;
+    struct esi_actor_timer stop_timer;
+};
+
+static struct esi_handler *self_of(struct esi_actor *actor)
+{
+    return ESI_CONTAINER_OF(actor, struct esi_handler, actor);
+}
+
+static uint64_t now_ns(const struct esi_handler *self)
+{
+    return esi_actor_now_ns(&self->actor);
+}
+
+static struct esi_env *env_of(const struct esi_handler *self)
+{
+    return self->options.context->env;
+}
+
+static uint64_t random_bits(const struct esi_handler *self)
+{
+    uint64_t bits = 0;
+
+    esi_env_random(env_of(self), &bits, sizeof bits);
+    return bits;
+}
+
+/* --- jobs --- */
+
+static void free_job(struct esi_msg *msg)
+{
+    struct esi_handler_job *job = (struct esi_handler_job *)(void *)msg;
+
+    esi_event_unref(job->event);
+    free(job);
+}
+
+/* Answers a job. Also the free of a job on its way here: one that is not looked at comes back. */
+static void answer_job(struct esi_msg *msg)
+{
+    struct esi_handler_job *job = (struct esi_handler_job *)(void *)msg;
+
+    if (esi_list_is_empty(&job->link)) {
+        const struct esi_handler_options *options = &job->handler->options;
+        job->msg.kind = options->answer_kind;
+        job->msg.free = free_job;
+        esi_actor_send(options->asker, &job->msg);
+    }
+}
+
+struct esi_handler_job *esi_handler_job_new(struct esi_handler *handler, struct esi_event *event)
+{
+    struct esi_handler_job *job = malloc(sizeof *job);
+
+    if (job == NULL) {
+        return NULL;
+    }
+    memset(job, 0, offsetof(struct esi_handler_job, note));
+    job->handler = handler;
+    job->event = esi_event_ref(event);
+    job->handler_index = handler->options.index;
+    job->outcome = HANDLER_GIVEN_BACK;
+    job->has_tried_other_path = false;
+    esi_list_init(&job->link);
+    return job;
+}
+
+void esi_handler_send(struct esi_handler *handler, struct esi_handler_job *job)
+{
+    job->msg.kind = HANDLER_JOB;
+    job->msg.free = answer_job;
+    esi_actor_send(&handler->actor, &job->msg);
+}
+
+static uint32_t wanted(const struct esi_handler *self)
+{
+    const bool is_open = self->state == LINK_UP && !self->is_stopping && !self->is_losing &&
+                         !esi_grpc_client_is_draining(self->client);
+
+    return is_open ? self->window : 0;
+}
+
+/* The job is out of every list and has its outcome. */
+static void finish_job(struct esi_handler *self, struct esi_handler_job *job)
+{
+    job->window = wanted(self);
+    answer_job(&job->msg);
+}
+
+static void give_back(struct esi_handler *self, struct esi_handler_job *job)
+{
+    job->outcome = HANDLER_GIVEN_BACK;
+    finish_job(self, job);
+}
+
+static void give_back_waiting(struct esi_handler *self)
+{
+    while (!esi_list_is_empty(&self->waiting)) {
+        struct esi_handler_job *job =
+            ESI_CONTAINER_OF(self->waiting.next, struct esi_handler_job, link);
+        esi_list_remove(&job->link);
+        give_back(self, job);
+    }
+}
+
+static void ESI_PRINTF(2, 3) set_note(struct esi_handler_job *job, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    const int len = vsnprintf(job->note, sizeof job->note, format, arguments);
+    va_end(arguments);
+    job->note_len = len < 0 ? 0 : (uint32_t)len;
+    if (job->note_len >= sizeof job->note) {
+        job->note_len = sizeof job->note - 1;
+    }
+}
+
+/* --- telling the asker --- */
+
+static void free_status(struct esi_msg *msg)
+{
+    free(msg);
+}
+
+static enum esi_handler_state shown_state(const struct esi_handler *self)
+{
+    switch (self->state) {
+    case LINK_DOWN:
+        break;
+    case LINK_RESOLVING:
+    case LINK_DIALLING:
+    case LINK_SHAKING:
+        return HANDLER_CONNECTING;
+    case LINK_UP:
+        return HANDLER_UP;
+    case LINK_DONE:
+        return HANDLER_STOPPED;
+    }
+    return HANDLER_DOWN;
+}
+
+static void tell_status(struct esi_handler *self, const char *note)
+{
+    struct esi_handler_status *status = calloc(1, sizeof *status);
+
+    /* A queue that is never told of a connected worker would send it nothing for ever. */
+    ESI_ASSERT(status != NULL);
+    status->msg = (struct esi_msg){.kind = self->options.status_kind, .free = free_status};
+    status->handler_index = self->options.index;
+    status->state = shown_state(self);
+    status->window = wanted(self);
+    const size_t len = strlen(note);
+    status->note_len = (uint32_t)(len < sizeof status->note ? len : sizeof status->note);
+    memcpy(status->note, note, status->note_len);
+    esi_actor_send(self->options.asker, &status->msg);
+}
+
+const char *esi_handler_state_text(enum esi_handler_state state)
+{
+    switch (state) {
+    case HANDLER_DOWN:
+        break;
+    case HANDLER_CONNECTING:
+        return "connecting";
+    case HANDLER_UP:
+        return "connected";
+    case HANDLER_STOPPED:
+        return "stopped";
+    }
+    return "down";
+}
+
+/* --- outcomes --- */
+
+static void note_overload(struct esi_handler *self)
+{
+    self->successes = 0;
+    if (!self->is_halved) {
+        self->is_halved = true;
+        self->window = self->window > 1 ? self->window / 2 : 1;
+    }
+}
+
+static void note_success(struct esi_handler *self)
+{
+    if (self->window < self->options.config->in_flight_max && ++self->successes >= self->window) {
+        self->successes = 0;
+        self->window++;
+    }
+}
+
+static void log_refusal(struct esi_handler *self, const struct esi_handler_job *job)
+{
+    if (!self->is_refusal_logged) {
+        self->is_refusal_logged = true;
+        esi_log(LOG_WORKER_REFUSES, ESI_LOG_TEXT("handler", self->options.registry->name),
+                ESI_LOG_TEXT("address", self->authority),
+                ESI_LOG_STR("answer", ((struct esi_str){.data = job->note, .len = job->note_len})));
+    }
+}
+
+/* What follows from the class of an outcome; the note is set. */
+static void conclude(struct esi_handler *self, struct esi_handler_job *job,
+                     enum esi_retry_class failure)
+{
+    const struct esi_config_retry *retry = &self->options.config->retry;
+    const struct esi_retry_policy policy = {.delay_ns = retry->delay_ns,
+                                            .delay_max_ns = retry->delay_max_ns,
+                                            .attempts_max = retry->attempts_max};
+    job->is_counted = esi_retry_is_counted(failure);
+    const struct esi_retry_outcome outcome = {.failure = failure,
+                                              .attempts = job->attempt,
+                                              .counted =
+                                                  job->counted + (job->is_counted ? 1U : 0U)};
+
+    if (failure == RETRY_OVERLOADED) {
+        note_overload(self);
+    } else if (failure == RETRY_UNAUTHORIZED || failure == RETRY_UNIMPLEMENTED) {
+        log_refusal(self, job);
+    }
+    switch (esi_retry_decide(&policy, outcome, random_bits(self), &job->delay_ns)) {
+    case RETRY_VERDICT_DONE:
+        note_success(self);
+        job->outcome = HANDLER_DELIVERED;
+        break;
+    case RETRY_VERDICT_AGAIN:
+        job->outcome = HANDLER_RETRY;
+        break;
+    case RETRY_VERDICT_GIVE_UP:
+        job->outcome = HANDLER_DEAD;
+        break;
+    }
+    finish_job(self, job);
+}
+
+/* The class of a result that the worker did not give. */
+static enum esi_retry_class classify_own(const struct esi_handler *self,
+                                         const struct esi_grpc_result *result)
+{
+    if (self->is_losing || result->is_unstarted) {
+        return RETRY_UNREACHABLE;
+    }
+    return esi_retry_classify((uint32_t)result->status, false);
+}
+
+static void conclude_answer(struct esi_handler *self, struct esi_handler_job *job,
+                            const struct esi_grpc_result *result)
+{
+    bool is_success = false;
+
+    if (result->status != GRPC_OK) {
+        set_note(job, "%s: %.*s", esi_grpc_status_name(result->status),
+                 ESI_STR_ARG(result->status_text));
+        conclude(self, job,
+                 result->is_from_peer ? esi_retry_classify((uint32_t)result->status, false)
+                                      : classify_own(self, result));
+        return;
+    }
+    if (esi_event_protobuf_read_response(result->message, &is_success) != ES_OK) {
+        set_note(job, "the worker's answer is no EventResponse");
+        conclude(self, job, RETRY_LATER);
+        return;
+    }
+    set_note(job, is_success ? "OK" : "the worker answered Success=false");
+    conclude(self, job, esi_retry_classify(RETRY_GRPC_OK, is_success));
+}
+
+/* A worker of another age: the other name is tried once. Returns false when there is none. */
+static bool try_other_path(struct esi_handler *self, struct esi_handler_job *job)
+{
+    if (job->has_tried_other_path || self->options.registry->path_older == NULL ||
+        self->is_losing || self->is_stopping) {
+        return false;
+    }
+    job->has_tried_other_path = true;
+    job->is_older_path = !job->is_older_path;
+    /* Before those that were not called yet. */
+    esi_list_append(self->waiting.next, &job->link);
+    return true;
+}
+
+static void on_result(struct esi_handler *self, const struct esi_grpc_result *result)
+{
+    struct esi_handler_job *job = result->tag;
+
+    self->calling--;
+    if (result->is_from_peer) {
+        self->has_answered = true;
+        self->failures = 0;
+    }
+    if (result->is_unstarted && (self->is_losing || self->is_stopping)) {
+        give_back(self, job);
+        return;
+    }
+    if (result->status == GRPC_UNIMPLEMENTED && try_other_path(self, job)) {
+        return;
+    }
+    if (result->status == GRPC_OK) {
+        self->uses_older_path = job->is_older_path;
+    }
+    if (result->is_unstarted && result->status == GRPC_UNAVAILABLE) {
+        set_note(job, "the worker takes no more calls now");
+        conclude(self, job, RETRY_OVERLOADED);
+        return;
+    }
+    conclude_answer(self, job, result);
+}
+
+static void take_results(struct esi_handler *self)
+{
+    struct esi_grpc_result result;
+
+    while (esi_grpc_client_next(self->client, &result)) {
+        on_result(self, &result);
+    }
+}
+
+/* --- the connection's end --- */
+
+static void resolve(struct esi_handler *self);
+
+/* Waits before the next try: at once after a connection that worked, else longer each time. */
+static void connect_later(struct esi_handler *self)
+{
+    const struct esi_retry_policy policy = {.delay_ns = RECONNECT_NS,
+                                            .delay_max_ns = RECONNECT_MAX_NS};
+
+    self->state = LINK_DOWN;
+    if (self->failures < UINT32_MAX) {
+        self->failures++;
+    }
+    const uint64_t delay_ns = esi_retry_delay_ns(&policy, self->failures, random_bits(self));
+    /* A peer that takes connections and drops them is not to be hammered by a run of small random
+     * numbers. */
+    const uint64_t least_ns = self->failures > 1 ? RECONNECT_NS : 0;
+    esi_actor_timer_set(&self->connect_timer,
+                        now_ns(self) + (delay_ns > least_ns ? delay_ns : least_ns));
+}
+
+static void drop_connection(struct esi_handler *self)
+{
+    esi_actor_io_unwatch(&self->io);
+    esi_byte_pipe_deinit(&self->pipe);
+    esi_actor_timer_cancel(&self->connect_timer);
+    esi_actor_timer_cancel(&self->call_timer);
+}
+
+static void finish_if_stopped(struct esi_handler *self)
+{
+    if (!self->is_stopping || self->state == LINK_DONE || self->calling > 0) {
+        return;
+    }
+    ESI_ASSERT(esi_list_is_empty(&self->waiting));
+    drop_connection(self);
+    esi_grpc_client_free(ESI_MOVE(self->client));
+    esi_actor_timer_cancel(&self->stop_timer);
+    self->state = LINK_DONE;
+    tell_status(self, "");
+    esi_actor_finish(&self->actor);
+}
+
+/* Ends the connection, if there is one; the reason may stand in its stream. */
+static void end_link(struct esi_handler *self, const char *reason)
+{
+    if (self->state == LINK_UP) {
+        self->is_losing = true;
+        esi_grpc_client_lost(self->client);
+        take_results(self);
+        give_back_waiting(self);
+        self->is_losing = false;
+        ESI_ASSERT(self->calling == 0);
+        esi_grpc_client_free(ESI_MOVE(self->client));
+    }
+    self->state = LINK_DOWN;
+    tell_status(self, reason);
+    drop_connection(self);
+    if (!self->is_stopping) {
+        connect_later(self);
+    }
+}
+
+/* The way to the worker has failed, before or after it was up: said once until it is up again. */
+static void lose(struct esi_handler *self, const char *reason)
+{
+    if (!self->is_down_logged && !self->is_stopping) {
+        self->is_down_logged = true;
+        esi_log(LOG_WORKER_DOWN, ESI_LOG_TEXT("handler", self->options.registry->name),
+                ESI_LOG_TEXT("address", self->authority), ESI_LOG_TEXT("reason", reason));
+    }
+    end_link(self, reason);
+}
+
+/* --- connecting --- */
+
+static void run_resolve(struct esi_job *job)
+{
+    struct esi_handler *self = ESI_CONTAINER_OF(job, struct esi_handler, resolve_job);
+    const struct esi_config_handler *config = self->options.config;
+
+    self->resolve_err = esi_env_resolve(env_of(self), config->host, config->port, self->addresses,
+                                        ADDRESSES_MAX, &self->address_count);
+    esi_actor_send(&self->actor, &self->resolved_msg);
+}
+
+static void keep(struct esi_msg *msg)
+{
+    (void)msg; /* embedded in the handler */
+}
+
+static void resolve(struct esi_handler *self)
+{
+    self->state = LINK_RESOLVING;
+    self->resolve_job = (struct esi_job){.run = run_resolve};
+    self->resolved_msg = (struct esi_msg){.kind = HANDLER_RESOLVED, .free = keep};
+    esi_runtime_submit(self->actor.runtime, &self->resolve_job);
+}
+
+static void open_link(struct esi_handler *self)
+{
+    const struct esi_config_limits *limits = &self->options.context->config->limits;
+    const size_t outbound = (size_t)limits->max_payload_bytes * 2;
+    const struct esi_grpc_client_options options = {
+        .is_tls = self->options.config->is_tls,
+        .in_flight_max = self->options.config->in_flight_max,
+        .response_bytes_max = RESPONSE_BYTES_MAX,
+        .outbound_bytes_max = outbound > OUTBOUND_BYTES_MIN ? outbound : (size_t)OUTBOUND_BYTES_MIN,
+    };
+
+    if (esi_grpc_client_new(&options, &self->client) != ES_OK) {
+        lose(self, es_err_text(ES_NO_MEMORY));
+        return;
+    }
+    esi_actor_timer_cancel(&self->connect_timer);
+    self->state = LINK_UP;
+    self->has_answered = false;
+    self->is_refusal_logged = false;
+    self->is_down_logged = false;
+    self->read_ns = now_ns(self);
+    self->pipe.has_more_input = true; /* bytes behind the handshake are not seen by the poller */
+    esi_log(LOG_WORKER_UP, ESI_LOG_TEXT("handler", self->options.registry->name),
+            ESI_LOG_TEXT("address", self->authority),
+            ESI_LOG_TEXT("tls", esi_stream_tls_version(self->pipe.stream)));
+    tell_status(self, "");
+}
+
+static void shake_hands(struct esi_handler *self)
+{
+    const enum es_err err = esi_stream_handshake(self->pipe.stream);
+
+    if (err == ES_AGAIN) {
+        return;
+    }
+    if (err != ES_OK) {
+        const char *failure = esi_stream_failure(self->pipe.stream);
+        lose(self, failure[0] != '\0' ? failure : es_err_text(err));
+        return;
+    }
+    open_link(self);
+}
+
+static void dial(struct esi_handler *self);
+
+static void dial_next(struct esi_handler *self, enum es_err err)
+{
+    drop_connection(self);
+    self->address_index++;
+    if (self->address_index >= self->address_count) {
+        lose(self, es_err_text(err));
+        return;
+    }
+    dial(self);
+}
+
+static void on_connected(struct esi_handler *self)
+{
+    const enum es_err err = esi_env_connect_result(env_of(self), self->io.sock);
+
+    if (err == ES_AGAIN) {
+        return;
+    }
+    if (err != ES_OK) {
+        dial_next(self, err);
+        return;
+    }
+    if (!self->options.config->is_tls) {
+        open_link(self);
+        return;
+    }
+    const char *tls_name = self->options.registry->tls_name;
+    const char *name = tls_name != NULL ? tls_name : self->options.config->host;
+    const enum es_err tls_err =
+        esi_stream_start_tls_client(self->pipe.stream, self->options.tls, name);
+    if (tls_err != ES_OK) {
+        lose(self, "the name that the worker's certificate must have cannot be sent");
+        return;
+    }
+    self->state = LINK_SHAKING;
+    shake_hands(self);
+}
+
+static void dial(struct esi_handler *self)
+{
+    struct esi_stream *stream = NULL;
+    int sock = ESI_ENV_NO_SOCKET;
+
+    self->state = LINK_DIALLING;
+    enum es_err err = esi_env_connect(env_of(self), &self->addresses[self->address_index], &sock);
+    if (err == ES_OK) {
+        err = esi_stream_new(env_of(self), sock, &stream);
+    }
+    if (err == ES_OK) {
+        esi_byte_pipe_init(&self->pipe, stream);
+        err = esi_actor_io_watch(&self->io, sock, POLL_WRITE);
+    }
+    if (err != ES_OK) {
+        dial_next(self, err);
+        return;
+    }
+    esi_actor_timer_set(&self->connect_timer, now_ns(self) + CONNECT_NS);
+}
+
+static void on_resolved(struct esi_handler *self)
+{
+    if (self->state != LINK_RESOLVING) {
+        return;
+    }
+    self->address_index = 0;
+    if (self->resolve_err != ES_OK || self->address_count == 0) {
+        lose(self, "the name of the worker's host is not known");
+        return;
+    }
+    dial(self);
+}
+
+/* --- calling --- */
+
+static enum es_err feed(void *machine, const void *data, size_t len, uint64_t time_ns)
+{
+    return esi_grpc_client_feed(machine, data, len, time_ns);
+}
+
+static size_t take_output(void *machine, struct esi_bytes *out, size_t max)
+{
+    return esi_grpc_client_take_output(machine, out, max);
+}
+
+static enum es_err call(struct esi_handler *self, struct esi_handler_job *job)
+{
+    const struct esi_registry_handler *registry = self->options.registry;
+    uint32_t call_id = 0;
+
+    if (!job->has_tried_other_path) {
+        job->is_older_path = self->uses_older_path;
+    }
+    const struct esi_grpc_call spec = {
+        .path = esi_str_from(job->is_older_path ? registry->path_older : registry->path),
+        .authority = esi_str_from(self->authority),
+        .message = job->event->encoded,
+        .timeout_ns = self->options.config->timeout_ns,
+        .tag = job,
+    };
+
+    return esi_grpc_client_call(self->client, &spec, now_ns(self), &call_id);
+}
+
+static void start_calls(struct esi_handler *self)
+{
+    while (!esi_list_is_empty(&self->waiting)) {
+        struct esi_handler_job *job =
+            ESI_CONTAINER_OF(self->waiting.next, struct esi_handler_job, link);
+        const enum es_err err = call(self, job);
+        if (err == ES_FULL) {
+            return; /* goes on when an answer has come */
+        }
+        esi_list_remove(&job->link);
+        if (err == ES_OK) {
+            self->calling++;
+        } else if (err == ES_CLOSED) {
+            give_back(self, job);
+        } else {
+            set_note(job, "the call could not be made: %s", es_err_text(err));
+            job->outcome = HANDLER_RETRY;
+            job->is_counted = false;
+            job->delay_ns = MEMORY_DELAY_NS;
+            finish_job(self, job);
+        }
+    }
+}
+
+static void on_job(struct esi_handler *self, struct esi_handler_job *job)
+{
+    if (wanted(self) > 0) {
+        /* In the list it is kept: see answer_job. */
+        esi_list_append(&self->waiting, &job->link);
+    } else {
+        job->window = 0;
+    }
+}
+
+/* Reads, writes and calls as far as possible. */
+static void pump(struct esi_handler *self)
+{
+    bool got = false;
+    bool progress = false;
+    enum es_err err = ES_OK;
+
+    if (self->pipe.has_more_input) {
+        err = esi_byte_pipe_read(&self->pipe, feed, self->client, now_ns(self), &got);
+    }
+    if (got) {
+        self->read_ns = now_ns(self);
+    }
+    if (err != ES_OK) {
+        /* What came before the end are answers; the rest of the calls has ended with the
+         * connection. */
+        self->is_losing = err != ES_CLOSED;
+        take_results(self);
+        lose(self, err == ES_CLOSED ? "the worker closed the connection" : es_err_text(err));
+        return;
+    }
+    take_results(self);
+    start_calls(self);
+    err = esi_byte_pipe_write(&self->pipe, take_output, self->client, &progress);
+    if (err != ES_OK && err != ES_AGAIN) {
+        lose(self, "the worker closed the connection");
+        return;
+    }
+    take_results(self);
+}
+
+static void end_drained(struct esi_handler *self)
+{
+    give_back_waiting(self);
+    if (self->calling > 0) {
+        return;
+    }
+    /* In order, as when a worker limits the age of its connections: nothing to be warned of. */
+    end_link(self, "");
+}
+
+static void set_call_timer(struct esi_handler *self)
+{
+    const uint64_t deadline_ns = esi_grpc_client_deadline(self->client);
+
+    if (deadline_ns == UINT64_MAX) {
+        esi_actor_timer_cancel(&self->call_timer);
+    } else {
+        esi_actor_timer_set(&self->call_timer, deadline_ns);
+    }
+}
+
+static void on_call_timer(struct esi_handler *self)
+{
+    const uint64_t timeout_ns = self->options.config->timeout_ns;
+
+    if (self->state != LINK_UP) {
+        return;
+    }
+    esi_grpc_client_tick(self->client, now_ns(self));
+    take_results(self);
+    if (now_ns(self) - self->read_ns >= 2 * timeout_ns) {
+        /* Not a byte in all that time: the peer is gone without a word, or hangs. (A PING would
+         * tell sooner, but gRPC servers end connections that ping more often than each five
+         * minutes.) */
+        lose(self, "the worker does not answer");
+    }
+}
+
+static void on_connect_timer(struct esi_handler *self)
+{
+    if (self->state == LINK_DOWN) {
+        resolve(self);
+    } else if (self->state == LINK_DIALLING) {
+        dial_next(self, ES_TIMEOUT);
+    } else if (self->state == LINK_SHAKING) {
+        lose(self, "the TLS handshake took too long");
+    }
+}
+
+/* --- the actor --- */
+
+static void start(struct esi_actor *actor)
+{
+    resolve(self_of(actor));
+}
+
+static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
+{
+    struct esi_handler *self = self_of(actor);
+
+    (void)io;
+    if ((events & (POLL_WRITE | POLL_HANGUP)) != 0) {
+        self->pipe.is_write_blocked = false;
+    }
+    if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
+        self->pipe.has_more_input = true;
+    }
+    if (self->state == LINK_DIALLING) {
+        on_connected(self);
+    } else if (self->state == LINK_SHAKING) {
+        shake_hands(self);
+    }
+}
+
+static void timer(struct esi_actor *actor, struct esi_timer *fired)
+{
+    struct esi_handler *self = self_of(actor);
+
+    if (fired == &self->connect_timer.timer) {
+        on_connect_timer(self);
+    } else if (fired == &self->call_timer.timer) {
+        on_call_timer(self);
+    } else if (fired == &self->stop_timer.timer && self->state == LINK_UP) {
+        lose(self, "the server stops");
+    }
+}
+
+static void watch(struct esi_handler *self)
+{
+    switch (self->state) {
+    case LINK_DIALLING:
+        esi_actor_io_change(&self->io, POLL_WRITE);
+        break;
+    case LINK_SHAKING:
+        esi_actor_io_change(&self->io, esi_stream_wants(self->pipe.stream));
+        break;
+    case LINK_UP:
+        esi_actor_io_change(&self->io, esi_byte_pipe_events(&self->pipe, true));
+        break;
+    case LINK_DOWN:
+    case LINK_RESOLVING:
+    case LINK_DONE:
+        break;
+    }
+}
+
+static void turn_end(struct esi_actor *actor)
+{
+    struct esi_handler *self = self_of(actor);
+
+    if (self->state == LINK_UP) {
+        pump(self);
+    }
+    if (self->state == LINK_UP && esi_grpc_client_is_draining(self->client)) {
+        end_drained(self);
+    }
+    self->is_halved = false;
+    if (self->state == LINK_UP) {
+        set_call_timer(self);
+        if (self->pipe.has_more_input || self->pipe.has_more_output) {
+            esi_actor_continue(actor);
+        }
+    }
+    watch(self);
+    finish_if_stopped(self);
+}
+
+static void handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct esi_handler *self = self_of(actor);
+
+    /* No default: the compiler then names a message that nobody handles. */
+    switch ((enum handler_msg)msg->kind) {
+    case HANDLER_JOB:
+        on_job(self, (struct esi_handler_job *)(void *)msg);
+        break;
+    case HANDLER_RESOLVED:
+        on_resolved(self);
+        break;
+    }
+}
+
+static void stop(struct esi_actor *actor)
+{
+    struct esi_handler *self = self_of(actor);
+
+    self->is_stopping = true;
+    give_back_waiting(self);
+    esi_actor_timer_cancel(&self->connect_timer);
+    if (self->state == LINK_UP) {
+        esi_grpc_client_shutdown(self->client);
+    }
+    esi_actor_timer_set(&self->stop_timer, now_ns(self) + STOP_NS);
+}
+
+static void describe(const struct esi_actor *actor, struct esi_description *description)
+{
+    const struct esi_handler *self = ESI_CONTAINER_OF(actor, const struct esi_handler, actor);
+
+    esi_bytes_printf(description->text, "%s %s %s, %u calls, window %u",
+                     self->options.registry->name, self->authority,
+                     esi_handler_state_text(shown_state(self)), self->calling, self->window);
+}
+
+static void keep_memory(struct esi_actor *actor)
+{
+    (void)actor; /* the maker's: esi_handler_free */
+}
+
+static const struct esi_actor_type handler_type = {
+    .name = "handler",
+    .stop_phase = STOP_SERVICES,
+    .start = start,
+    .handle = handle,
+    .ready = ready,
+    .timer = timer,
+    .turn_end = turn_end,
+    .stop = stop,
+    .describe = describe,
+    .free = keep_memory,
+};
+
+enum es_err esi_handler_new(const struct esi_handler_options *options, struct esi_handler **out)
+{
+    struct esi_runtime *runtime = options->context->runtime;
+    struct esi_handler *self = aligned_alloc(ESI_CACHE_LINE, sizeof *self);
+
+    if (self == NULL) {
+        return ES_NO_MEMORY;
+    }
+    memset(self, 0, sizeof *self);
+    self->options = *options;
+    const bool is_v6 = strchr(options->config->host, ':') != NULL;
+    snprintf(self->authority, sizeof self->authority, is_v6 ? "[%s]:%u" : "%s:%u",
+             options->config->host, options->config->port);
+    self->window = options->config->in_flight_max;
+    esi_list_init(&self->waiting);
+    esi_actor_init(&self->actor, &handler_type, runtime, esi_runtime_place(runtime));
+    esi_actor_ref(
+        &self->actor); /* the maker's: never given up, so that late messages find an actor */
+    esi_actor_io_init(&self->actor, &self->io);
+    esi_actor_timer_init(&self->actor, &self->connect_timer);
+    esi_actor_timer_init(&self->actor, &self->call_timer);
+    esi_actor_timer_init(&self->actor, &self->stop_timer);
+    *out = self;
+    return ES_OK;
+}
+
+void esi_handler_start(struct esi_handler *handler)
+{
+    esi_actor_start(&handler->actor);
+}
+
+const char *esi_handler_address(const struct esi_handler *handler)
+{
+    return handler->authority;
+}
+
+void esi_handler_free(struct esi_handler *handler)
+{
+    if (handler != NULL) {
+        esi_byte_pipe_deinit(&handler->pipe);
+        esi_grpc_client_free(handler->client);
+        free(handler);
+    }
+}

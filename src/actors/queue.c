@@ -1,0 +1,726 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The queue's actor: the subscription on all events, and the way from the journal to the handlers.
+ *
+ * A handler says how many jobs it wants to have at once (its window, 0 while its worker is away);
+ * the queue takes so many from the journal and sends them; each comes back with its outcome, which
+ * the journal is told. Nothing here waits: what was changed by a turn's messages is acted upon
+ * once, at the turn's end.
+ *
+ * Invariant: an entry of the journal is in flight if and only if a job for it is with its handler
+ * or on its way.
+ *
+ * Events are kept in memory in this version: what is queued when the process ends is lost, which
+ * the log says.
+ */
+#include "actors/queue.h"
+#include "actors/context.h"
+#include "actors/handler.h"
+#include "actors/queue_internal.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "broker/batch.h"
+#include "net/tls.h"
+#include "runtime/runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum queue_msg {
+    QUEUE_DELIVERY,
+    QUEUE_PUBLISH,
+    QUEUE_ROUTED,
+    QUEUE_DETACHED,
+    QUEUE_JOB_DONE,
+    QUEUE_HANDLER_STATUS,
+    QUEUE_SWITCH,
+    QUEUE_REPORT
+};
+
+enum { DISPATCHED_A_TURN = 1024 };
+
+/* All events in memory together: a limit of events alone would be none for large ones. */
+static const uint64_t JOURNAL_BYTES_MAX = 1024ULL * 1024 * 1024;
+static const uint64_t LETTERS_BYTES_MAX = 256ULL * 1024 * 1024;
+static const uint64_t STOP_NS = 2500000000; /* handlers give up earlier */
+static const uint64_t MEMORY_DELAY_NS = 1000000000;
+
+static const struct esi_str GROUP = ESI_STR("event-service");
+
+struct switch_msg {
+    struct esi_msg msg;
+    bool is_dispatching;
+};
+
+static struct esi_queue *self_of(struct esi_actor *actor)
+{
+    return ESI_CONTAINER_OF(actor, struct esi_queue, actor);
+}
+
+static uint64_t now_ns(const struct esi_queue *queue)
+{
+    return esi_actor_now_ns(&queue->actor);
+}
+
+/* --- messages from others --- */
+
+static void free_msg(struct esi_msg *msg)
+{
+    free(msg);
+}
+
+static void free_delivery(struct esi_msg *msg)
+{
+    struct esi_worker *worker = esi_worker_current();
+    struct esi_local *local = worker != NULL ? esi_worker_local(worker) : NULL;
+
+    esi_delivery_free((struct esi_delivery *)(void *)msg, 0, local != NULL ? &local->pools : NULL);
+}
+
+static void deliver(struct esi_target *target, struct esi_delivery *delivery)
+{
+    struct esi_queue *queue = ESI_CONTAINER_OF(target, struct esi_queue, target);
+
+    delivery->msg.kind = QUEUE_DELIVERY;
+    delivery->msg.free = free_delivery;
+    esi_actor_send(&queue->actor, &delivery->msg);
+}
+
+struct esi_queue_publish *esi_queue_publish_new(struct esi_actor *asker, uint32_t answer_kind,
+                                                uint32_t tag, struct esi_event *event)
+{
+    struct esi_queue_publish *publish = malloc(sizeof *publish);
+
+    if (publish == NULL) {
+        esi_event_unref(event);
+        return NULL;
+    }
+    *publish = (struct esi_queue_publish){.asker = asker,
+                                          .event = event,
+                                          .answer_kind = answer_kind,
+                                          .tag = tag,
+                                          .verdict = QUEUE_STOPPING};
+    esi_actor_ref(asker);
+    return publish;
+}
+
+void esi_queue_publish_free(struct esi_queue_publish *publish)
+{
+    if (publish != NULL) {
+        esi_event_unref(publish->event);
+        esi_actor_unref(publish->asker);
+        free(publish);
+    }
+}
+
+static void free_publish(struct esi_msg *msg)
+{
+    esi_queue_publish_free((struct esi_queue_publish *)(void *)msg);
+}
+
+/* The free of one on its way here, so that it is answered also when the queue has stopped. */
+static void answer_publish(struct esi_msg *msg)
+{
+    struct esi_queue_publish *publish = (struct esi_queue_publish *)(void *)msg;
+
+    if (!publish->is_held) {
+        publish->msg.kind = publish->answer_kind;
+        publish->msg.free = free_publish;
+        esi_actor_send(publish->asker, &publish->msg);
+    }
+}
+
+void esi_queue_publish(struct esi_queue *queue, struct esi_queue_publish *publish)
+{
+    publish->msg = (struct esi_msg){.kind = QUEUE_PUBLISH, .free = answer_publish};
+    esi_actor_send(&queue->actor, &publish->msg);
+}
+
+static void answer_report(struct esi_msg *msg)
+{
+    struct esi_queue_report *report = (struct esi_queue_report *)(void *)msg;
+
+    esi_queue_report_answer(report);
+}
+
+void esi_queue_report(struct esi_queue *queue, struct esi_queue_report *report)
+{
+    report->err = ES_CLOSED;
+    report->msg = (struct esi_msg){.kind = QUEUE_REPORT, .free = answer_report};
+    esi_actor_send(&queue->actor, &report->msg);
+}
+
+void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching)
+{
+    struct switch_msg *order = malloc(sizeof *order);
+
+    /* Without memory for this there is none for anything; the caller asks again. */
+    if (order != NULL) {
+        *order = (struct switch_msg){.msg = {.kind = QUEUE_SWITCH, .free = free_msg},
+                                     .is_dispatching = is_dispatching};
+        esi_actor_send(&queue->actor, &order->msg);
+    }
+}
+
+/* --- dead letters --- */
+
+static void log_evicted(void *argument, const struct esi_dead_letter *letter)
+{
+    struct esi_queue *queue = argument;
+
+    queue->lost_letters++;
+    esi_log(LOG_DEAD_LETTER_DROPPED, ESI_LOG_U64("number", letter->number),
+            ESI_LOG_STR("id", letter->event->id), ESI_LOG_STR("type", letter->event->type));
+}
+
+enum es_err esi_queue_bury(struct esi_queue *queue, struct esi_event *event, struct esi_str handler,
+                           struct esi_str reason, uint32_t attempts, uint64_t accepted_ns)
+{
+    const int64_t wall_ns = esi_env_wall_ns(queue->context->env);
+    const struct esi_dead_letters_new_letter letter = {
+        .event = event,
+        .handler = handler,
+        .reason = reason,
+        .attempts = attempts,
+        .accepted_wall_ns = wall_ns - (int64_t)(now_ns(queue) - accepted_ns),
+        .buried_wall_ns = wall_ns,
+    };
+    return esi_dead_letters_add(queue->letters, &letter, NULL, log_evicted, queue);
+}
+
+/* --- jobs --- */
+
+static bool may_dispatch(const struct esi_queue *queue, const struct esi_queue_handler *handler)
+{
+    return queue->is_dispatching && !queue->is_stopping && handler->outstanding < handler->window;
+}
+
+/* Sends a handler what it may have. Returns how many jobs that were. */
+static uint32_t dispatch_to(struct esi_queue *queue, uint32_t index, uint32_t bound)
+{
+    struct esi_queue_handler *handler = &queue->handlers[index];
+    struct esi_journal_delivery delivery;
+    uint32_t count = 0;
+
+    while (count < bound && may_dispatch(queue, handler) &&
+           esi_journal_take(queue->journal, index, now_ns(queue), &delivery) == ES_OK) {
+        struct esi_handler_job *job = esi_handler_job_new(handler->handler, delivery.event);
+        if (job == NULL) {
+            const enum es_err err =
+                esi_journal_give_back(queue->journal, index, delivery.seq, now_ns(queue));
+            ESI_ASSERT(err == ES_OK);
+            break; /* the timer of retries comes back to it: what was given back is due */
+        }
+        job->seq = delivery.seq;
+        job->attempt = delivery.attempt;
+        job->counted = delivery.counted;
+        handler->outstanding++;
+        queue->outstanding++;
+        count++;
+        esi_handler_send(handler->handler, job);
+    }
+    return count;
+}
+
+static void dispatch(struct esi_queue *queue)
+{
+    uint32_t left = DISPATCHED_A_TURN;
+
+    while (queue->needs_dispatch != 0 && left > 0) {
+        const uint32_t index = (uint32_t)__builtin_ctzll(queue->needs_dispatch);
+        const uint32_t count = dispatch_to(queue, index, left);
+        left -= count;
+        if (left > 0) {
+            queue->needs_dispatch &= queue->needs_dispatch - 1;
+        }
+    }
+    if (queue->needs_dispatch != 0) {
+        esi_actor_continue(&queue->actor);
+    }
+}
+
+/* The timer for the first retry of those handlers that could take it. */
+static void set_retry_timer(struct esi_queue *queue)
+{
+    uint64_t due_ns = UINT64_MAX;
+
+    for (uint32_t i = 0; i < queue->handler_count; i++) {
+        if (may_dispatch(queue, &queue->handlers[i])) {
+            const uint64_t next_ns = esi_journal_next_due_ns(queue->journal, i);
+            due_ns = next_ns < due_ns ? next_ns : due_ns;
+        }
+    }
+    if (due_ns == UINT64_MAX) {
+        esi_actor_timer_cancel(&queue->retry_timer);
+        return;
+    }
+    if (due_ns <= now_ns(queue) && queue->needs_dispatch == 0) {
+        /* It was due and not taken: memory is exhausted. */
+        due_ns = now_ns(queue) + MEMORY_DELAY_NS;
+    }
+    esi_actor_timer_set(&queue->retry_timer, due_ns);
+}
+
+static void log_dead(const struct esi_handler_job *job, const struct esi_queue_handler *handler,
+                     struct esi_str note)
+{
+    esi_log(LOG_EVENT_DEAD, ESI_LOG_STR("id", job->event->id),
+            ESI_LOG_STR("type", job->event->type), ESI_LOG_TEXT("handler", handler->registry->name),
+            ESI_LOG_U64("attempts", job->attempt), ESI_LOG_STR("reason", note));
+}
+
+/* The worker will not get this event. */
+static enum es_err give_up(struct esi_queue *queue, struct esi_handler_job *job,
+                           const struct esi_queue_handler *handler, struct esi_str note)
+{
+    struct esi_journal_view view;
+    struct esi_event *event = NULL;
+    uint64_t accepted_ns = now_ns(queue);
+
+    if (esi_journal_find(queue->journal, job->event->id, &view) == ES_OK && view.seq == job->seq) {
+        accepted_ns = view.accepted_ns;
+    }
+    /* Kept there before it is let go here. */
+    const enum es_err err = esi_queue_bury(queue, job->event, esi_str_from(handler->registry->name),
+                                           note, job->attempt, accepted_ns);
+    if (err != ES_OK) {
+        return esi_journal_retry(queue->journal, job->handler_index, job->seq, now_ns(queue),
+                                 now_ns(queue) + MEMORY_DELAY_NS, false, note);
+    }
+    log_dead(job, handler, note);
+    const enum es_err buried =
+        esi_journal_bury(queue->journal, job->handler_index, job->seq, now_ns(queue), note, &event);
+    esi_event_unref(event);
+    return buried;
+}
+
+static void note_failure(struct esi_queue *queue, struct esi_queue_handler *handler,
+                         struct esi_str note)
+{
+    const size_t len = note.len < ESI_HANDLER_NOTE_MAX ? note.len : (size_t)ESI_HANDLER_NOTE_MAX;
+
+    if (len > 0) {
+        memcpy(handler->error, note.data, len);
+        handler->error[len] = '\0';
+        handler->error_wall_ns = esi_env_wall_ns(queue->context->env);
+    }
+}
+
+static void on_job_done(struct esi_queue *queue, struct esi_handler_job *job)
+{
+    struct esi_queue_handler *handler = &queue->handlers[job->handler_index];
+    const struct esi_str note = {.data = job->note, .len = job->note_len};
+    enum es_err err = ES_OK;
+
+    ESI_ASSERT(handler->outstanding > 0 && queue->outstanding > 0);
+    handler->outstanding--;
+    queue->outstanding--;
+    handler->window = job->window;
+    queue->needs_dispatch |= (uint64_t)1 << job->handler_index;
+    switch (job->outcome) {
+    case HANDLER_GIVEN_BACK:
+        err = esi_journal_give_back(queue->journal, job->handler_index, job->seq, now_ns(queue));
+        break;
+    case HANDLER_DELIVERED:
+        err =
+            esi_journal_deliver(queue->journal, job->handler_index, job->seq, now_ns(queue), note);
+        queue->has_freed_room = true;
+        break;
+    case HANDLER_RETRY:
+        handler->failed++;
+        note_failure(queue, handler, note);
+        err = esi_journal_retry(queue->journal, job->handler_index, job->seq, now_ns(queue),
+                                now_ns(queue) + job->delay_ns, job->is_counted, note);
+        break;
+    case HANDLER_DEAD:
+        handler->failed++;
+        note_failure(queue, handler, note);
+        err = give_up(queue, job, handler, note);
+        queue->has_freed_room = true;
+        break;
+    }
+    /* It was in flight: see the invariant. */
+    ESI_ASSERT(err == ES_OK);
+}
+
+static void on_handler_status(struct esi_queue *queue, const struct esi_handler_status *status)
+{
+    struct esi_queue_handler *handler = &queue->handlers[status->handler_index];
+
+    note_failure(queue, handler, (struct esi_str){.data = status->note, .len = status->note_len});
+    if (status->state == HANDLER_UP && handler->state != HANDLER_UP) {
+        handler->connects++;
+        /* What failed with the worker that was away need not wait any longer. */
+        esi_journal_wake(queue->journal, status->handler_index, now_ns(queue));
+    }
+    handler->state = status->state;
+    handler->window = status->window;
+    queue->needs_dispatch |= (uint64_t)1 << status->handler_index;
+}
+
+static void on_switch(struct esi_queue *queue, bool is_dispatching)
+{
+    if (queue->is_dispatching != is_dispatching) {
+        queue->is_dispatching = is_dispatching;
+        esi_log(is_dispatching ? LOG_QUEUE_RESUMED : LOG_QUEUE_PAUSED);
+    }
+    if (is_dispatching) {
+        queue->needs_dispatch |= queue->addressed;
+    }
+}
+
+/* --- start and stop --- */
+
+static void start(struct esi_actor *actor)
+{
+    struct esi_queue *queue = self_of(actor);
+
+    queue->local = esi_worker_local(actor->home);
+    queue->sub->created_ns = now_ns(queue);
+    const enum es_err err = esi_route_ops_add(&queue->routes, queue->sub);
+    /* At start; without the subscription no event would ever come. */
+    ESI_ASSERT(err == ES_OK);
+    esi_route_ops_submit(&queue->routes);
+    for (uint32_t i = 0; i < queue->handler_count; i++) {
+        if (queue->handlers[i].handler != NULL) {
+            esi_handler_start(queue->handlers[i].handler);
+        }
+    }
+}
+
+static void stop(struct esi_actor *actor)
+{
+    struct esi_queue *queue = self_of(actor);
+
+    queue->is_stopping = true;
+    /* order: relaxed; a hint for senders that choose among members of a group. */
+    atomic_store_explicit(&queue->target.is_gone, true, memory_order_relaxed);
+    esi_queue_intake_expire(queue, true);
+    esi_route_ops_remove(&queue->routes, ESI_MOVE(queue->sub));
+    esi_actor_timer_cancel(&queue->retry_timer);
+    esi_actor_timer_cancel(&queue->hold_timer);
+    esi_actor_timer_set(&queue->stop_timer, now_ns(queue) + STOP_NS);
+}
+
+static void log_end(const struct esi_queue *queue)
+{
+    struct esi_journal_stats stats;
+    struct esi_dead_letters_stats letters;
+
+    esi_journal_stats(queue->journal, &stats);
+    esi_dead_letters_stats(queue->letters, &letters);
+    esi_log(LOG_QUEUE_STOPPED, ESI_LOG_U64("accepted", stats.accepted),
+            ESI_LOG_U64("left", stats.open_events), ESI_LOG_U64("dead_letters", letters.count));
+    if (stats.open_events > 0 || letters.count > 0) {
+        esi_log(LOG_QUEUE_LOST, ESI_LOG_U64("queued", stats.open_events),
+                ESI_LOG_U64("dead_letters", letters.count), ESI_LOG_TEXT("storage", "memory"));
+    }
+}
+
+static void finish_if_stopped(struct esi_queue *queue)
+{
+    if (!queue->is_stopping || queue->actor.is_finished || !esi_route_ops_is_idle(&queue->routes) ||
+        queue->actor.mailbox.head != NULL || (queue->outstanding > 0 && !queue->is_patience_over)) {
+        return;
+    }
+    esi_actor_timer_cancel(&queue->stop_timer);
+    esi_targets_remove(queue->context->targets, &queue->target);
+    log_end(queue);
+    esi_actor_finish(&queue->actor);
+}
+
+static void turn_end(struct esi_actor *actor)
+{
+    struct esi_queue *queue = self_of(actor);
+
+    if (queue->has_freed_room) {
+        queue->has_freed_room = false;
+        esi_queue_intake_release(queue);
+    }
+    dispatch(queue);
+    if (!queue->is_stopping) {
+        set_retry_timer(queue);
+    }
+    esi_queue_intake_flush(queue);
+    if (esi_route_ops_has_collected(&queue->routes)) {
+        esi_route_ops_submit(&queue->routes);
+    }
+    finish_if_stopped(queue);
+}
+
+static void timer(struct esi_actor *actor, struct esi_timer *fired)
+{
+    struct esi_queue *queue = self_of(actor);
+
+    if (fired == &queue->retry_timer.timer) {
+        queue->needs_dispatch |= queue->addressed;
+    } else if (fired == &queue->hold_timer.timer) {
+        esi_queue_intake_expire(queue, false);
+    } else if (fired == &queue->stop_timer.timer) {
+        queue->is_patience_over = true;
+    }
+}
+
+static void handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct esi_queue *queue = self_of(actor);
+
+    /* No default: the compiler then names a message that nobody handles. */
+    switch ((enum queue_msg)msg->kind) {
+    case QUEUE_DELIVERY:
+        esi_queue_intake_delivery(queue, (const struct esi_delivery *)(const void *)msg);
+        break;
+    case QUEUE_PUBLISH:
+        esi_queue_intake_publish(queue, (struct esi_queue_publish *)(void *)msg);
+        break;
+    case QUEUE_ROUTED: {
+        const enum es_err err = esi_route_ops_in_force(
+            &queue->routes, ESI_CONTAINER_OF(msg, struct esi_route_batch, in_force));
+        ESI_ASSERT(err == ES_OK); /* the first subscription of all: see start */
+        break;
+    }
+    case QUEUE_DETACHED:
+        esi_route_ops_detached(&queue->routes,
+                               ESI_CONTAINER_OF(msg, struct esi_route_batch, detached));
+        break;
+    case QUEUE_JOB_DONE:
+        on_job_done(queue, (struct esi_handler_job *)(void *)msg);
+        break;
+    case QUEUE_HANDLER_STATUS:
+        on_handler_status(queue, (const struct esi_handler_status *)(const void *)msg);
+        break;
+    case QUEUE_SWITCH:
+        on_switch(queue, ((const struct switch_msg *)(const void *)msg)->is_dispatching);
+        break;
+    case QUEUE_REPORT:
+        esi_queue_report_fill(queue, (struct esi_queue_report *)(void *)msg);
+        break;
+    }
+}
+
+static void describe(const struct esi_actor *actor, struct esi_description *description)
+{
+    const struct esi_queue *queue = ESI_CONTAINER_OF(actor, const struct esi_queue, actor);
+    struct esi_journal_stats stats;
+
+    esi_journal_stats(queue->journal, &stats);
+    esi_bytes_printf(description->text, "%zu events, %u publishers held, %u jobs out",
+                     stats.open_events, queue->intake.held_count, queue->outstanding);
+}
+
+static void keep_memory(struct esi_actor *actor)
+{
+    (void)actor; /* the server's: esi_queue_free */
+}
+
+static const struct esi_actor_type queue_type = {
+    .name = "queue",
+    .stop_phase = STOP_SERVICES,
+    .start = start,
+    .handle = handle,
+    .timer = timer,
+    .turn_end = turn_end,
+    .stop = stop,
+    .describe = describe,
+    .free = keep_memory,
+};
+
+/* --- making it --- */
+
+static enum es_err make_registry(struct esi_queue *queue, struct es_error *error)
+{
+    const struct esi_config *config = queue->context->config;
+    const struct esi_config_events *events = &config->events;
+    struct esi_registry_handler_row *handlers = calloc(config->handler_count + 1, sizeof *handlers);
+    struct esi_registry_route_row *routes = calloc(events->route_count + 1, sizeof *routes);
+    enum es_err err = ES_NO_MEMORY;
+
+    if (handlers == NULL || routes == NULL) {
+        goto end;
+    }
+    for (size_t i = 0; i < config->handler_count; i++) {
+        const struct esi_config_handler *handler = &config->handlers[i];
+        handlers[i] = (struct esi_registry_handler_row){
+            .name = handler->name, .address = handler->host, .tls_name = handler->tls_name};
+    }
+    for (size_t i = 0; i < events->route_count; i++) {
+        const struct esi_config_route *route = &events->registry[i];
+        routes[i] = (struct esi_registry_route_row){
+            .pattern = route->pattern,
+            .handlers = (const char *const *)route->handlers.items,
+            .handler_count = route->handlers.count,
+        };
+    }
+    const struct esi_registry_rows rows = {.handlers = handlers,
+                                           .handler_count = config->handler_count,
+                                           .routes = routes,
+                                           .route_count = events->route_count};
+    err = esi_registry_new(&rows, &queue->registry, error);
+end:
+    free(handlers);
+    free(routes);
+    return err;
+}
+
+/* Our certificate to show, and whom to trust. */
+static enum es_err make_handler_tls(struct esi_queue *queue, struct es_error *error)
+{
+    const struct esi_config *config = queue->context->config;
+    const struct esi_config_tls *tls = &config->tls;
+    bool is_needed = false;
+
+    for (size_t i = 0; i < config->handler_count; i++) {
+        is_needed |= config->handlers[i].is_tls;
+    }
+    if (!is_needed) {
+        return ES_OK;
+    }
+    const struct esi_tls_certificate certificate = {.cert_path = tls->cert_path,
+                                                    .key_path = tls->key_path};
+    const struct esi_tls_options options = {
+        .role = TLS_CLIENT,
+        .min_version = tls->min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
+        .certificates = &certificate,
+        .certificate_count = 1,
+        .root_ca_path = tls->root_ca_path,
+        .verify_peer = true,
+        .alpn = "h2",
+    };
+    return esi_tls_context_new(queue->context->env, &options, &queue->handler_tls, error);
+}
+
+static enum es_err make_handlers(struct esi_queue *queue)
+{
+    const struct esi_config *config = queue->context->config;
+
+    queue->handler_count = (uint32_t)esi_registry_handler_count(queue->registry);
+    queue->handlers = calloc(queue->handler_count, sizeof *queue->handlers);
+    if (queue->handlers == NULL) {
+        return ES_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < queue->handler_count; i++) {
+        struct esi_queue_handler *handler = &queue->handlers[i];
+        handler->registry = esi_registry_handler(queue->registry, i);
+        if (handler->registry->address == NULL) {
+            esi_log(LOG_HANDLER_MISSING, ESI_LOG_TEXT("handler", handler->registry->name));
+            continue;
+        }
+        /* Rows of the configuration come first, in its order. */
+        ESI_ASSERT(i < config->handler_count);
+        const struct esi_handler_options options = {
+            .context = queue->context,
+            .config = &config->handlers[i],
+            .registry = handler->registry,
+            .tls = config->handlers[i].is_tls ? queue->handler_tls : NULL,
+            .asker = &queue->actor,
+            .answer_kind = QUEUE_JOB_DONE,
+            .status_kind = QUEUE_HANDLER_STATUS,
+            .index = i,
+        };
+        const enum es_err err = esi_handler_new(&options, &handler->handler);
+        if (err != ES_OK) {
+            return err;
+        }
+        queue->addressed |= (uint64_t)1 << i;
+    }
+    return ES_OK;
+}
+
+static enum es_err make_stores(struct esi_queue *queue)
+{
+    const struct esi_journal_options options = {
+        .event_limit = queue->context->config->service.event_limit,
+        .bytes_max = JOURNAL_BYTES_MAX,
+        .history_max = ESI_JOURNAL_HISTORY_MAX_DEFAULT,
+        .handler_count = queue->handler_count,
+    };
+    const enum es_err err = esi_journal_new(&options, &queue->journal);
+
+    return err != ES_OK ? err
+                        : esi_dead_letters_new(ESI_DEAD_LETTERS_COUNT_MAX_DEFAULT,
+                                               LETTERS_BYTES_MAX, &queue->letters);
+}
+
+static enum es_err make_subscription(struct esi_queue *queue)
+{
+    char subject[512];
+
+    const int len =
+        snprintf(subject, sizeof subject, "%s>", queue->context->config->events.subject_prefix);
+    ESI_ASSERT(len > 0 && (size_t)len < sizeof subject); /* the configuration bounds the prefix */
+    queue->target.deliver = deliver;
+    const enum es_err err = esi_targets_add(queue->context->targets, &queue->target);
+    if (err != ES_OK) {
+        return err;
+    }
+    queue->sub = esi_sub_new(&queue->target, esi_str_from(subject), GROUP, ESI_STR("1"));
+    if (queue->sub == NULL) {
+        esi_targets_remove(queue->context->targets, &queue->target);
+        return ES_NO_MEMORY;
+    }
+    queue->sub->flags = SUB_HEADERS | SUB_RECORDS;
+    return ES_OK;
+}
+
+enum es_err esi_queue_new(struct esi_context *context, struct esi_queue **out,
+                          struct es_error *error)
+{
+    struct esi_queue *queue = aligned_alloc(ESI_CACHE_LINE, sizeof *queue);
+
+    if (queue == NULL) {
+        return ES_NO_MEMORY;
+    }
+    memset(queue, 0, sizeof *queue);
+    queue->context = context;
+    queue->is_dispatching = true;
+    esi_queue_intake_init(queue);
+    esi_actor_init(&queue->actor, &queue_type, context->runtime,
+                   esi_runtime_worker(context->runtime, 0));
+    esi_actor_ref(
+        &queue->actor); /* the server's: never given up, so that late messages find an actor */
+    esi_actor_timer_init(&queue->actor, &queue->retry_timer);
+    esi_actor_timer_init(&queue->actor, &queue->hold_timer);
+    esi_actor_timer_init(&queue->actor, &queue->stop_timer);
+    esi_route_ops_init(&queue->routes, context, &queue->actor, QUEUE_ROUTED, QUEUE_DETACHED);
+    enum es_err err = make_registry(queue, error);
+    if (err == ES_OK) {
+        err = make_handler_tls(queue, error);
+    }
+    if (err == ES_OK) {
+        err = make_handlers(queue);
+    }
+    if (err == ES_OK) {
+        err = make_stores(queue);
+    }
+    if (err == ES_OK) {
+        err = make_subscription(queue);
+    }
+    if (err != ES_OK) {
+        esi_queue_free(queue);
+        return err;
+    }
+    *out = queue;
+    esi_actor_start(&queue->actor);
+    return ES_OK;
+}
+
+void esi_queue_free(struct esi_queue *queue)
+{
+    if (queue == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; queue->handlers != NULL && i < queue->handler_count; i++) {
+        esi_handler_free(queue->handlers[i].handler);
+    }
+    free(queue->handlers);
+    esi_queue_intake_deinit(queue);
+    esi_route_ops_deinit(&queue->routes);
+    free(queue->sub);
+    esi_journal_free(queue->journal);
+    esi_dead_letters_free(queue->letters);
+    esi_registry_free(queue->registry);
+    esi_tls_context_unref(queue->handler_tls);
+    free(queue);
+}
