@@ -7,12 +7,9 @@
 #include "config/config.h"
 #include "env/env.h"
 #include "server/assemble.h"
+#include "server/server_internal.h"
 
 #include <stdlib.h>
-
-struct es_config {
-    struct esi_config *config; /* owned */
-};
 
 struct es_server {
     struct esi_assembly assembly;
