@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* event-gateway: the server for clients from outside, who come in by tokens, and the way from there
+ * to event-service. */
+#include "health_check.h"
+#include "program.h"
+#include "token_command.h"
+
+int main(int argc, char **argv)
+{
+    static const struct program_command commands[] = {
+        {"token", TOKEN_COMMAND_USAGE, token_command_run},
+        {"health-check", HEALTH_CHECK_USAGE, health_check_run},
+        {NULL, NULL, NULL}};
+    static const struct program program = {
+        .name = "event-gateway",
+        .purpose = "NATS server for clients from outside, linked to event-service",
+        .kind = ES_EVENT_GATEWAY,
+        .commands = commands};
+
+    return program_main(&program, argc, argv);
+}
