@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
-/* Kinds of the runtime's own messages; an actor's enumerators are small. */
-enum { KIND_START = 0xffffff01U, KIND_REAP = 0xffffff02U };
+/* The kind of the runtime's own message; an actor's enumerators are small. */
+enum { KIND_START = 0xffffff01U };
 /* Messages a roaming actor handles in one sender's turn before it moves on to a worker's run queue. */
 enum { ROAMING_BOUND = 256 };
 
@@ -33,10 +33,11 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type, 
     actor->is_started = false;
     actor->is_finished = false;
     actor->is_stopping = false;
+    actor->is_reaped = false;
     actor->wants_turn = false;
     actor->stats = (struct esi_actor_stats){0};
     actor->start_msg = (struct esi_msg){.kind = KIND_START, .free = keep};
-    actor->reap_msg = (struct esi_msg){.kind = KIND_REAP, .free = keep};
+    actor->reap_msg = (struct esi_msg){.kind = WORKER_REAP, .free = keep};
     esi_mailbox_init(&actor->mailbox);
     atomic_init(&actor->is_scheduled, false);
     actor->next_inbound = NULL;
@@ -73,19 +74,18 @@ static void begin_life(struct esi_actor *actor)
     if (actor->type->start != NULL) {
         actor->type->start(actor);
     }
+    if (!actor->is_finished && (actor->home->stopped_phases & 1U << actor->type->stop_phase) != 0) {
+        /* It was on its way here when the others of its phase were told. */
+        actor->is_stopping = true;
+        actor->type->stop(actor);
+    }
 }
 
-/* Returns false when the actor was freed. */
-static bool handle_one(struct esi_actor *actor, struct esi_msg *msg, uint64_t now_ns)
+static void handle_one(struct esi_actor *actor, struct esi_msg *msg, uint64_t now_ns)
 {
-    if (msg->kind == KIND_REAP) {
-        ESI_ASSERT(actor->is_finished && actor->mailbox.head == NULL);
-        actor->type->free(actor);
-        return false;
-    }
     if (msg->kind == KIND_START) {
         begin_life(actor);
-        return true;
+        return;
     }
     count_message(actor, msg, now_ns);
     /* Read first: a reaction may pass a message on that is part of something else, and then it is no longer ours. */
@@ -94,7 +94,19 @@ static bool handle_one(struct esi_actor *actor, struct esi_msg *msg, uint64_t no
         actor->type->handle(actor, msg);
     }
     free_msg(msg);
-    return true;
+}
+
+/* Nobody knows it any more. */
+static void free_actor(struct esi_actor *actor)
+{
+    struct esi_msg *msg;
+
+    ESI_ASSERT(actor->is_finished);
+    esi_mailbox_take(&actor->mailbox);
+    while ((msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
+        msg->free(msg);
+    }
+    actor->type->free(actor);
 }
 
 static void react_to_ios(struct esi_actor *actor)
@@ -131,14 +143,16 @@ void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound
         run_roaming(actor);
         return;
     }
+    if (actor->is_reaped) {
+        free_actor(actor);
+        return;
+    }
     struct esi_msg *msg;
     uint32_t count = 0;
     actor->wants_turn = false;
     esi_mailbox_take(&actor->mailbox);
     while (count++ < work_bound && (msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
-        if (!handle_one(actor, msg, now_ns)) {
-            return;
-        }
+        handle_one(actor, msg, now_ns);
     }
     react_to_ios(actor);
     if (!actor->is_finished && actor->type->turn_end != NULL) {
@@ -157,9 +171,7 @@ void esi_actor_drain(struct esi_actor *actor)
 
     esi_mailbox_take(&actor->mailbox);
     while ((msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
-        const bool is_alive = handle_one(actor, msg, now_ns);
-        /* Nobody gives the last reference of an actor up while it is in a reaction of its own. */
-        ESI_ASSERT(is_alive);
+        handle_one(actor, msg, now_ns);
     }
 }
 
@@ -241,8 +253,8 @@ void esi_actor_unref(struct esi_actor *actor)
 {
     /* order: acq_rel; the last holder sees all that the others did. */
     if (atomic_fetch_sub_explicit(&actor->refs, 1, memory_order_acq_rel) == 1) {
-        /* Freed by a message, so that it happens on the home worker after all that was sent before. */
-        esi_actor_send(actor, &actor->reap_msg);
+        /* Freed by a message to the worker, so that it happens there, after all that was sent before. */
+        esi_actor_send(&actor->home->agent, &actor->reap_msg);
     }
 }
 

@@ -4,7 +4,9 @@
  * Nothing else touches its state. The runtime knows only struct esi_actor, which stands first in the actor's own struct.
  *
  * Life: init -> start (any thread) -> turns on the home worker -> finish (in its own turn) -> last reference given up ->
- * free (always in a turn on the home worker). Messages to a finished actor are freed unread.
+ * free (always in a turn on the home worker). Messages to a finished actor are freed unread. The last reference is told
+ * to the worker, not to the actor's mailbox: there, a message of another sender that is still about to schedule the actor
+ * could be overtaken, and the sender would touch freed memory.
  *
  * A roaming actor (routers) has no home: whoever sends to it while it is idle runs its turn at once, on the sender's
  * thread; one thread at a time.
@@ -93,6 +95,7 @@ struct esi_actor {
     bool is_started;
     bool is_finished;
     bool is_stopping;
+    bool is_reaped; /* the last reference is gone, and it stands in no other thread's hands: freed in its next turn */
     bool wants_turn;
     struct esi_actor_stats stats;
     struct esi_msg start_msg;

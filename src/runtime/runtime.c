@@ -10,7 +10,13 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SERVICE_COUNT_DEFAULT = 2, WORK_BOUND_DEFAULT = 256, BUSY_ENOUGH_PERMILLE = 700 };
+enum {
+    SERVICE_COUNT_DEFAULT = 2,
+    WORK_BOUND_DEFAULT = 256,
+    BUSY_ENOUGH_PERMILLE = 700,
+    BUSY_VALID_NS = 1000000000,
+    SWEEPS_MAX = 1000
+};
 
 struct grace_request {
     struct grace_request *next;
@@ -39,10 +45,12 @@ struct esi_runtime {
     struct grace_request **grace_tail;
     bool is_reclaimer_ending;
     struct esi_thread *reclaimer;
-    /* Living actors by phase; the stop waits for them. */
+    /* Living actors by phase; the stop waits for them. Workers that have come up; the start waits for them. */
     pthread_mutex_t count_mutex;
     pthread_cond_t count_changed;
     int64_t living[STOP_PHASE_COUNT];
+    uint32_t workers_up;
+    bool has_local_failed;
     _Atomic uint32_t next_worker; /* placement spread */
 };
 
@@ -67,18 +75,42 @@ uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime)
     return runtime->options.work_bound;
 }
 
-void *esi_runtime_local_new(struct esi_runtime *runtime, uint32_t worker_index)
+void esi_runtime_make_local(struct esi_runtime *runtime, struct esi_worker *worker)
 {
-    return runtime->options.local_new == NULL
-               ? NULL
-               : runtime->options.local_new(runtime->options.local_argument, worker_index);
+    const struct esi_runtime_options *options = &runtime->options;
+    bool has_failed = false;
+
+    if (options->local_new != NULL) {
+        worker->local = options->local_new(options->local_argument, worker->index);
+        has_failed = worker->local == NULL;
+    }
+    pthread_mutex_lock(&runtime->count_mutex);
+    runtime->workers_up++;
+    runtime->has_local_failed |= has_failed;
+    pthread_cond_broadcast(&runtime->count_changed);
+    pthread_mutex_unlock(&runtime->count_mutex);
 }
 
-void esi_runtime_local_free(struct esi_runtime *runtime, void *local)
+static enum es_err wait_for_workers(struct esi_runtime *runtime)
 {
-    if (runtime->options.local_free != NULL) {
-        runtime->options.local_free(runtime->options.local_argument, local);
+    pthread_mutex_lock(&runtime->count_mutex);
+    while (runtime->workers_up < runtime->worker_count) {
+        pthread_cond_wait(&runtime->count_changed, &runtime->count_mutex);
     }
+    const bool has_failed = runtime->has_local_failed;
+    pthread_mutex_unlock(&runtime->count_mutex);
+    return has_failed ? ES_NO_MEMORY : ES_OK;
+}
+
+/* How busy the worker is, as far as is known: one that has had no turn for long has measured nothing since. */
+static uint32_t busy_permille(struct esi_runtime *runtime, const struct esi_worker *worker)
+{
+    /* order: relaxed; hints. */
+    const uint64_t start_ns = atomic_load_explicit(&worker->window_start_ns, memory_order_relaxed);
+    /* order: relaxed; hints. */
+    const uint32_t permille = atomic_load_explicit(&worker->busy_permille, memory_order_relaxed);
+
+    return permille > 0 && esi_env_now_ns(runtime->options.env) > start_ns + BUSY_VALID_NS ? 0 : permille;
 }
 
 struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
@@ -93,8 +125,7 @@ struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
     }
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         struct esi_worker *worker = &runtime->workers[i];
-        /* order: relaxed; a hint. */
-        const uint32_t permille = atomic_load_explicit(&worker->busy_permille, memory_order_relaxed);
+        const uint32_t permille = busy_permille(runtime, worker);
         if (permille < BUSY_ENOUGH_PERMILLE) {
             return worker;
         }
@@ -222,7 +253,7 @@ static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phas
 {
     struct timespec deadline;
 
-    clock_gettime(CLOCK_REALTIME, &deadline);
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
     const uint64_t nsec = (uint64_t)deadline.tv_nsec + timeout_ns % 1000000000U;
     deadline.tv_sec += (time_t)(timeout_ns / 1000000000U + nsec / 1000000000U);
     deadline.tv_nsec = (long)(nsec % 1000000000U);
@@ -267,6 +298,62 @@ static void end_helpers(struct esi_runtime *runtime)
     esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->reclaimer));
 }
 
+/* Grace periods that were asked for when the reclaimer had ended: no reader is left, so they have passed. */
+static bool answer_grace_requests(struct esi_runtime *runtime)
+{
+    struct grace_request *request = runtime->grace_head;
+    const bool has_any = request != NULL;
+
+    runtime->grace_head = NULL;
+    runtime->grace_tail = &runtime->grace_head;
+    while (request != NULL) {
+        struct grace_request *next = request->next;
+        esi_actor_send(request->actor, request->msg);
+        free(request);
+        request = next;
+    }
+    return has_any;
+}
+
+static bool run_left_jobs(struct esi_runtime *runtime)
+{
+    struct esi_job *job;
+    bool has_any = false;
+
+    while ((job = next_job(runtime, false)) != NULL) {
+        job->run(job);
+        has_any = true;
+    }
+    return has_any;
+}
+
+/*
+ * All threads have ended. Whatever is still under way between actors, jobs and the reclaimer is brought to its end here,
+ * by one thread: messages find their receivers or are freed, and who has given its last reference up is freed.
+ */
+static void sweep(struct esi_runtime *runtime)
+{
+    bool has_work = true;
+
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        esi_worker_finish_actors(&runtime->workers[i]);
+    }
+    /* Bounded, should two parts answer each other for ever. */
+    for (uint32_t round = 0; has_work && round < SWEEPS_MAX; round++) {
+        has_work = run_left_jobs(runtime);
+        has_work |= answer_grace_requests(runtime);
+        for (uint32_t i = 0; i < runtime->worker_count; i++) {
+            has_work |= esi_worker_sweep(&runtime->workers[i]);
+        }
+    }
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        void *local = ESI_MOVE(runtime->workers[i].local);
+        if (local != NULL && runtime->options.local_free != NULL) {
+            runtime->options.local_free(runtime->options.local_argument, local);
+        }
+    }
+}
+
 enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns)
 {
     bool timed_out = false;
@@ -284,10 +371,7 @@ enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns)
     /* Jobs first: their answers are messages to actors that the workers still free. */
     end_helpers(runtime);
     end_workers(runtime);
-    struct esi_job *job;
-    while ((job = next_job(runtime, false)) != NULL) {
-        job->run(job);
-    }
+    sweep(runtime);
     return timed_out ? ES_TIMEOUT : ES_OK;
 }
 
@@ -329,7 +413,18 @@ static enum es_err start_threads(struct esi_runtime *runtime)
         err = esi_env_thread_start(env, name, esi_worker_run, &runtime->workers[i],
                                    &runtime->workers[i].thread);
     }
-    return err;
+    return err == ES_OK ? wait_for_workers(runtime) : err;
+}
+
+/* The end of a stop phase is waited for by the clock that nobody sets. */
+static void init_count_cond(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
 }
 
 static void apply_defaults(struct esi_runtime *runtime)
@@ -368,7 +463,7 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
     pthread_mutex_init(&runtime->grace_mutex, NULL);
     pthread_cond_init(&runtime->grace_changed, NULL);
     pthread_mutex_init(&runtime->count_mutex, NULL);
-    pthread_cond_init(&runtime->count_changed, NULL);
+    init_count_cond(&runtime->count_changed);
     runtime->grace_tail = &runtime->grace_head;
     const uint32_t count = runtime->options.worker_count;
     runtime->workers = aligned_alloc(ESI_CACHE_LINE, count * sizeof *runtime->workers);
@@ -390,6 +485,7 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
     if (err != ES_OK) {
         end_helpers(runtime);
         end_workers(runtime);
+        sweep(runtime);
         goto fail;
     }
     *out = runtime;

@@ -20,13 +20,14 @@ struct esi_runtime_options {
     uint32_t service_count;   /* service threads; 0 = 2 */
     uint32_t work_bound;      /* messages an actor handles before it yields; 0 = 256 */
     bool is_spread;           /* new actors go round the workers; else they fill the fewest */
-    /* Called on each worker thread before its first turn and after its last; sets what esi_worker_local returns. */
+    /* Called on each worker thread before its first turn; sets what esi_worker_local returns. NULL: out of memory. */
     void *(*local_new)(void *argument, uint32_t worker_index);
+    /* Called for each by the thread that stops the runtime, when no actor is left. */
     void (*local_free)(void *argument, void *local);
     void *local_argument;     /* borrowed */
 };
 
-/* Makes and starts the threads. ES_NO_MEMORY, ES_IO (threads or pollers cannot be made). */
+/* Makes and starts the threads. ES_NO_MEMORY (also: of local_new), ES_IO (threads or pollers cannot be made). */
 ES_MUST_USE enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct esi_runtime **out);
 /*
  * Stops all actors in order of their phases, at most timeout_ns for each phase, then ends and joins all threads.

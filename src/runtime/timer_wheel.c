@@ -35,12 +35,17 @@ static void insert(struct esi_timer_wheel *wheel, struct esi_timer *timer)
     const uint64_t differing = (timer->deadline_tick ^ wheel->now_tick) | (ESI_TIMER_SLOTS - 1);
     const unsigned highest = 63U - (unsigned)__builtin_clzll(differing);
     unsigned level = highest / SLOT_BITS;
+    uint64_t tick = timer->deadline_tick;
 
     if (level >= ESI_TIMER_LEVELS) {
-        /* Over two years away: it waits in the last wheel and is dealt out again when its slot comes. */
+        /* Beyond the last wheel's present round, which takes over two years: when a whole round or more away it waits in
+         * the slot that comes last, and is dealt out again when that comes. Never in the current one: it would be dealt
+         * out at once, for ever. */
         level = ESI_TIMER_LEVELS - 1;
+        const uint64_t last_tick = wheel->now_tick + ((uint64_t)(ESI_TIMER_SLOTS - 1) << (level * SLOT_BITS));
+        tick = tick < last_tick ? tick : last_tick;
     }
-    const unsigned slot = (unsigned)(timer->deadline_tick >> (level * SLOT_BITS)) & (ESI_TIMER_SLOTS - 1);
+    const unsigned slot = (unsigned)(tick >> (level * SLOT_BITS)) & (ESI_TIMER_SLOTS - 1);
     timer->level = (uint8_t)level;
     timer->slot = (uint8_t)slot;
     esi_list_append(&wheel->slots[level][slot], &timer->link);
@@ -100,6 +105,22 @@ uint64_t esi_timer_wheel_next_ns(const struct esi_timer_wheel *wheel)
     return tick == UINT64_MAX ? UINT64_MAX : tick * TICK_NS;
 }
 
+/*
+ * The wheel has entered this slot: all of its timers go to the levels below, before anything is looked for there. (Were
+ * they dealt out one by one, the first that is not yet due would hide the others.)
+ */
+static void deal_out(struct esi_timer_wheel *wheel, unsigned level, unsigned slot)
+{
+    struct esi_list *list = &wheel->slots[level][slot];
+
+    while (!esi_list_is_empty(list)) {
+        struct esi_timer *timer = ESI_CONTAINER_OF(list->next, struct esi_timer, link);
+        esi_list_remove(&timer->link);
+        insert(wheel, timer);
+    }
+    wheel->in_use[level] &= ~(1ULL << slot);
+}
+
 struct esi_timer *esi_timer_wheel_expire(struct esi_timer_wheel *wheel, uint64_t now_ns)
 {
     const uint64_t target_tick = now_ns / TICK_NS;
@@ -117,13 +138,13 @@ struct esi_timer *esi_timer_wheel_expire(struct esi_timer_wheel *wheel, uint64_t
         if (tick > wheel->now_tick) {
             wheel->now_tick = tick;
         }
-        struct esi_list *list = &wheel->slots[level][slot];
-        struct esi_timer *timer = ESI_CONTAINER_OF(list->next, struct esi_timer, link);
-        esi_timer_wheel_cancel(wheel, timer);
-        if (timer->deadline_tick <= wheel->now_tick) {
-            return timer;
+        if (level > 0) {
+            deal_out(wheel, level, slot);
+            continue;
         }
-        timer->is_set = true;
-        insert(wheel, timer);
+        struct esi_timer *timer = ESI_CONTAINER_OF(wheel->slots[0][slot].next, struct esi_timer, link);
+        ESI_DEBUG_ASSERT(timer->deadline_tick == wheel->now_tick);
+        esi_timer_wheel_cancel(wheel, timer);
+        return timer;
     }
 }

@@ -117,13 +117,16 @@ static void update_busy(struct esi_worker *worker, uint64_t busy_ns)
 {
     worker->stats.busy_ns += busy_ns;
     worker->window_busy_ns += busy_ns;
-    const uint64_t window_ns = worker->now_ns - worker->window_start_ns;
+    /* order: relaxed; our own value. */
+    const uint64_t start_ns = atomic_load_explicit(&worker->window_start_ns, memory_order_relaxed);
+    const uint64_t window_ns = worker->now_ns - start_ns;
     if (window_ns >= BUSY_WINDOW_NS) {
         const uint64_t permille = worker->window_busy_ns * 1000 / window_ns;
         /* order: relaxed; a hint for placement. */
         atomic_store_explicit(&worker->busy_permille, (uint32_t)(permille > 1000 ? 1000 : permille),
                               memory_order_relaxed);
-        worker->window_start_ns = worker->now_ns;
+        /* order: relaxed; tells how old the hint is. */
+        atomic_store_explicit(&worker->window_start_ns, worker->now_ns, memory_order_relaxed);
         worker->window_busy_ns = 0;
     }
 }
@@ -233,6 +236,7 @@ void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor)
 
 static void stop_actors(struct esi_worker *worker, enum esi_stop_phase phase)
 {
+    worker->stopped_phases |= 1U << phase;
     for (struct esi_list *link = worker->actors.next; link != &worker->actors;) {
         struct esi_actor *actor = ESI_CONTAINER_OF(link, struct esi_actor, in_worker);
         link = link->next;
@@ -264,6 +268,17 @@ static void visit(struct esi_worker *worker, struct esi_visit *visit)
     }
 }
 
+/*
+ * The last reference of an actor was given up: every send to it has been completed, so it may still stand in our inbound
+ * list or run queue, and then nowhere any more.
+ */
+static void reap(struct esi_worker *worker, struct esi_actor *actor)
+{
+    take_inbound(worker);
+    actor->is_reaped = true;
+    esi_worker_enqueue(worker, actor);
+}
+
 static void handle(struct esi_actor *actor, struct esi_msg *msg)
 {
     struct esi_worker *worker = ESI_CONTAINER_OF(actor, struct esi_worker, agent);
@@ -277,6 +292,9 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         break;
     case WORKER_VISIT:
         visit(worker, ESI_CONTAINER_OF(msg, struct esi_visit, msg));
+        break;
+    case WORKER_REAP:
+        reap(worker, ESI_CONTAINER_OF(msg, struct esi_actor, reap_msg));
         break;
     }
 }
@@ -299,7 +317,7 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     worker->env = esi_runtime_env(runtime);
     worker->index = index;
     worker->now_ns = esi_env_now_ns(worker->env);
-    worker->window_start_ns = worker->now_ns;
+    atomic_init(&worker->window_start_ns, worker->now_ns);
     esi_timer_wheel_init(&worker->wheel, worker->now_ns);
     esi_list_init(&worker->actors);
     atomic_init(&worker->is_asleep, false);
@@ -316,15 +334,6 @@ void esi_worker_deinit(struct esi_worker *worker)
     esi_env_poller_free(worker->env, ESI_MOVE(worker->poller));
 }
 
-/* What is left when the stop's patience has ended: finished without more ado, so that memory is given back. */
-static void finish_by_force(struct esi_worker *worker)
-{
-    while (!esi_list_is_empty(&worker->actors)) {
-        struct esi_actor *actor = ESI_CONTAINER_OF(worker->actors.next, struct esi_actor, in_worker);
-        esi_actor_finish(actor);
-    }
-}
-
 static void run_loop(struct esi_worker *worker)
 {
     struct esi_poll_ready ready[READY_MAX];
@@ -335,9 +344,10 @@ static void run_loop(struct esi_worker *worker)
         const size_t count = poll_sockets(worker, ready);
         worker->now_ns = esi_env_now_ns(worker->env);
         worker->stats.turns++;
+        /* Before any reaction: a timer that unwatches a socket takes its events back too. */
+        distribute(worker, ready, count);
         fire_timers(worker);
         take_inbound(worker);
-        distribute(worker, ready, count);
         run_actors(worker, work_bound);
     }
 }
@@ -348,15 +358,27 @@ void esi_worker_run(void *argument)
 
     current_worker = worker;
     esi_rcu_register();
-    worker->local = esi_runtime_local_new(worker->runtime, worker->index);
+    esi_runtime_make_local(worker->runtime, worker);
     run_loop(worker);
-    finish_by_force(worker);
-    /* A few more turns for what the finished actors have sent to each other. */
-    for (int i = 0; i < 3; i++) {
-        esi_rcu_quiescent();
-        take_inbound(worker);
-        run_actors(worker, UINT32_MAX);
-    }
-    esi_runtime_local_free(worker->runtime, ESI_MOVE(worker->local));
     esi_rcu_unregister();
+}
+
+void esi_worker_finish_actors(struct esi_worker *worker)
+{
+    current_worker = worker;
+    while (!esi_list_is_empty(&worker->actors)) {
+        struct esi_actor *actor = ESI_CONTAINER_OF(worker->actors.next, struct esi_actor, in_worker);
+        esi_actor_finish(actor);
+    }
+    current_worker = NULL;
+}
+
+bool esi_worker_sweep(struct esi_worker *worker)
+{
+    current_worker = worker;
+    take_inbound(worker);
+    const bool has_work = worker->run_head != NULL;
+    run_actors(worker, UINT32_MAX);
+    current_worker = NULL;
+    return has_work;
 }

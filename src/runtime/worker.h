@@ -24,20 +24,21 @@ struct esi_worker {
     struct esi_actor *run_tail;
     struct esi_list actors;
     struct esi_worker_stats stats;
-    uint64_t window_start_ns; /* of the busy measurement */
     uint64_t window_busy_ns;
+    uint32_t stopped_phases; /* bits by enum esi_stop_phase: whose actors have been told to stop */
     bool is_ending;
     struct esi_actor agent; /* does what the runtime asks of this worker */
     /* written by the worker, read by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_asleep;
     _Atomic uint32_t busy_permille;
+    _Atomic uint64_t window_start_ns; /* of the busy measurement; the last one stands in busy_permille */
     _Atomic uint32_t actor_count;
     /* written by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic(struct esi_actor *) inbound; /* scheduled from elsewhere */
 };
 
 /* What the agent is told. */
-enum worker_msg { WORKER_STOP_ACTORS, WORKER_END, WORKER_VISIT };
+enum worker_msg { WORKER_STOP_ACTORS, WORKER_END, WORKER_VISIT, WORKER_REAP };
 
 struct esi_worker_stop {
     struct esi_msg msg;
@@ -49,6 +50,13 @@ ES_MUST_USE enum es_err esi_worker_init(struct esi_worker *worker, struct esi_ru
 void esi_worker_deinit(struct esi_worker *worker);
 /* The thread's function. */
 void esi_worker_run(void *argument);
+/* After the threads have ended: finishes the actors that are left. Thread: the one that stops the runtime. */
+void esi_worker_finish_actors(struct esi_worker *worker);
+/*
+ * After the threads have ended: gives turns for what is still under way, as if the caller were the worker. Returns true
+ * when there was something. Thread: the one that stops the runtime.
+ */
+bool esi_worker_sweep(struct esi_worker *worker);
 /* Appends an actor to the run queue. The worker's own thread. */
 void esi_worker_enqueue(struct esi_worker *worker, struct esi_actor *actor);
 /* Hands an actor, whose is_scheduled the caller has just claimed, to its worker. Any other thread. */
@@ -59,8 +67,7 @@ void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound
 uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime);
 /* Told by a worker: an actor of the phase began to live, or has finished. */
 void esi_runtime_count(struct esi_runtime *runtime, enum esi_stop_phase phase, int32_t change);
-/* The local state's life, on the worker's thread. */
-void *esi_runtime_local_new(struct esi_runtime *runtime, uint32_t worker_index);
-void esi_runtime_local_free(struct esi_runtime *runtime, void *local);
+/* Makes the worker's local state, on its thread, and tells whether that went well. */
+void esi_runtime_make_local(struct esi_runtime *runtime, struct esi_worker *worker);
 /* Unlinks a finished actor from its worker. */
 void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor);

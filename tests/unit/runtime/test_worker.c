@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Goal: workers have their own state, sleep when there is nothing to do and are woken by what is
+ * sent to them, count what they do, and are chosen for new actors by how busy they are. Method: one
+ * actor that answers, and an environment whose clock can be moved forward.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "runtime/actor.h"
+#include "runtime_case.h"
+
+#include "base/own.h"
+
+#include <string.h>
+
+enum { WORKERS = 3 };
+
+/* --- an environment whose clock can be moved forward --- */
+
+static struct esi_env_ops moved_ops;
+static struct esi_env moved_env = {.ops = &moved_ops};
+static _Atomic uint64_t moved_ns;
+
+static uint64_t moved_now_ns(struct esi_env *env)
+{
+    (void)env;
+    /* order: relaxed; a time. */
+    return esi_env_now_ns(esi_env_linux()) + atomic_load_explicit(&moved_ns, memory_order_relaxed);
+}
+
+/* --- what each worker has --- */
+
+struct local {
+    uint32_t index;
+};
+
+static _Atomic uint32_t locals_made;
+static _Atomic uint32_t locals_freed;
+static uint32_t failing_index = UINT32_MAX;
+
+static void *new_local(void *argument, uint32_t worker_index)
+{
+    case_check(argument == &locals_made);
+    if (worker_index == failing_index) {
+        return NULL;
+    }
+    struct local *local = malloc(sizeof *local);
+    case_check(local != NULL);
+    local->index = worker_index;
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&locals_made, 1, memory_order_relaxed);
+    return local;
+}
+
+static void free_local(void *argument, void *local)
+{
+    case_check(argument == &locals_made);
+    free(local);
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&locals_freed, 1, memory_order_relaxed);
+}
+
+static enum es_err start(struct esi_runtime **runtime)
+{
+    const struct esi_runtime_options options = {
+        .env = &moved_env,
+        .worker_count = WORKERS,
+        .local_new = new_local,
+        .local_free = free_local,
+        .local_argument = &locals_made,
+    };
+
+    moved_ops = *esi_env_linux()->ops;
+    moved_ops.now_ns = moved_now_ns;
+    /* order: relaxed; no thread runs yet. */
+    atomic_store_explicit(&locals_made, 0, memory_order_relaxed);
+    /* order: relaxed; no thread runs yet. */
+    atomic_store_explicit(&locals_freed, 0, memory_order_relaxed);
+    return esi_runtime_new(&options, runtime);
+}
+
+/* --- an actor that does what it is told --- */
+
+struct doer {
+    struct esi_actor actor; /* first */
+    void (*job)(struct doer *self);
+    struct esi_msg msg;
+    struct doer *other;
+    sem_t done;
+    struct esi_worker_stats stats;
+    uint32_t index;
+};
+
+static void keep(struct esi_msg *msg)
+{
+    (void)msg;
+}
+
+static void doer_handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct doer *self = ESI_CONTAINER_OF(actor, struct doer, actor);
+
+    (void)msg;
+    self->job(self);
+    sem_post(&self->done);
+}
+
+static void doer_stop(struct esi_actor *actor)
+{
+    esi_actor_finish(actor);
+}
+
+static void doer_free(struct esi_actor *actor)
+{
+    struct doer *self = ESI_CONTAINER_OF(actor, struct doer, actor);
+
+    sem_destroy(&self->done);
+    free(self);
+}
+
+static const struct esi_actor_type doer_type = {
+    .name = "doer", .handle = doer_handle, .stop = doer_stop, .free = doer_free};
+
+static struct doer *new_doer(struct esi_runtime *runtime, uint32_t worker,
+                             void (*job)(struct doer *self))
+{
+    struct doer *doer = aligned_alloc(ESI_CACHE_LINE, sizeof *doer);
+
+    case_check(doer != NULL);
+    memset(doer, 0, sizeof *doer);
+    doer->job = job;
+    doer->msg = (struct esi_msg){.free = keep};
+    sem_init(&doer->done, 0, 0);
+    esi_actor_init(&doer->actor, &doer_type, runtime, esi_runtime_worker(runtime, worker));
+    esi_actor_start(&doer->actor);
+    return doer;
+}
+
+static void run(struct doer *doer)
+{
+    esi_actor_send(&doer->actor, &doer->msg);
+    await(&doer->done);
+}
+
+static void look_around(struct doer *self)
+{
+    struct esi_worker *worker = esi_worker_current();
+    const struct local *local = esi_worker_local(worker);
+
+    case_check(worker == self->actor.home);
+    case_check(local->index == esi_worker_index(worker));
+    case_check(esi_worker_now_ns(worker) == esi_actor_now_ns(&self->actor));
+    self->index = local->index;
+    esi_worker_stats(worker, &self->stats);
+}
+
+static void test_each_has_its_own(void **state)
+{
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    assert_null(esi_worker_current());
+    assert_int_equal(start(&runtime), ES_OK);
+    assert_int_equal(atomic_load(&locals_made), WORKERS);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        struct doer *doer = new_doer(runtime, i, look_around);
+        run(doer);
+        assert_int_equal(doer->index, i);
+        assert_int_equal(doer->stats.actors, 1);
+    }
+    assert_null(esi_worker_current());
+    stop_runtime(runtime);
+    assert_int_equal(atomic_load(&locals_freed), WORKERS);
+}
+
+static void test_a_worker_without_its_own_state_is_an_error(void **state)
+{
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    failing_index = 1;
+    assert_int_equal(start(&runtime), ES_NO_MEMORY);
+    failing_index = UINT32_MAX;
+    assert_null(runtime);
+    assert_int_equal(atomic_load(&locals_made), WORKERS - 1);
+    assert_int_equal(atomic_load(&locals_freed), WORKERS - 1);
+}
+
+static void send_to_other(struct doer *self)
+{
+    esi_actor_send(&self->other->actor, &self->other->msg);
+    esi_worker_stats(esi_worker_current(), &self->stats);
+}
+
+/* However the two interleave, a message to a worker that is falling asleep is not forgotten. */
+static void test_sleepers_are_woken(void **state)
+{
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    assert_int_equal(start(&runtime), ES_OK);
+    struct doer *first = new_doer(runtime, 0, send_to_other);
+    struct doer *second = new_doer(runtime, 1, look_around);
+    first->other = second;
+    for (uint32_t round = 0; round < 2000; round++) {
+        esi_actor_send(&first->actor, &first->msg);
+        await(&first->done);
+        await(&second->done);
+    }
+    assert_true(second->stats.sleeps > 0);
+    assert_true(second->stats.idle_ns > 0);
+    assert_true(first->stats.wakes_sent > 0);
+    assert_true(first->stats.wakes_sent <= first->stats.messages_remote);
+    assert_in_range(first->stats.messages_remote, 2000, 2010);
+    stop_runtime(runtime);
+}
+
+static void be_busy(struct doer *self)
+{
+    struct esi_env *env = esi_runtime_env(self->actor.runtime);
+    const uint64_t start_ns = esi_env_now_ns(env);
+
+    while (esi_env_now_ns(env) - start_ns < 250000000) {
+    }
+}
+
+/* New actors fill the first worker as long as it is not busy, and what it was long ago does not
+ * count. */
+static void test_placement(void **state)
+{
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    assert_int_equal(start(&runtime), ES_OK);
+    assert_ptr_equal(esi_runtime_place(runtime), esi_runtime_worker(runtime, 0));
+    assert_ptr_equal(esi_runtime_place(runtime), esi_runtime_worker(runtime, 0));
+    struct doer *busy = new_doer(runtime, 0, be_busy);
+    run(busy);
+    run(busy);
+    assert_ptr_equal(esi_runtime_place(runtime), esi_runtime_worker(runtime, 1));
+    /* order: relaxed; a time. */
+    atomic_fetch_add_explicit(&moved_ns, 5000000000U, memory_order_relaxed);
+    assert_ptr_equal(esi_runtime_place(runtime), esi_runtime_worker(runtime, 0));
+    stop_runtime(runtime);
+}
+
+static void test_spread_placement(void **state)
+{
+    struct esi_runtime *runtime = start_runtime(WORKERS);
+
+    (void)state;
+    for (uint32_t i = 0; i < 2 * WORKERS; i++) {
+        assert_ptr_equal(esi_runtime_place(runtime), esi_runtime_worker(runtime, i % WORKERS));
+    }
+    stop_runtime(runtime);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_has_its_own),
+        cmocka_unit_test(test_a_worker_without_its_own_state_is_an_error),
+        cmocka_unit_test(test_sleepers_are_woken),
+        cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_spread_placement),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
