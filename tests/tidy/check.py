@@ -1,0 +1,878 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reads the code and checks the rules of docs/style.md (section 15) that no compiler knows.
+
+    usage: tests/tidy/check.py [--root DIR] [--build DIR] [--only RULE,...] [--no-notes] [--list]
+
+A finding is one line, "FILE:LINE: [RULE] what is wrong"; sizes are only reported ("note:"). The last line is
+"N passed, N failed", a rule each. Objects, the library and the compilers' options come from --build (build/release).
+
+A rule is never weakened for one file: the file goes into a table below, with its reason, and an entry of a table that
+names a file that is no longer there is a finding as well. tests/tidy/test_check.py plants a fault for every rule.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+# --- tables: the facts and the reasoned exceptions -------------------------------------------------------------------
+
+# A layer includes itself and what its row names (docs/style.md, section 1).
+BELOW_ACTORS = "base env proto config event runtime net auth broker journal"
+LAYERS = {
+    "base": "",
+    "env": "base",
+    "proto": "base",
+    "config": "base env",
+    "event": "base proto",
+    "runtime": "base env",
+    "net": "base env",
+    "auth": "base env proto",
+    "broker": "base proto auth",
+    "journal": "base env event",
+    "actors": BELOW_ACTORS,
+    "server": BELOW_ACTORS + " actors",
+    "programs": "",
+    "event_bench": "base env proto net",
+    "event_top": "base env proto net",
+}
+# Folders of src/programs that are checked as layers: everything but their main is a library.
+PROGRAM_LAYERS = {"event_bench", "event_top"}
+
+# Who may include <eventservice/...>, the public interface.
+PUBLIC_INCLUDERS = {
+    "include/eventservice/": "the public headers themselves",
+    "src/base/err.h": "the error codes are public; inside they are taken from here",
+    "src/server/": "implements the public interface",
+    "src/programs/": "programs are users of the public interface",
+}
+
+# Third-party headers, each in its file or files; a header that is neither here nor in C_LIBRARY is refused.
+THIRD_PARTY = {
+    "wolfssl/": {
+        "src/net/tls.c": "TLS",
+        "src/base/crypto.c": "ciphers and digests",
+    },
+    "urcu/": {"src/base/rcu.c": "the only door to liburcu; stricter than base/rcu.h, so that no user sees it"},
+    "yaml.h": {"src/config/yaml_reader.c": "reads YAML"},
+    "nghttp2/": {"src/net/http2.c": "HTTP/2 frames"},
+    "crypt.h": {"src/base/crypto.c": "bcrypt"},
+    "jansson.h": {
+        "src/event/event_json.c": "events as JSON",
+        "src/programs/event_bench/bench_client.c": "INFO, read apart from the server's own reader that it measures",
+    },
+    # protobuf-c and what protoc-c generates.
+    "protobuf-c/": {"src/event/": "the protobuf form of events"},
+    "event/event.pb-c.h": {"src/event/": "generated from event.proto"},
+    "event/ingest.pb-c.h": {"src/event/": "generated from ingest.proto"},
+    "event/compliance_ingest.pb-c.h": {"src/event/": "generated from compliance_ingest.proto"},
+    "event/event_feed.pb-c.h": {"src/event/": "generated from event_feed.proto"},
+    "google/protobuf/": {"src/event/": "generated from protobuf's own files"},
+}
+
+C_LIBRARY = set(
+    """assert.h complex.h ctype.h errno.h fenv.h float.h inttypes.h limits.h locale.h math.h setjmp.h signal.h
+    stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h string.h time.h wchar.h
+    arpa/inet.h dirent.h execinfo.h fcntl.h getopt.h netdb.h netinet/in.h netinet/tcp.h poll.h pthread.h sched.h
+    strings.h unistd.h sys/epoll.h sys/eventfd.h sys/file.h sys/mman.h sys/prctl.h sys/random.h sys/resource.h
+    sys/socket.h sys/stat.h sys/sysinfo.h sys/syscall.h sys/time.h sys/types.h sys/uio.h sys/un.h sys/utsname.h
+    sys/wait.h""".split()
+)
+# src/env is the one door to sockets, polling and randomness, so that a simulated world can stand behind it.
+DOOR_HEADERS = {
+    "netdb.h", "netinet/in.h", "netinet/tcp.h", "poll.h", "sys/epoll.h", "sys/eventfd.h", "sys/random.h", "sys/socket.h",
+}
+
+# Global symbols of X.o begin with esi_X (or es_, the public interface); these files have other prefixes.
+SYMBOL_PREFIXES = {
+    "src/journal/journal_memory.c": {"esi_journal_": "implements journal.h, which other stores implement too"},
+    "src/broker/batch.c": {"esi_delivery_": "a delivery is what a batch hands over; declared in batch.h"},
+    "src/broker/subtable.c": {"esi_sub_": "a subscription is the table's entry; declared in subtable.h"},
+    "src/broker/target.c": {"esi_targets_": "the set of all targets, named by the plural"},
+}
+
+# Headers that are no headers of their own: included more than once.
+REPEATED_HEADERS = {"src/config/schema_undef.h": "forgets the macros of schema.def after each use"}
+
+# Files that read RCU pointers without a named section of their own.
+RCU_READ_ELSEWHERE = {
+    "src/base/rcu.h": "defines the macro",
+    "src/broker/rcu_map.c": "a look-up belongs to the section of its caller",
+}
+
+# Refused in the code of all C files: (pattern, what to do instead).
+REFUSED_CODE = [
+    (r"\bvolatile\b", "volatile orders nothing: use an atomic"),
+    (r"\b(?:strcpy|strcat|stpcpy|strncpy|strncat)\s*\(", "use base/str.h, base/bytes.h or memcpy"),
+    (r"\bv?sprintf\s*\(", "use snprintf or base/bytes.h"),
+    (r"\b(?:atoi|atol|atoll|atof)\s*\(", "use base/num.h, which tells errors"),
+    (r"(?<![\w.>])(?:rand|srand|random|srandom|rand_r|drand48)\s*\(", "use the randomness of env, or a seeded generator"),
+    (r"\balloca\s*\(", "the stack has no bound check"),
+    (r"\bgets\s*\(", "has no bound"),
+    (r"\bstrtok(?:_r)?\s*\(", "changes what it reads"),
+    (r"\btypedef\b[^;{]*\b\w+_t\s*;", "names in _t belong to POSIX: write struct or enum out"),
+    (r"\b__(?:atomic|sync)_\w+\s*\(", "use the atomic_*_explicit functions of C11"),
+]
+REFUSED_WORDS = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
+REFUSED_NAMES = {"util", "utils", "common", "misc", "helper", "helpers"}
+# Files that must name what they refuse.
+NAMES_WHAT_IS_REFUSED = {
+    "docs/style.md": "states the rules",
+    "tests/tidy/check.py": "checks the rules",
+    "tests/tidy/test_check.py": "plants faults",
+}
+
+# Tests wait for events, never for time. File: how many calls may stand there, and why.
+SLEEPS = {
+    "tests/integration/run_once.py": (1, "wait_until: looks again for an event that nobody signals, with a deadline"),
+    "tests/support/grpc_peer.h": (1, "peer_stop: looks again for the end of a child, with a deadline"),
+    "tests/support/grpc_worker.py": (1, "plays a slow worker service: the delay is what the test asks for"),
+}
+
+# What says where or how the work was done means nothing to a reader of the project.
+FOREIGN_TEXT = [
+    (re.compile(r"(?<![\w.$}*])/(?:home|root|work|farm|Users|mnt|scratch)/[\w.]"), "a path of somebody's machine"),
+    (re.compile(r"(?<![\w.$}])/tmp/(?![^\s\"']*X{6})\w"), "a fixed name in /tmp: use mkdtemp, or say where it is made"),
+    (re.compile(r"\b(?:work|coding|chat|earlier|previous|later|another)[ -]sessions?\b", re.I), "how work was organised"),
+    (re.compile(r"\b(?:helper|coding|ai|sub)[ -]?agents?\b|\blanguage models?\b|\bAI assistants?\b", re.I),
+     "how work was organised"),
+    (re.compile(r"\b(?:registry|pypi|mirror|proxy|artifactory|nexus)(?:\.[a-z0-9-]+)+\.[a-z]{2,}\b", re.I),
+     "a host of a package registry"),
+]
+# Hosts that a URL in the project may name; a host without a dot and documentation names are free.
+URL_HOSTS = {
+    "127.0.0.1": "this machine",
+    "0.0.0.0": "any address",
+    "github.com": "public projects",
+    "nats.io": "the protocol's home",
+    "docs.nats.io": "the protocol's documentation",
+    "www.gnu.org": "the licence",
+}
+
+# src/actors holds one file an actor; these are their parts.
+ACTOR_PARTS = {
+    "byte_pipe.c": "a state machine's bytes to and from a stream, for the gRPC actors",
+    "client_subs.c": "the subscriptions of one connection",
+    "context.c": "what all actors of one server share",
+    "gateway_acceptor.c": "gateway link: the role of the accepting side",
+    "gateway_dialler.c": "gateway link: the role of the dialling side",
+    "gateway_interest.c": "gateway link: what each side has said about interest",
+    "gateway_remotes.c": "gateway: the clusters it knows and when to dial",
+    "gateway_routes.c": "which link leads to which server, read by all workers",
+    "monitor_actorz.c": "monitor: one page",
+    "monitor_client.c": "monitor: one HTTP client",
+    "monitor_connz.c": "monitor: one page",
+    "monitor_gatewayz.c": "monitor: one page",
+    "monitor_list.c": "monitor: sorting and paging of lists",
+    "monitor_page.c": "monitor: the table of pages",
+    "monitor_query.c": "monitor: the query of a request",
+    "monitor_text.c": "monitor: times and numbers as text",
+    "monitor_varz.c": "monitor: one page",
+    "outbound.c": "what waits to be written to one peer",
+    "reader.c": "reading into the worker's block, for connection and gateway link",
+    "route_ops.c": "the run of SUB and UNSUB that goes to a router",
+}
+
+# Sources without a unit test of their own.
+NO_UNIT_TEST = {
+    "src/server/library.c": "has no code",
+    "src/programs/event_service.c": "one call, with a table; run by every integration test",
+    "src/programs/event_gateway.c": "one call, with a table; run by every integration test",
+}
+
+# Reported, not failed.
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 700
+PARAMETERS_MAX = 5
+
+# Folders that hold nothing of ours: what is built, fetched or kept by tools; corpora end with .in.
+LEFT_OUT = re.compile(r"\.(?!ci$).*|build|node_modules|__pycache__|.*\.in")
+
+# --- the tree ---------------------------------------------------------------------------------------------------------
+
+TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
+
+
+def blank(text):
+    """The same number of lines and columns, without the words."""
+    return re.sub(r"[^\n]", " ", text)
+
+
+class Tree:
+    """The files below a root, with what several rules want to know of them."""
+
+    def __init__(self, root, build):
+        self.root = root
+        self.build = build if os.path.isabs(build) else os.path.join(root, build)
+        self.files = []
+        self.folders = []
+        self.texts = {}
+        self.codes = {}
+        for folder, folders, names in os.walk(root):
+            folders[:] = sorted(f for f in folders if not LEFT_OUT.fullmatch(f))
+            place = os.path.relpath(folder, root)
+            self.folders += [os.path.normpath(os.path.join(place, f)) for f in folders]
+            self.files += sorted(os.path.normpath(os.path.join(place, n)) for n in names)
+
+    def under(self, *folders, ends=(".c", ".h")):
+        return [f for f in self.files if f.startswith(tuple(folders)) and f.endswith(tuple(ends))]
+
+    def has(self, path):
+        return os.path.exists(os.path.join(self.root, path))
+
+    def text(self, path):
+        if path not in self.texts:
+            with open(os.path.join(self.root, path), encoding="utf-8", errors="replace") as file:
+                self.texts[path] = file.read()
+        return self.texts[path]
+
+    def lines(self, path):
+        return self.text(path).split("\n")
+
+    def code(self, path):
+        """The text with comments and the insides of strings blanked out."""
+        if path not in self.codes:
+
+            def hide(match):
+                token = match.group()
+                return blank(token) if token.startswith("/") else token[0] + blank(token[1:-1]) + token[-1]
+
+            self.codes[path] = TOKEN.sub(hide, self.text(path))
+        return self.codes[path]
+
+    def compile_commands(self):
+        """Source file -> (words of its command, folder), for the sources of this tree."""
+        try:
+            with open(os.path.join(self.build, "compile_commands.json"), encoding="utf-8") as file:
+                entries = json.load(file)
+        except OSError:
+            return {}
+        found = {}
+        for entry in entries:
+            path = os.path.relpath(entry["file"], self.root)
+            if path.startswith("src/"):
+                found[path] = (shlex.split(entry["command"]), entry["directory"])
+        return found
+
+
+class Finding:
+    def __init__(self, path, line, rule, text):
+        self.path, self.line, self.rule, self.text = path, line, rule, text
+
+    def __str__(self):
+        return f"{self.path}:{self.line}: [{self.rule}] {self.text}"
+
+
+RULES = {}
+
+
+def rule(name):
+    """Registers a function that yields (path, line, text) as a rule."""
+
+    def register(function):
+        RULES[name] = function
+        return function
+
+    return register
+
+
+def line_of(text, position):
+    return text.count("\n", 0, position) + 1
+
+
+def matches(path, places):
+    """True where the path is one of the places; a place that ends with a slash stands for all below it."""
+    return any(path.startswith(p) if p.endswith("/") else path == p for p in places)
+
+
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.M)
+
+
+def includes(tree, path):
+    """(line, "<" or '"', name) of each include. Read from the text: the code has no insides of strings."""
+    text = tree.text(path)
+    return [(line_of(text, m.start()), m.group(1), m.group(2)) for m in INCLUDE.finditer(text)]
+
+
+def layer_of(path):
+    """The layer of a file below src."""
+    parts = path.split("/")
+    if parts[1] == "programs" and len(parts) > 3 and parts[2] in PROGRAM_LAYERS:
+        return parts[2]
+    return parts[1]
+
+
+def third_party(name):
+    for header in THIRD_PARTY:
+        if name.startswith(header) if header.endswith("/") else name == header:
+            return header
+    return None
+
+
+# --- includes ---------------------------------------------------------------------------------------------------------
+
+
+@rule("layers")
+def check_layers(tree):
+    for path in tree.under("src/"):
+        layer = layer_of(path)
+        if layer not in LAYERS:
+            yield path, 1, f"'{layer}' is no layer of docs/style.md"
+            continue
+        allowed = {layer, *LAYERS[layer].split()}
+        for line, kind, name in includes(tree, path):
+            other = name.split("/")[0]
+            if kind == '"' and third_party(name) is None and other in LAYERS and other not in allowed:
+                yield path, line, f'{layer} may not include "{name}": it may use {LAYERS[layer] or "no other layer"}'
+
+
+@rule("include-form")
+def check_include_form(tree):
+    for path in tree.under("src/", "include/", "tests/", "bench/", ends=(".c", ".h", ".def")):
+        for line, kind, name in includes(tree, path):
+            if ".." in name.split("/"):
+                yield path, line, f'"{name}": no way up; the form is "layer/file.h"'
+            elif path.startswith("src/") and kind == '"' and third_party(name) is None:
+                own = os.path.join(os.path.dirname(path), name)
+                is_own = path.startswith("src/programs/") and "/" not in name and tree.has(own)
+                if not is_own and (name.count("/") != 1 or name.split("/")[0] not in LAYERS):
+                    yield path, line, f'"{name}": the form is "layer/file.h"'
+            elif path.startswith("include/") and kind == '"':
+                yield path, line, f'"{name}": a public header is found as <eventservice/file.h>'
+
+
+@rule("third-party")
+def check_third_party(tree):
+    for path in tree.under("src/", "include/"):
+        for line, _, name in includes(tree, path):
+            header = third_party(name)
+            if header is not None:
+                if not matches(path, THIRD_PARTY[header]):
+                    yield path, line, f"{name} belongs in {', '.join(THIRD_PARTY[header])} only"
+            elif name.startswith("eventservice/"):
+                if not matches(path, PUBLIC_INCLUDERS):
+                    yield path, line, f"<{name}>: the public interface is for {', '.join(PUBLIC_INCLUDERS)}"
+            elif name in DOOR_HEADERS and not path.startswith("src/env/"):
+                yield path, line, f"<{name}>: src/env is the one door to it"
+            elif "." not in name or (name.split("/")[0] not in LAYERS and "/" in name and name not in C_LIBRARY):
+                yield path, line, f"{name} is in neither table of headers (tests/tidy/check.py)"
+            elif "/" not in name and name not in C_LIBRARY and not tree.has(os.path.join(os.path.dirname(path), name)):
+                yield path, line, f"{name} is in neither table of headers (tests/tidy/check.py)"
+
+
+@rule("internal-header")
+def check_internal_headers(tree):
+    for path in tree.under("src/", "tests/"):
+        own = layer_of(path) if path.startswith("src/") else path.split("/")[2] if path.startswith("tests/unit/") else ""
+        for line, kind, name in includes(tree, path):
+            if kind == '"' and name.endswith("_internal.h") and "/" in name and name.split("/")[0] != own:
+                yield path, line, f'"{name}" is private to {name.split("/")[0]}'
+
+
+@rule("own-header-first")
+def check_own_header_first(tree):
+    """Else a header that lacks an include is only found by its next user."""
+    for path in tree.under("src/", ends=(".c",)):
+        if tree.has(path[:-2] + ".h"):
+            found = includes(tree, path)
+            if not found or found[0][2].split("/")[-1] != os.path.basename(path)[:-2] + ".h":
+                yield path, found[0][0] if found else 1, "includes its own header first"
+
+
+@rule("actor-headers")
+def check_actor_headers(tree):
+    actors = {a.replace(" ", "_") for a in actor_rows(tree)}
+    for path in tree.under("src/actors/", ends=(".h",)):
+        stem = os.path.basename(path)[:-2]
+        for line, _, name in includes(tree, path):
+            other = name[len("actors/"):-2] if name.startswith("actors/") else ""
+            if stem in actors and other in actors and other != stem:
+                yield path, line, f'the header of an actor includes no other actor\'s: "{name}"'
+
+
+# --- objects and the library ------------------------------------------------------------------------------------------
+
+
+def run(command, folder=None, text=None):
+    """(status, output) of a command."""
+    done = subprocess.run(command, cwd=folder, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False)
+    return done.returncode, done.stdout
+
+
+def global_symbols(path, *options):
+    """The defined global names of an object or a library; what sanitizers add is theirs."""
+    status, output = run(["nm", "-P", "--defined-only", *options, path])
+    if status != 0:
+        return None
+    names = {line.split()[0].split("@")[0] for line in output.splitlines() if len(line.split()) > 1}
+    return {n for n in names if not n.startswith(("__odr_asan", "__asan_", "__tsan_", "__sanitizer_", "__start_", "__stop_"))}
+
+
+@rule("symbols")
+def check_symbols(tree):
+    commands = tree.compile_commands()
+    if not commands:
+        yield os.path.relpath(tree.build, tree.root), 1, "no compile_commands.json there: build this preset first"
+    for path, (words, folder) in sorted(commands.items()):
+        if not tree.has(path):
+            continue
+        stem = os.path.basename(path)[:-2]
+        names = global_symbols(os.path.join(folder, words[words.index("-o") + 1]), "-g")
+        if names is None:
+            yield path, 1, "has no object file: build this preset first"
+            continue
+        allowed = (f"esi_{stem}_", "es_", *SYMBOL_PREFIXES.get(path, {}))
+        for name in sorted(names):
+            is_main = name == "main" and path.startswith("src/programs/")
+            if not name.startswith(allowed) and name != f"esi_{stem}" and not is_main:
+                yield path, 1, f"global symbol {name}: begins with esi_{stem}_ or es_, or is static"
+
+
+EXPORTS = "tests/tidy/exported_symbols.txt"
+
+
+@rule("exports")
+def check_exports(tree):
+    library = os.path.join(tree.build, "lib", "libeventservice.so")
+    listed = {}
+    for number, line in enumerate(tree.lines(EXPORTS), 1):
+        if line.strip() and not line.startswith("#"):
+            listed[line.strip()] = number
+    exported = global_symbols(library, "-D")
+    if exported is None:
+        yield os.path.relpath(library, tree.root), 1, "cannot be read: build this preset first"
+        return
+    for name in sorted(exported - set(listed)):
+        yield EXPORTS, 1, f"libeventservice.so exports {name}, which is not listed"
+    for name in sorted(set(listed) - exported):
+        yield EXPORTS, listed[name], f"libeventservice.so does not export {name}"
+
+
+# For a layer that the build folder does not know (yet).
+DEFAULT_OPTIONS = "-std=gnu17 -D_GNU_SOURCE -I{root}/include -I{root}/src -I{root}/src/programs"
+
+
+@rule("headers")
+def check_headers(tree):
+    """Each header alone in a source of its own, with the options of its layer; public ones also as C++."""
+    options = {}
+    for path, (words, folder) in tree.compile_commands().items():
+        kept = []
+        for i, word in enumerate(words):
+            if word.startswith(("-I", "-D", "-std=")):
+                kept.append(word)
+            elif word == "-isystem":
+                kept += words[i : i + 2]
+        options.setdefault(layer_of(path), (kept, folder))
+    warnings = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+    work = []
+    for path in tree.under("src/", "include/", ends=(".h",)):
+        if path.startswith("include/"):
+            name = os.path.relpath(path, "include")
+            place = ["-I", os.path.join(tree.root, "include")]
+            work.append((path, ["cc", "-std=c17", "-Wpedantic", *warnings, *place, "-x", "c", "-"], None, f"<{name}>"))
+            work.append((path, ["c++", "-std=c++17", *warnings, *place, "-x", "c++", "-"], None, f"<{name}>"))
+            continue
+        layer = layer_of(path)
+        kept, folder = options.get(layer, (DEFAULT_OPTIONS.format(root=tree.root).split(), None))
+        if layer == "programs":
+            kept, name = [*kept, "-I", os.path.join(tree.root, os.path.dirname(path))], os.path.basename(path)
+        else:
+            name = f"{layer}/{os.path.basename(path)}"
+        work.append((path, ["cc", *kept, *warnings, "-x", "c", "-"], folder, f'"{name}"'))
+
+    def compile_one(item):
+        path, command, folder, name = item
+        return path, command, run(command, folder, f"#include {name}\n")
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, command, (status, output) in pool.map(compile_one, work):
+            if status != 0:
+                first = next((o for o in output.splitlines() if "error" in o), output.strip())
+                yield path, 1, f"does not compile alone ({command[0]}): {first}"
+
+
+@rule("pragma-once")
+def check_pragma_once(tree):
+    for path in tree.under("src/", "include/", "tests/", ends=(".h",)):
+        if not re.search(r"^#pragma once$", tree.code(path), re.M) and path not in REPEATED_HEADERS:
+            yield path, 1, "has no #pragma once"
+
+
+# --- atomics and RCU --------------------------------------------------------------------------------------------------
+
+ATOMIC = re.compile(
+    r"\batomic_(?:(?:load|store|exchange|compare_exchange_(?:weak|strong)|fetch_(?:add|sub|or|and|xor)"
+    r"|flag_test_and_set|flag_clear)(?P<explicit>_explicit)?|(?P<fence>thread_fence|signal_fence))\s*\("
+)
+ORDER = re.compile(r"(?:/\*|//|^\s*\*)\s*order:\s*\S")
+
+
+def has_order(lines, codes, number):
+    """True where a comment that begins with order: stands in or right above the statement, which line `number` is of."""
+    at = number - 1
+    while at >= 0:
+        if ORDER.search(lines[at]):
+            return True
+        code = codes[at].strip()
+        if at < number - 1 and code == "" and lines[at].strip() == "":
+            return False
+        at -= 1
+        if at >= 0:
+            above = codes[at].strip()
+            if above.endswith((";", "{", "}", ":")) or (above.startswith("#") and not above.endswith("\\")):
+                return False
+    return False
+
+
+@rule("atomics")
+def check_atomics(tree):
+    for path in tree.under("src/", "include/"):
+        code = tree.code(path)
+        codes, lines = code.split("\n"), tree.lines(path)
+        for match in ATOMIC.finditer(code):
+            number = line_of(code, match.start())
+            if match.group("explicit") is None and match.group("fence") is None:
+                yield path, number, f"{match.group().rstrip('( ')}: only atomic_*_explicit, with its memory order"
+            elif not has_order(lines, codes, number):
+                yield path, number, f"{match.group().rstrip('( ')}: no comment above that begins with order:"
+
+
+RCU_READ = re.compile(r"/\*\s*rcu-read:(.*?)\*/", re.S)
+
+
+@rule("rcu-read")
+def check_rcu_read(tree):
+    seen = {}
+    for path in tree.under("src/"):
+        text = tree.text(path)
+        named = 0
+        for match in RCU_READ.finditer(text):
+            number = line_of(text, match.start())
+            words = " ".join(match.group(1).replace("\n *", " ").split())
+            form = re.match(r"(?P<name>[a-z][\w -]*) \(.+\)$", words)
+            named += 1
+            if form is None:
+                yield path, number, "the form is rcu-read: NAME (what bounds it)"
+                continue
+            name = form.group("name")
+            if name in seen:
+                yield path, number, f"the name '{name}' stands already in {seen[name]}"
+            seen[name] = f"{path}:{number}"
+        use = re.search(r"\bESI_RCU_READ\s*\(", tree.code(path))
+        if use and named == 0 and path not in RCU_READ_ELSEWHERE:
+            yield path, line_of(text, use.start()), "reads an RCU pointer, and no rcu-read: comment names the section"
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.M)
+
+
+def matching_open(code, at):
+    """The position of the parenthesis that the one at `at` closes."""
+    depth = 0
+    while at >= 0:
+        depth += (code[at] == ")") - (code[at] == "(")
+        if depth == 0:
+            return at
+        at -= 1
+    return 0
+
+
+def functions(tree, path):
+    """(name, position of its name, position of the end, number of parameters) of each function body."""
+    code = DIRECTIVE.sub(lambda m: blank(m.group()), tree.code(path))
+    stack, found = [], []
+    for match in re.finditer(r"[{}]", code):
+        at = match.start()
+        if code[at] == "}":
+            if stack:
+                opened = stack.pop()
+                if opened is not None:
+                    name, start, count = opened
+                    found.append((name, start, at, count))
+            continue
+        before = code[:at].rstrip()
+        opened = None
+        if before.endswith(")") and not any(stack):
+            end = len(before) - 1
+            start = matching_open(code, end)
+            name = re.search(r"(\w+)\s*$", code[:start])
+            while name and name.group(1) in ("__attribute__", "__asm__"):
+                end = len(code[: name.start()].rstrip()) - 1
+                start = matching_open(code, end)
+                name = re.search(r"(\w+)\s*$", code[:start])
+            if name:
+                inside = code[start + 1 : end]
+                while True:
+                    inner = re.sub(r"\([^()]*\)", "", inside)
+                    if inner == inside:
+                        break
+                    inside = inner
+                count = 0 if inside.strip() in ("", "void") else inside.count(",") + 1
+                opened = (name.group(1), name.start(), count)
+        stack.append(opened)
+    return found
+
+
+@rule("if-in-body")
+def check_if_in_body(tree):
+    for path in tree.under("src/", "include/", "tests/"):
+        code = tree.code(path)
+        bodies = [(start, end, name) for name, start, end, _ in functions(tree, path)]
+        for match in re.finditer(r"^[ \t]*#[ \t]*(?:if|ifdef|ifndef|elif)\b", code, re.M):
+            for start, end, name in bodies:
+                if start < match.start() < end:
+                    yield path, line_of(code, match.start()), f"#if in the body of {name}: write two functions or files"
+
+
+def notes(tree):
+    """What is only reported: a hint to look for two ideas in one place."""
+    for path in tree.under("src/", "include/"):
+        code = tree.code(path)
+        count = tree.text(path).count("\n")
+        if count > FILE_LINES_MAX:
+            yield path, 1, f"{count} lines (over {FILE_LINES_MAX})"
+        for name, start, end, parameters in functions(tree, path):
+            first = line_of(code, start)
+            length = line_of(code, end) - first + 1
+            if length > FUNCTION_LINES_MAX:
+                yield path, first, f"{name}: {length} lines (over {FUNCTION_LINES_MAX})"
+            if parameters > PARAMETERS_MAX:
+                yield path, first, f"{name}: {parameters} parameters (over {PARAMETERS_MAX})"
+
+
+# --- refused patterns -------------------------------------------------------------------------------------------------
+
+
+def text_files(tree):
+    """Everything that people read: not the licence, not lists that tools make."""
+    for path in tree.files:
+        name = os.path.basename(path)
+        if name not in ("LICENSE", "package-lock.json") and not name.endswith((".pem", ".png", ".svg", ".bin")):
+            yield path
+
+
+@rule("refused-code")
+def check_refused_code(tree):
+    for path in tree.under("src/", "include/", "tests/", "bench/"):
+        code = tree.code(path)
+        for pattern, instead in REFUSED_CODE:
+            for match in re.finditer(pattern, code):
+                yield path, line_of(code, match.start()), f"{match.group().split('(')[0].strip()}: {instead}"
+
+
+@rule("refused-words")
+def check_refused_words(tree):
+    for path in text_files(tree):
+        if path in NAMES_WHAT_IS_REFUSED:
+            continue
+        for number, line in enumerate(tree.lines(path), 1):
+            match = REFUSED_WORDS.search(line)
+            if match:
+                yield path, number, f"{match.group()}: open an issue, or say the limit as a fact in docs"
+
+
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+DEAD_CODE = re.compile(r"^\s*(?:/\*+|//|\*)?\s*(?:[\w>.\[\]-]+ [=+|-]?= [^;]*|(?:\w+\s+)*\w+\([^;]*\)|return\b[^;]*|\}[^;]*);\s*(?:\*/)?$")
+
+
+@rule("dead-code")
+def check_dead_code(tree):
+    for path in tree.under("src/", "include/", "tests/"):
+        text = tree.text(path)
+        for match in COMMENT.finditer(text):
+            for offset, line in enumerate(match.group().split("\n")):
+                if DEAD_CODE.match(line):
+                    yield path, line_of(text, match.start()) + offset, f"code in a comment: {line.strip()}"
+
+
+@rule("sleep")
+def check_sleep(tree):
+    wait = re.compile(
+        r"\b(?:usleep|nanosleep|clock_nanosleep|thrd_sleep|sleep)\s*\(|\bpoll\s*\(\s*NULL\s*,"
+    )
+    for path in tree.under("tests/", ends=(".c", ".h", ".py", ".js", ".sh")) + [
+        p for p in tree.files if p.startswith("tests/") and "." not in os.path.basename(p)
+    ]:
+        is_c = path.endswith((".c", ".h"))
+        text = tree.code(path) if is_c else tree.text(path)
+        shell = text.startswith("#!") and "sh" in text.split("\n", 1)[0]
+        pattern = re.compile(r"^\s*sleep\s+[\d$.]", re.M) if shell else wait
+        found = [line_of(text, m.start()) for m in pattern.finditer(text)]
+        allowed = SLEEPS.get(path, (0, ""))[0]
+        if path not in NAMES_WHAT_IS_REFUSED:
+            for number in found[allowed:]:
+                yield path, number, "a test waits for an event with a deadline, never for time"
+
+
+@rule("names")
+def check_names(tree):
+    for path in tree.folders:
+        if os.path.basename(path) in REFUSED_NAMES:
+            yield path, 1, "a folder has a purpose of one sentence, and its name says which"
+    for path in tree.files:
+        if os.path.splitext(os.path.basename(path))[0] in REFUSED_NAMES:
+            yield path, 1, "a file has one subject, and its name says which"
+
+
+@rule("foreign-text")
+def check_foreign_text(tree):
+    for path in text_files(tree):
+        if path in NAMES_WHAT_IS_REFUSED:
+            continue
+        for number, line in enumerate(tree.lines(path), 1):
+            for pattern, what in FOREIGN_TEXT:
+                match = pattern.search(line)
+                if match:
+                    yield path, number, f"'{match.group()}': {what}"
+            for match in re.finditer(r"\bhttps?://([A-Za-z0-9][A-Za-z0-9._-]*)", line):
+                host = match.group(1).rstrip(".").lower()
+                is_free = "." not in host or re.search(r"(?:^|\.)(?:example(?:\.com|\.org|\.net)?|test|invalid)$", host)
+                if not is_free and host not in URL_HOSTS:
+                    yield path, number, f"the host {host} is not in the table of hosts (tests/tidy/check.py)"
+
+
+# --- every file has its place -----------------------------------------------------------------------------------------
+
+SPDX = "SPDX-License-Identifier: GPL-2.0-or-later"
+
+
+@rule("head")
+def check_head(tree):
+    for path in tree.under("src/", "include/", "tests/", "bench/", ends=(".c", ".h", ".def")):
+        text = tree.text(path)
+        if not text.startswith(f"/* {SPDX} */\n"):
+            yield path, 1, f"begins with /* {SPDX} */"
+            continue
+        comment = re.match(r"\s*/\*(.*?)\*/", text.split("\n", 1)[1], re.S)
+        if comment is None or len(re.findall(r"\w+", comment.group(1))) < 4:
+            yield path, 2, "no comment that says purpose and invariants below the licence"
+    for path in tree.files:
+        name = os.path.basename(path)
+        is_script = path.startswith(("scripts/", "tests/", "bench/", ".ci/")) and "." not in name
+        is_ours = is_script or name == "CMakeLists.txt" or name.endswith((".py", ".sh", ".cmake", ".proto"))
+        if is_ours and SPDX not in "\n".join(tree.lines(path)[:3]):
+            yield path, 1, f"says {SPDX} in its first three lines"
+
+
+def names_file(tree, listing, word):
+    """True where a CMake file names a word."""
+    return re.search(rf"(?<![\w./-]){re.escape(word)}(?![\w.-])", tree.text(listing)) is not None
+
+
+@rule("built")
+def check_built(tree):
+    sources = tree.under("src/", ends=(".c",)) + tree.under("tests/unit/", "tests/fuzz/", "tests/stress/", ends=(".c",))
+    for path in sources:
+        folder, name = os.path.split(path)
+        listing = os.path.join(folder, "CMakeLists.txt")
+        words = [name] if path.startswith("src/") else [name, name[:-2], re.sub("^test_", "", name[:-2])]
+        is_listed = tree.has(listing) and any(names_file(tree, listing, word) for word in words)
+        if not is_listed and not any(f"/{path}" in tree.text(f) for f in tree.under("cmake/", ends=(".cmake",))):
+            yield path, 1, f"nobody builds it: {listing} does not name it"
+    used = {}
+    for path in tree.under("src/", "include/", "tests/", ends=(".c", ".h", ".def")):
+        for _, _, name in includes(tree, path):
+            used.setdefault(name, set()).add(path)
+    for path in tree.under("src/", ends=(".h", ".def")):
+        name = "/".join(path.split("/")[-2:])
+        users = used.get(name, set()) | (used.get(os.path.basename(path), set()) if "/programs/" in path else set())
+        if not users - {path}:
+            yield path, 1, "nobody includes it"
+
+
+def actor_rows(tree):
+    """The actors of docs/architecture.md -> line of the row."""
+    rows, is_inside = {}, False
+    for number, line in enumerate(tree.lines("docs/architecture.md"), 1):
+        if line.startswith("## "):
+            is_inside = line.strip() == "## Actors"
+        cells = [c.strip() for c in line.strip().strip("|").split("|")]
+        if is_inside and line.startswith("|") and cells[0] not in ("actor", "") and set(cells[0]) != {"-"}:
+            rows[cells[0]] = number
+    return rows
+
+
+@rule("actors")
+def check_actors(tree):
+    rows = actor_rows(tree)
+    for path in tree.under("src/actors/", ends=(".c",)):
+        name = os.path.basename(path)
+        if name not in ACTOR_PARTS and name[:-2].replace("_", " ") not in rows:
+            yield path, 1, "no row among the actors of docs/architecture.md, and no entry in ACTOR_PARTS"
+    for row, number in rows.items():
+        if not tree.has(f"src/actors/{row.replace(' ', '_')}.c"):
+            yield "docs/architecture.md", number, f"the actor '{row}' has no file in src/actors"
+
+
+@rule("unit-tests")
+def check_unit_tests(tree):
+    for path in tree.under("src/", ends=(".c",)):
+        layer, name = layer_of(path), os.path.basename(path)
+        test = f"tests/unit/{layer}/test_{name}"
+        if path not in NO_UNIT_TEST and not tree.has(test):
+            yield path, 1, f"no {test}, and no entry in NO_UNIT_TEST"
+
+
+@rule("tables")
+def check_tables(tree):
+    """An exception outlives its file only as a trap for the next one of that name."""
+    entries = [p for table in THIRD_PARTY.values() for p in table]
+    entries += [*PUBLIC_INCLUDERS, *SYMBOL_PREFIXES, *REPEATED_HEADERS, *RCU_READ_ELSEWHERE, *NO_UNIT_TEST]
+    entries += [f"src/actors/{name}" for name in ACTOR_PARTS] + [*SLEEPS, *NAMES_WHAT_IS_REFUSED]
+    for entry in sorted(set(entries)):
+        if not tree.has(entry):
+            yield "tests/tidy/check.py", 1, f"a table names {entry}, which is not there"
+    for path in NO_UNIT_TEST:
+        layer, name = layer_of(path), os.path.basename(path)
+        if tree.has(f"tests/unit/{layer}/test_{name}"):
+            yield "tests/tidy/check.py", 1, f"{path} stands in NO_UNIT_TEST, and has a test"
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def check(tree, names):
+    """The findings of the named rules, by rule."""
+    return {name: [Finding(path, line, name, text) for path, line, text in RULES[name](tree)] for name in names}
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser = argparse.ArgumentParser(description="Checks the rules of docs/style.md that no compiler knows.")
+    parser.add_argument("--root", default=os.path.dirname(os.path.dirname(here)))
+    parser.add_argument("--build", default="build/release", help="a build folder, relative to the root")
+    parser.add_argument("--only", default=",".join(RULES), help="rules, separated by commas")
+    parser.add_argument("--no-notes", action="store_true", help="leave out what is only reported")
+    parser.add_argument("--list", action="store_true", help="print the names of the rules")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(RULES))
+        return 0
+    unknown = [name for name in options.only.split(",") if name not in RULES]
+    if unknown:
+        parser.error(f"no such rule: {', '.join(unknown)}")
+    tree = Tree(os.path.abspath(options.root), options.build)
+    results = check(tree, options.only.split(","))
+    if not options.no_notes:
+        for path, line, text in notes(tree):
+            print(f"note: {path}:{line}: {text}")
+    for findings in results.values():
+        for finding in findings:
+            print(finding)
+    failed = [name for name, findings in results.items() if findings]
+    for name in failed:
+        print(f"NOT OK  {name}: {len(results[name])} findings")
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

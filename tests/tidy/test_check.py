@@ -1,0 +1,354 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Proves the rules of check.py: a rule that finds nothing may be blind.
+
+Method: the tree is copied into a temporary folder; one small fault at a time is planted there, and the rule must name
+it, at its place, where it named nothing before. Beside them stand innocent changes that look like a fault: there the
+rule must stay silent. Every rule has at least one fault. The last line is "N passed, N failed".
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+
+import check  # noqa: E402  (stands beside this file)
+
+HEAD = f"/* {check.SPDX} */\n/* A planted file: it says in a sentence what it is for. */\n"
+
+
+# --- ways to change a tree --------------------------------------------------------------------------------------------
+
+
+def append(path, text):
+    """Puts text at the end of a file; makes the file, with its folder, where there is none."""
+
+    def change(root):
+        full = os.path.join(root, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "a", encoding="utf-8") as file:
+            file.write(text)
+
+    return change
+
+
+def replace(path, old, new):
+    def change(root):
+        full = os.path.join(root, path)
+        with open(full, encoding="utf-8") as file:
+            text = file.read()
+        if old not in text:
+            raise AssertionError(f"{path} has no '{old}' to change: mend this test")
+        with open(full, "w", encoding="utf-8") as file:
+            file.write(text.replace(old, new, 1))
+
+    return change
+
+
+def remove(path):
+    def change(root):
+        os.unlink(os.path.join(root, path))
+
+    return change
+
+
+def build(path, text):
+    """Writes a source below src and its object file into the build folder, as the only one of a compilation database."""
+
+    def change(root):
+        append(path, text)(root)
+        place = os.path.join(root, "build/release")
+        os.makedirs(place, exist_ok=True)
+        command = ["cc", "-c", os.path.join(root, path), "-o", "planted.o"]
+        subprocess.run(command, cwd=place, check=True)
+        entry = {"directory": place, "command": " ".join(command), "file": os.path.join(root, path)}
+        with open(os.path.join(place, "compile_commands.json"), "w", encoding="utf-8") as file:
+            json.dump([entry], file)
+
+    return change
+
+
+def library(*names):
+    """Makes libeventservice.so export the given names."""
+
+    def change(root):
+        place = os.path.join(root, "build/release/lib")
+        os.makedirs(place, exist_ok=True)
+        source = "".join(f"void {name}(void) {{}}\n" for name in names)
+        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", os.path.join(place, "libeventservice.so")]
+        subprocess.run(command, input=source, text=True, check=True)
+
+    return change
+
+
+def listed_exports():
+    with open(os.path.join(HERE, "exported_symbols.txt"), encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip() and not line.startswith("#")]
+
+
+# --- the faults -------------------------------------------------------------------------------------------------------
+
+BASE = "src/base/planted.c"
+WORD = "TO" + "DO"
+BODY_IF = "int esi_planted_x(int a)\n{\n#ifdef A\n    a++;\n#endif\n    return a;\n}\n"
+ATOMIC = "#include <stdatomic.h>\nstatic atomic_int x;\nint esi_planted_x(void)\n{\n%s}\n"
+LOAD = "    return atomic_load_explicit(&x, memory_order_relaxed);\n"
+LOOP = "    int a = 0;\n    do {\n        a++;\n%s    } while (atomic_load_explicit(&x, memory_order_acquire) > a);\n    return a;\n"
+
+# (rule, name, change, path of the finding, a word of its text)
+FAULTS = [
+    ("layers", "a layer looks up", append("src/base/str.c", '#include "env/env.h"\n'), "src/base/str.c", "env/env.h"),
+    ("layers", "a layer looks aside", append("src/net/tls.c", '#include "config/config.h"\n'), "src/net/tls.c", "config"),
+    ("layers", "a program looks inside", append("src/programs/planted.c", '#include "base/str.h"\n'),
+     "src/programs/planted.c", "base/str.h"),
+    ("layers", "a folder is no layer", append("src/planted/x.c", HEAD), "src/planted/x.c", "planted"),
+    ("include-form", "a way up", append("src/net/tls.c", '#include "../base/str.h"\n'), "src/net/tls.c", "no way up"),
+    ("include-form", "no layer", append("src/net/tls.c", '#include "stream.h"\n'), "src/net/tls.c", "layer/file.h"),
+    ("include-form", "a way up in a test", append("tests/unit/base/test_str.c", '#include "../x.h"\n'),
+     "tests/unit/base/test_str.c", "no way up"),
+    ("include-form", "a public header looks inside", append("include/eventservice/err.h", '#include "base/str.h"\n'),
+     "include/eventservice/err.h", "eventservice/file.h"),
+    ("third-party", "TLS outside its file", append("src/net/stream.c", "#include <wolfssl/ssl.h>\n"),
+     "src/net/stream.c", "src/net/tls.c"),
+    ("third-party", "RCU outside its door", append("src/broker/batch.c", "#include <urcu/urcu-qsbr.h>\n"),
+     "src/broker/batch.c", "src/base/rcu.c"),
+    ("third-party", "a library that nobody knows", append("src/net/stream.c", "#include <zlib.h>\n"),
+     "src/net/stream.c", "zlib.h"),
+    ("third-party", "a folder that nobody knows", append("src/net/stream.c", "#include <curl/curl.h>\n"),
+     "src/net/stream.c", "curl"),
+    ("third-party", "generated messages outside events",
+     append("src/journal/retry.c", '#include "event/event.pb-c.h"\n'), "src/journal/retry.c", "event.pb-c.h"),
+    ("third-party", "the public interface inside", append("src/net/stream.c", "#include <eventservice/eventservice.h>\n"),
+     "src/net/stream.c", "public interface"),
+    ("third-party", "a socket beside env", append("src/net/stream.c", "#include <sys/socket.h>\n"),
+     "src/net/stream.c", "door"),
+    ("internal-header", "another layer's inside", append("src/net/stream.c", '#include "proto/scan_internal.h"\n'),
+     "src/net/stream.c", "private to proto"),
+    ("internal-header", "another layer's inside in a test",
+     append("tests/unit/net/test_stream.c", '#include "proto/scan_internal.h"\n'), "tests/unit/net/test_stream.c",
+     "private to proto"),
+    ("own-header-first", "the own header is second", replace("src/base/pool.c", '#include "base/pool.h"', "#include <stdlib.h>"),
+     "src/base/pool.c", "own header first"),
+    ("actor-headers", "an actor's header shows another actor", append("src/actors/listener.h", '#include "actors/router.h"\n'),
+     "src/actors/listener.h", "actors/router.h"),
+    ("symbols", "a global function without prefix", build(BASE, "int planted_x(void)\n{\n    return 1;\n}\n"), BASE, "planted_x"),
+    ("symbols", "a global variable with another file's prefix", build(BASE, "int esi_other_x = 1;\n"), BASE, "esi_other_x"),
+    ("symbols", "main outside programs", build(BASE, "int main(void)\n{\n    return 0;\n}\n"), BASE, "main"),
+    ("exports", "one symbol too many", library("esi_planted_x", *listed_exports()),
+     "tests/tidy/exported_symbols.txt", "exports esi_planted_x"),
+    ("exports", "one symbol too few", library(*listed_exports()[1:]), "tests/tidy/exported_symbols.txt",
+     f"does not export {listed_exports()[0]}"),
+    ("headers", "a header lacks an include",
+     append("src/base/planted.h", HEAD + "#pragma once\nuint32_t esi_planted_x(void);\n"), "src/base/planted.h", "uint32_t"),
+    ("headers", "a public header is not C++",
+     append("include/eventservice/planted.h", HEAD + "#pragma once\nint es_planted_x(int class);\n"),
+     "include/eventservice/planted.h", "(c++)"),
+    ("headers", "a public header needs GNU's C",
+     append("include/eventservice/planted.h", HEAD + "#pragma once\nstatic inline typeof(1) es_x(void)\n{\n    return 1;\n}\n"),
+     "include/eventservice/planted.h", "(cc)"),
+    ("pragma-once", "a header may come twice", append("src/base/planted.h", HEAD), "src/base/planted.h", "pragma once"),
+    ("atomics", "a load without reason", append(BASE, ATOMIC % LOAD), BASE, "order:"),
+    ("atomics", "another statement's reason",
+     append(BASE, ATOMIC % ("    /* order: relaxed; a counter. */\n    int a = 1;\n    (void)a;\n" + LOAD)), BASE, "order:"),
+    ("atomics", "a reason further up", append(BASE, ATOMIC % ("    /* order: relaxed; a counter. */\n\n" + LOAD)), BASE, "order:"),
+    ("atomics", "a loop without reason", append(BASE, ATOMIC % (LOOP % "")), BASE, "order:"),
+    ("atomics", "a fence without reason", append(BASE, ATOMIC % "    atomic_thread_fence(memory_order_seq_cst);\n"), BASE, "fence"),
+    ("atomics", "a store with the default order",
+     append(BASE, ATOMIC % "    /* order: seq_cst; by default. */\n    atomic_store(&x, 1);\n"), BASE, "only atomic_*_explicit"),
+    ("rcu-read", "two sections of one name",
+     append(BASE, "/* rcu-read: twice (bounded) */\n/* rcu-read: twice (bounded as well) */\n"), BASE, "stands already"),
+    ("rcu-read", "a section without a bound", append(BASE, "/* rcu-read: endless */\n"), BASE, "what bounds it"),
+    ("rcu-read", "a read outside every section", append(BASE, "int *esi_planted_x = ESI_RCU_READ(y);\n"), BASE, "names the section"),
+    ("if-in-body", "a condition in a body", append(BASE, BODY_IF), BASE, "esi_planted_x"),
+    ("refused-code", "a qualifier that orders nothing", append(BASE, "static volatile int x;\n"), BASE, "volatile"),
+    ("refused-code", "POSIX's names", append(BASE, "typedef struct x x_t;\n"), BASE, "typedef"),
+    *[("refused-code", f"{name}()", append(BASE, f"static int x(char *a)\n{{\n    return (int){name}(a);\n}}\n"), BASE, name)
+      for name in "strcpy strcat sprintf vsprintf atoi atol rand srand alloca gets strtok __atomic_load_n".split()],
+    ("refused-code", "a banned function in a test", append("tests/unit/base/test_str.c", "int x = atoi(y);\n"),
+     "tests/unit/base/test_str.c", "atoi"),
+    ("refused-words", "a reminder in a comment", append("src/base/str.c", f"/* {WORD}: later */\n"), "src/base/str.c", WORD),
+    ("refused-words", "a reminder in a script", append("scripts/planted", f"# {'FIX' + 'ME'}\n"), "scripts/planted", "FIX" + "ME"),
+    ("dead-code", "an assignment in a comment", append(BASE, "/* len = count + 1; */\n"), BASE, "len = count"),
+    ("dead-code", "a call in a comment", append(BASE, "// wake_worker(worker);\n"), BASE, "wake_worker"),
+    ("dead-code", "a statement in a block", append(BASE, "/*\n * if (a) {\n *     return a;\n * }\n */\n"), BASE, "return a"),
+    ("sleep", "a test in C that sleeps", append("tests/unit/base/test_str.c", "void x(void)\n{\n    usleep(100);\n}\n"),
+     "tests/unit/base/test_str.c", "deadline"),
+    ("sleep", "a test in Python that sleeps", append("tests/integration/planted.py", "time.sleep(1)\n"),
+     "tests/integration/planted.py", "deadline"),
+    ("sleep", "a helper that sleeps once more", append("tests/support/grpc_worker.py", "time.sleep(1)\n"),
+     "tests/support/grpc_worker.py", "deadline"),
+    ("sleep", "a script that sleeps", append("tests/integration/planted", "#!/bin/sh\nsleep 1\n"),
+     "tests/integration/planted", "deadline"),
+    ("names", "a folder of this and that", append("src/net/helpers/x.c", HEAD), "src/net/helpers", "purpose"),
+    ("names", "a file of this and that", append("src/net/util.c", HEAD), "src/net/util.c", "subject"),
+    ("foreign-text", "somebody's folder", append("docs/style.txt", "see /ho" "me/joe/notes\n"), "docs/style.txt", "machine"),
+    ("foreign-text", "the workplace", append("scripts/planted", "cd /wo" "rk/main\n"), "scripts/planted", "machine"),
+    ("foreign-text", "a fixed temporary name", append("scripts/planted", "cmake -B /tmp/" "b-x\n"), "scripts/planted", "mkdtemp"),
+    ("foreign-text", "who did the work", append("docs/planted.md", "Done by a helper" " agent.\n"), "docs/planted.md", "organised"),
+    ("foreign-text", "a package registry", append("scripts/planted", "pip -i pypi" ".corp.example.com\n"), "scripts/planted", "registry"),
+    ("foreign-text", "an unknown host", append("docs/planted.md", "https://files.corp.net/x\n"), "docs/planted.md", "files.corp.net"),
+    ("head", "no licence", append("src/base/planted.h", "#pragma once\n"), "src/base/planted.h", "SPDX"),
+    ("head", "no sentence", append("src/base/planted.h", f"/* {check.SPDX} */\n#pragma once\n"), "src/base/planted.h", "purpose"),
+    ("head", "a script without licence", append("scripts/planted", "#!/bin/sh\n"), "scripts/planted", "SPDX"),
+    ("built", "a source that nobody lists", append(BASE, HEAD), BASE, "nobody builds it"),
+    ("built", "a test that nobody lists", append("tests/unit/base/test_planted.c", HEAD), "tests/unit/base/test_planted.c",
+     "nobody builds it"),
+    ("built", "a header that nobody includes", append("src/base/planted.h", HEAD), "src/base/planted.h", "nobody includes it"),
+    ("actors", "an actor without a row", append("src/actors/planted.c", HEAD), "src/actors/planted.c", "no row"),
+    ("actors", "a row without an actor", replace("docs/architecture.md", "| router |", "| planted |\n| router |"),
+     "docs/architecture.md", "planted"),
+    ("unit-tests", "a source without a test", append(BASE, HEAD), BASE, "tests/unit/base/test_planted.c"),
+    ("tables", "an exception without its file", remove("src/server/library.c"), "tests/tidy/check.py", "src/server/library.c"),
+    ("tables", "an exception that is not needed", append("tests/unit/server/test_library.c", HEAD), "tests/tidy/check.py",
+     "has a test"),
+]
+
+# (rule, name, change): nothing to find.
+INNOCENT = [
+    ("layers", "a layer looks down", append("src/net/stream.c", '#include "base/list.h"\n')),
+    ("layers", "the tests of a program", append("src/programs/event_bench/bench_check.c", '#include "proto/subject.h"\n')),
+    ("include-form", "a program's own file", append("src/programs/program.c", '#include "program.h"\n')),
+    ("third-party", "the C library", append("src/net/stream.c", "#include <inttypes.h>\n")),
+    ("third-party", "a system header", append("src/net/stream.c", "#include <sys/types.h>\n")),
+    ("internal-header", "the own inside", append("src/proto/info.c", '#include "proto/scan_internal.h"\n')),
+    ("symbols", "the file's own prefix", build(BASE, "static int x;\nint *esi_planted_x(void)\n{\n    return &x;\n}\n")),
+    ("symbols", "the file's own name", build(BASE, "int esi_planted = 1;\n")),
+    ("symbols", "main of a program", build("src/programs/planted.c", "int main(void)\n{\n    return 0;\n}\n")),
+    ("exports", "the list", library(*listed_exports())),
+    ("headers", "a header that stands alone", append("src/base/planted.h", HEAD + "#pragma once\nint esi_planted_x(void);\n")),
+    ("atomics", "a reason right above", append(BASE, ATOMIC % ("    /* order: relaxed; a counter. */\n" + LOAD))),
+    ("atomics", "a reason of two lines",
+     append(BASE, ATOMIC % ("    /* order: relaxed; a counter that\n     * nobody waits for. */\n" + LOAD))),
+    ("atomics", "a loop with a reason", append(BASE, ATOMIC % (LOOP % "        /* order: acquire; pairs with x. */\n"))),
+    ("atomics", "a reason above a statement of two lines",
+     append(BASE, ATOMIC % ("    /* order: relaxed; a counter. */\n    const int a =\n        " + LOAD.strip()[7:] + "\n    return a;\n"))),
+    ("atomics", "in a comment", append(BASE, "/* atomic_load(x) is not used here */\n")),
+    ("if-in-body", "a condition around a body", append(BASE, "#ifdef A\nint x(void)\n{\n    return 1;\n}\n#endif\n")),
+    ("if-in-body", "a condition in a list", append(BASE, "static const int x[] = {\n#ifdef A\n    1,\n#endif\n    2};\n")),
+    ("refused-code", "a member of that name", append(BASE, "static void f(void)\n{\n    env->ops->random(env);\n}\n")),
+    ("refused-code", "in a string", append(BASE, 'static const char x[] = "atoi(x) volatile";\n')),
+    ("refused-code", "a bounded relative", append(BASE, "static int f(void)\n{\n    return snprintf(a, sizeof a, b);\n}\n")),
+    ("refused-words", "a template of mkdtemp", append("src/base/str.c", "/* /tmp/x-XX" "XXXX */\n")),
+    ("dead-code", "a sentence with a semicolon", append(BASE, "/* Reads once; the rest stays (see below); nothing is lost. */\n")),
+    ("foreign-text", "a template of mkdtemp", append("src/base/str.c", '/* "/tmp/x-XX' 'XXXX" */\n')),
+    ("foreign-text", "a host of the documentation", append("docs/planted.md", "https://www.example.com and http://localhost\n")),
+    ("head", "a head of several lines", append("src/base/planted.h", f"/* {check.SPDX} */\n/*\n * What this is for.\n */\n")),
+]
+
+
+# --- running them -----------------------------------------------------------------------------------------------------
+
+
+def copy_tree(target, folders=None):
+    """Copies what check.py reads; with folders only what lies below these."""
+    tree = check.Tree(ROOT, "build/none")
+    for path in tree.files:
+        if folders is None or path.startswith(folders):
+            full = os.path.join(target, path)
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            shutil.copy2(os.path.join(ROOT, path), full)
+
+
+class Copies:
+    """Copies of the tree that are mended after each change; rules that run tools get a small one."""
+
+    SMALL = {"headers": ("include/", "src/base/"), "symbols": ("src/server/",), "exports": ("tests/tidy/",)}
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.roots = {}
+        self.before = {}
+
+    def pristine(self, rule):
+        kind = rule if rule in self.SMALL else "all"
+        if kind not in self.roots:
+            self.roots[kind] = os.path.join(self.folder, kind)
+            copy_tree(self.roots[kind], self.SMALL.get(kind))
+        return self.roots[kind]
+
+    def findings(self, rule, root):
+        tree = check.Tree(root, "build/release")
+        return {(f.path, f.text) for f in check.check(tree, [rule])[rule]}
+
+    def new_findings(self, rule, change):
+        """What the rule finds after a change and did not find before."""
+        origin = self.pristine(rule)
+        if rule not in self.before:
+            self.before[rule] = self.findings(rule, origin)
+        root = os.path.join(self.folder, "changed")
+        shutil.copytree(origin, root)
+        try:
+            change(root)
+            return self.findings(rule, root) - self.before[rule]
+        finally:
+            shutil.rmtree(root)
+
+
+def check_faults(copies):
+    for rule, name, change, path, word in FAULTS:
+        found = copies.new_findings(rule, change)
+        is_named = any(where == path and word in text for where, text in found)
+        yield f"{rule}: {name}", is_named, f"expected a finding in {path} with '{word}', found {sorted(found)}"
+
+
+def check_innocent(copies):
+    for rule, name, change in INNOCENT:
+        found = copies.new_findings(rule, change)
+        yield f"{rule}: {name} is no fault", not found, f"expected nothing, found {sorted(found)}"
+
+
+def check_notes(copies):
+    """Sizes are reported, and fail nothing."""
+    root = copies.pristine("head")
+    long = "void esi_planted_x(void)\n{\n" + "    a++;\n" * 80 + "}\n"
+    wide = "int esi_planted_y(int a, int b, int c, int d, int e, int (*f)(int, int))\n{\n    return 1;\n}\n"
+    append(BASE, HEAD + long + wide + "\n" * 700)(root)
+    found = " ".join(f"{text};" for path, _, text in check.notes(check.Tree(root, "build/none")) if path == BASE)
+    remove(BASE)(root)
+    for word in ("83 lines (over 70)", "6 parameters (over 5)", "(over 700)"):
+        yield f"notes: {word}", word in found, f"expected '{word}' in '{found}'"
+
+
+def check_command(copies):
+    """The command prints place and rule, counts, and tells failure by its status."""
+    root = copies.pristine("head")
+    command = [sys.executable, os.path.join(HERE, "check.py"), "--root", root, "--only", "pragma-once,names", "--no-notes"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    last = done.stdout.splitlines()[-1]
+    yield "command: nothing found", done.returncode == 0 and last == "2 passed, 0 failed", done.stdout
+    append("src/base/planted.h", HEAD)(root)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    remove("src/base/planted.h")(root)
+    last = done.stdout.splitlines()[-1]
+    is_told = "src/base/planted.h:1: [pragma-once]" in done.stdout and last == "1 passed, 1 failed"
+    yield "command: one fault", done.returncode == 1 and is_told, done.stdout
+
+
+def check_coverage(_):
+    """Every rule has a fault of its own."""
+    without = sorted(set(check.RULES) - {fault[0] for fault in FAULTS})
+    yield "every rule has a fault", not without, f"without: {without}"
+
+
+def main():
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copies = Copies(folder)
+        for part in (check_coverage, check_faults, check_innocent, check_notes, check_command):
+            for name, is_good, why in part(copies):
+                passed += is_good
+                failed += not is_good
+                if not is_good:
+                    print(f"NOT OK  {name}\n        {why}")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
