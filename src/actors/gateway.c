@@ -836,16 +836,17 @@ enum es_err esi_gateway_new(struct esi_context *context, struct esi_gateway **ou
     esi_actor_ref(&self->actor);
     /* Links that come in look for it there. */
     context->gateway = self;
+    *out = self;
     err = esi_listener_start(context, config->host, config->port, esi_gateway_link_accept,
                              &self->bound);
     if (err != ES_OK) {
         context->gateway = NULL;
+        *out = NULL;
         goto fail;
     }
     esi_log(LOG_GATEWAY_LISTENING, ESI_LOG_TEXT("name", config->name),
             ESI_LOG_TEXT("host", self->bound.host), ESI_LOG_U64("port", self->bound.port));
     esi_actor_start(&self->actor);
-    *out = self;
     return ES_OK;
 fail:
     esi_gateway_free(self);

@@ -29,7 +29,7 @@ extern const struct esi_actor_type esi_gateway_type;
 
 /*
  * Makes and starts the gateway of a server whose configuration has one: it listens and dials.
- * context->gateway is set as well, before the door opens. Blocks (files): at start only.
+ * *out, and context->gateway, are set before the door opens. Blocks (files): at start only.
  */
 ES_MUST_USE enum es_err esi_gateway_new(struct esi_context *context, struct esi_gateway **out,
                                         struct es_error *error);
