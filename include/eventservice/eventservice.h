@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libeventservice: a NATS server inside your program. Configure it, start it, stop it. Several servers may live in one
- * process. The library sets no signal handler, never exits, and leaves no thread behind after es_server_stop.
+ * libeventservice: a NATS server inside your program. Configure it, start it, stop it. Several
+ * servers may live in one process. The library sets no signal handler, never exits, and leaves no
+ * thread behind after es_server_stop.
  */
 #pragma once
 
@@ -18,21 +19,26 @@ extern "C" {
 struct es_config;
 struct es_server;
 
-/* Whose defaults and keys a configuration has: the internal server's, or the one for outside clients. */
+/* Whose defaults and keys a configuration has: the internal server's, or the one for outside
+ * clients. */
 enum es_program { ES_EVENT_SERVICE, ES_EVENT_GATEWAY };
 
 /*
  * Reads and checks a configuration file (YAML or TOML).
  *   path     borrowed
  *   out      owned by the caller: es_config_free, after every server that uses it was freed
- *   errors   on failure: every error found, one a line ("FILE:LINE:COLUMN: ..."), owned by the caller (free); may be NULL
- * Errors: ES_INVALID, ES_NOT_FOUND, ES_DENIED, ES_IO, ES_TOO_LARGE, ES_NO_MEMORY. Thread: any. Blocks (files).
+ *   errors   on failure: every error found, one a line ("FILE:LINE:COLUMN: ..."), owned by the
+ *            caller (free); may be NULL
+ * Errors: ES_INVALID, ES_NOT_FOUND, ES_DENIED, ES_IO, ES_TOO_LARGE, ES_NO_MEMORY. Thread: any.
+ * Blocks (files).
  */
-enum es_err es_config_load(const char *path, enum es_program program, struct es_config **out, char **errors);
+enum es_err es_config_load(const char *path, enum es_program program, struct es_config **out,
+                           char **errors);
 /* The same from memory; name stands in error texts and tells the format by its ending. */
 enum es_err es_config_parse(const char *name, const char *text, size_t len, enum es_program program,
                             struct es_config **out, char **errors);
-/* The effective configuration as YAML, without secrets; owned by the caller (free); NULL when memory is exhausted. */
+/* The effective configuration as YAML, without secrets; owned by the caller (free); NULL when
+ * memory is exhausted. */
 char *es_config_print(const struct es_config *config);
 /* NULL is accepted. */
 void es_config_free(struct es_config *config);
@@ -42,12 +48,15 @@ void es_config_free(struct es_config *config);
  *   config  borrowed until es_server_free
  *   out     owned by the caller
  *   error   on failure: what is wrong and what to do, in one line; may be NULL
- * Errors: ES_IN_USE (a port is taken), ES_DENIED, ES_NOT_FOUND, ES_INVALID, ES_IO, ES_NO_MEMORY. Thread: any. Blocks.
+ * Errors: ES_IN_USE (a port is taken), ES_DENIED, ES_NOT_FOUND, ES_INVALID, ES_IO, ES_NO_MEMORY.
+ * Thread: any. Blocks.
  */
-enum es_err es_server_start(const struct es_config *config, struct es_server **out, struct es_error *error);
+enum es_err es_server_start(const struct es_config *config, struct es_server **out,
+                            struct es_error *error);
 /*
- * Closes the doors, lets what was accepted be written, ends all threads. Blocks, at most about timeout_ms for each of
- * three phases. Returns ES_OK, or ES_TIMEOUT when peers had to be cut off. Idempotent. Thread: not one of the server's.
+ * Closes the doors, lets what was accepted be written, ends all threads. Blocks, at most about
+ * timeout_ms for each of three phases. Returns ES_OK, or ES_TIMEOUT when peers had to be cut off.
+ * Idempotent. Thread: not one of the server's.
  */
 enum es_err es_server_stop(struct es_server *server, uint32_t timeout_ms);
 /* Frees a server, stopping it first where that was not done; NULL is accepted. */

@@ -32,8 +32,8 @@ struct esi_block *esi_block_new_sized(struct esi_pool *pool, size_t capacity)
 
 void esi_block_unref(struct esi_block *block, struct esi_pool *pool, uint32_t count)
 {
-    /* order: acq_rel; release: our reads end before the block is used anew; acquire: the last holder sees that all
-     * others have ended theirs. */
+    /* order: acq_rel; release: our reads end before the block is used anew; acquire: the last
+     * holder sees that all others have ended theirs. */
     const uint32_t before = atomic_fetch_sub_explicit(&block->refs, count, memory_order_acq_rel);
     ESI_DEBUG_ASSERT(before >= count);
     if (before != count) {

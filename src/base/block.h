@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Blocks: shared, counted byte areas. What is read from a peer and what is formatted for peers stands in blocks; slices
- * of them travel to their targets without being copied. The bytes of a slice never change once a second reference
- * exists; the owner may still append behind them.
+ * Blocks: shared, counted byte areas. What is read from a peer and what is formatted for peers
+ * stands in blocks; slices of them travel to their targets without being copied. The bytes of a
+ * slice never change once a second reference exists; the owner may still append behind them.
  */
 #pragma once
 
@@ -31,14 +31,17 @@ struct esi_block *esi_block_new_sized(struct esi_pool *pool, size_t capacity);
 /* Adds count references. Thread: any holder. */
 static inline void esi_block_ref(struct esi_block *block, uint32_t count)
 {
-    /* order: relaxed; the new holder learns of the block through a mailbox, which orders the content. */
+    /* order: relaxed; the new holder learns of the block through a mailbox, which orders the
+     * content. */
     atomic_fetch_add_explicit(&block->refs, count, memory_order_relaxed);
 }
-/* Gives count references up; the last one returns the block to this thread's pool (NULL: to the system). */
+/* Gives count references up; the last one returns the block to this thread's pool (NULL: to the
+ * system). */
 void esi_block_unref(struct esi_block *block, struct esi_pool *pool, uint32_t count);
 /* True when the caller holds the only reference, and may write over all of it. */
 static inline bool esi_block_is_unique(const struct esi_block *block)
 {
-    /* order: acquire; pairs with the release in esi_block_unref: what other holders read is done. */
+    /* order: acquire; pairs with the release in esi_block_unref: what other holders read is
+     * done. */
     return atomic_load_explicit(&block->refs, memory_order_acquire) == 1;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A growable byte buffer. Appending never fails half-way: when memory is exhausted or the bound is reached, the buffer
- * is marked failed, keeps what it had, and ignores what follows; the caller looks once at the end.
+ * A growable byte buffer. Appending never fails half-way: when memory is exhausted or the bound is
+ * reached, the buffer is marked failed, keeps what it had, and ignores what follows; the caller
+ * looks once at the end.
  */
 #pragma once
 
@@ -27,7 +28,8 @@ void esi_bytes_init(struct esi_bytes *bytes, size_t capacity_max);
 void esi_bytes_deinit(struct esi_bytes *bytes);
 /* Forgets the content and the failure, keeps the memory. */
 void esi_bytes_clear(struct esi_bytes *bytes);
-/* Makes room for `extra` more bytes. Returns a pointer to the free room, or NULL (then marked failed). */
+/* Makes room for `extra` more bytes. Returns a pointer to the free room, or NULL (then marked
+ * failed). */
 char *esi_bytes_reserve(struct esi_bytes *bytes, size_t extra);
 void esi_bytes_append(struct esi_bytes *bytes, const void *data, size_t len);
 void esi_bytes_append_str(struct esi_bytes *bytes, struct esi_str s);

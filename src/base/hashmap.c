@@ -9,8 +9,9 @@
 enum { CAPACITY_MIN = 16 };
 
 /*
- * Both are secret once seeded. A folded multiplication yields 0 when one factor is 0, whatever the other is: were the
- * word that input is mixed with known, a peer could make it vanish and choose keys that all collide.
+ * Both are secret once seeded. A folded multiplication yields 0 when one factor is 0, whatever the
+ * other is: were the word that input is mixed with known, a peer could make it vanish and choose
+ * keys that all collide.
  */
 static uint64_t hash_secret = 0xa0761d6478bd642fULL;
 static uint64_t hash_seed = 0x9e3779b97f4a7c15ULL;
@@ -31,8 +32,8 @@ static uint64_t load_u64(const char *data)
     return value;
 }
 
-/* Folded 64x64 multiplication over 16-byte steps, keyed by the seed: fast for short subjects, not predictable from
- * outside without the seed. */
+/* Folded 64x64 multiplication over 16-byte steps, keyed by the seed: fast for short subjects, not
+ * predictable from outside without the seed. */
 uint64_t esi_hashmap_hash(struct esi_str key)
 {
     const uint64_t secret = hash_secret;
@@ -58,8 +59,8 @@ uint64_t esi_hashmap_hash(struct esi_str key)
         a = low;
         b = high;
     } else if (left > 0) {
-        a = ((uint64_t)(unsigned char)data[0] << 16) | ((uint64_t)(unsigned char)data[left / 2] << 8) |
-            (unsigned char)data[left - 1];
+        a = ((uint64_t)(unsigned char)data[0] << 16) |
+            ((uint64_t)(unsigned char)data[left / 2] << 8) | (unsigned char)data[left - 1];
     }
     return mix(secret ^ key.len, mix(a ^ secret, b ^ state));
 }
@@ -171,7 +172,8 @@ void *esi_hashmap_remove(struct esi_hashmap *map, struct esi_str key)
     return value;
 }
 
-bool esi_hashmap_next(const struct esi_hashmap *map, size_t *cursor, struct esi_str *key, void **value)
+bool esi_hashmap_next(const struct esi_hashmap *map, size_t *cursor, struct esi_str *key,
+                      void **value)
 {
     while (*cursor < map->capacity) {
         const struct esi_hashmap_entry *entry = &map->entries[(*cursor)++];

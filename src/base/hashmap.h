@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A map from byte strings to pointers: open addressing, linear probing, seeded hash (keys may come from a peer).
- * The map borrows its keys: a key must live as long as its entry; usually it is part of the value. One thread at a time.
+ * A map from byte strings to pointers: open addressing, linear probing, seeded hash (keys may come
+ * from a peer). The map borrows its keys: a key must live as long as its entry; usually it is part
+ * of the value. One thread at a time.
  */
 #pragma once
 
@@ -26,8 +27,9 @@ struct esi_hashmap {
 /* The process-wide seeded hash of a byte string. Thread: any. */
 uint64_t esi_hashmap_hash(struct esi_str key);
 /*
- * Sets the process-wide seed (from the environment's randomness), before any map is used: maps made under another seed
- * would be lost. Later calls change nothing, so that a second server in the process does no harm. Thread: any.
+ * Sets the process-wide seed (from the environment's randomness), before any map is used: maps made
+ * under another seed would be lost. Later calls change nothing, so that a second server in the
+ * process does no harm. Thread: any.
  */
 void esi_hashmap_seed_once(uint64_t seed);
 
@@ -37,11 +39,14 @@ void esi_hashmap_deinit(struct esi_hashmap *map);
 /* The value, or NULL. */
 void *esi_hashmap_find(const struct esi_hashmap *map, struct esi_str key);
 /*
- * Adds, or replaces value and key. key.data must not be NULL. Fails only with ES_NO_MEMORY, then nothing changed; to
- * replace what is there cannot fail.
+ * Adds, or replaces value and key. key.data must not be NULL. Fails only with ES_NO_MEMORY, then
+ * nothing changed; to replace what is there cannot fail.
  */
-ES_MUST_USE enum es_err esi_hashmap_insert(struct esi_hashmap *map, struct esi_str key, void *value);
+ES_MUST_USE enum es_err esi_hashmap_insert(struct esi_hashmap *map, struct esi_str key,
+                                           void *value);
 /* Removes and returns the value, or NULL. */
 void *esi_hashmap_remove(struct esi_hashmap *map, struct esi_str key);
-/* Iteration in slot order: start with *cursor = 0; returns false at the end. No insert or remove meanwhile. */
-bool esi_hashmap_next(const struct esi_hashmap *map, size_t *cursor, struct esi_str *key, void **value);
+/* Iteration in slot order: start with *cursor = 0; returns false at the end. No insert or remove
+ * meanwhile. */
+bool esi_hashmap_next(const struct esi_hashmap *map, size_t *cursor, struct esi_str *key,
+                      void **value);

@@ -14,7 +14,8 @@ void esi_json_writer_init_part(struct esi_json_writer *json, struct esi_bytes *o
 {
     ESI_REQUIRE(depth < ESI_COUNT_OF(json->has_items));
     /* after_key: what stands before the value is written by whoever puts it in its place. */
-    *json = (struct esi_json_writer){.out = out, .is_indented = true, .depth = depth, .after_key = true};
+    *json = (struct esi_json_writer){
+        .out = out, .is_indented = true, .depth = depth, .after_key = true};
 }
 
 static void break_line(struct esi_json_writer *json)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writes JSON into a byte buffer, indented by two spaces (as nats-server's monitoring) or compact. Commas and nesting
- * are kept here; strings are escaped and invalid UTF-8 is replaced by U+FFFD.
+ * Writes JSON into a byte buffer, indented by two spaces (as nats-server's monitoring) or compact.
+ * Commas and nesting are kept here; strings are escaped and invalid UTF-8 is replaced by U+FFFD.
  */
 #pragma once
 
@@ -21,8 +21,8 @@ struct esi_json_writer {
 
 void esi_json_writer_init(struct esi_json_writer *json, struct esi_bytes *out, bool is_indented);
 /*
- * Begins a value by itself, to be put later at this depth of an indented document: as a member of an object or array at
- * depth `depth` (the outermost one has depth 1).
+ * Begins a value by itself, to be put later at this depth of an indented document: as a member of
+ * an object or array at depth `depth` (the outermost one has depth 1).
  */
 void esi_json_writer_init_part(struct esi_json_writer *json, struct esi_bytes *out, uint32_t depth);
 void esi_json_writer_object_start(struct esi_json_writer *json);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One line an event, written with one write(2), so lines of several threads do not mix. The text form is
+ * One line an event, written with one write(2), so lines of several threads do not mix. The text
+ * form is
  *   [pid] 2026/11/24 06:53:39.123456 [INF] sentence - id key=value ...
- * (nats-server's shape, which people grep), the JSON form {"ts","level","event","msg",fields...} with RFC 3339
- * nanoseconds. An event that comes more than REPEATS_MAX times in one second is folded; the count follows later.
+ * (nats-server's shape, which people grep), the JSON form {"ts","level","event","msg",fields...}
+ * with RFC 3339 nanoseconds. An event that comes more than REPEATS_MAX times in one second is
+ * folded; the count follows later.
  */
 #include "base/log.h"
 #include "base/bytes.h"
@@ -68,7 +70,9 @@ static enum es_err open_locked(const char *path)
     const int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 
     if (fd < 0) {
-        return errno == EACCES || errno == EPERM ? ES_DENIED : errno == ENOENT ? ES_NOT_FOUND : ES_IO;
+        return errno == EACCES || errno == EPERM ? ES_DENIED
+               : errno == ENOENT                 ? ES_NOT_FOUND
+                                                 : ES_IO;
     }
     if (log_fd != STDERR_FILENO) {
         close(log_fd);
@@ -105,8 +109,8 @@ enum es_err esi_log_reopen(void)
 }
 
 /*
- * A peer's bytes never reach the log raw: control bytes, quotes, backslashes and non-ASCII are escaped. What is longer
- * than a value needs to be for people to see what it is, is cut.
+ * A peer's bytes never reach the log raw: control bytes, quotes, backslashes and non-ASCII are
+ * escaped. What is longer than a value needs to be for people to see what it is, is cut.
  */
 static void append_escaped(struct esi_bytes *line, struct esi_str s)
 {
@@ -170,8 +174,8 @@ static void append_json_line(struct esi_bytes *line, const struct event_info *in
 
     gmtime_r(&now->tv_sec, &tm);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
-    esi_bytes_printf(line, "{\"ts\":\"%s.%09ldZ\",\"level\":\"%s\",\"event\":\"%s\",\"msg\":\"%s\"", when,
-                     now->tv_nsec, level_names[info->level], info->id, info->text);
+    esi_bytes_printf(line, "{\"ts\":\"%s.%09ldZ\",\"level\":\"%s\",\"event\":\"%s\",\"msg\":\"%s\"",
+                     when, now->tv_nsec, level_names[info->level], info->id, info->text);
     for (const struct esi_log_field *field = fields; field->kind != LOG_FIELD_END; field++) {
         esi_bytes_printf(line, ",\"%s\":", field->name);
         append_value(line, field);

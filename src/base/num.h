@@ -19,8 +19,9 @@ static inline bool esi_num_multiply(size_t a, size_t b, size_t *out)
 }
 
 /*
- * Reads 1 to digits_max decimal digits, nothing else, into *out (written only on success). digits_max is at most 18,
- * so that the sum cannot overflow. Leading zeros are allowed: the NATS protocol allows them.
+ * Reads 1 to digits_max decimal digits, nothing else, into *out (written only on success).
+ * digits_max is at most 18, so that the sum cannot overflow. Leading zeros are allowed: the NATS
+ * protocol allows them.
  */
 static inline bool esi_num_parse(const char *text, size_t len, size_t digits_max, uint64_t *out)
 {

@@ -29,7 +29,8 @@ static void free_objects(struct esi_pool_object *object)
 void esi_pool_depot_deinit(struct esi_pool_depot *depot)
 {
     /* order: relaxed; all pools are gone, so nobody else looks. */
-    struct esi_pool_object *chain = atomic_exchange_explicit(&depot->chains, NULL, memory_order_relaxed);
+    struct esi_pool_object *chain =
+        atomic_exchange_explicit(&depot->chains, NULL, memory_order_relaxed);
     while (chain != NULL) {
         struct esi_pool_object *next = chain->next_chain;
         free_objects(chain);
@@ -71,12 +72,12 @@ static void push_chains(struct esi_pool_depot *depot, struct esi_pool_object *fi
     do {
         last->next_chain = head;
         /* order: release; pairs with the acquire in pop_chain, which then sees the links. */
-    } while (!atomic_compare_exchange_weak_explicit(&depot->chains, &head, first, memory_order_release,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&depot->chains, &head, first,
+                                                    memory_order_release, memory_order_relaxed));
 }
 
-/* Takes all chains, keeps the first and puts the others back: no chain is ever popped while another thread looks at its
- * link, so there is no ABA problem. */
+/* Takes all chains, keeps the first and puts the others back: no chain is ever popped while another
+ * thread looks at its link, so there is no ABA problem. */
 static struct esi_pool_object *pop_chain(struct esi_pool_depot *depot)
 {
     /* order: relaxed; an empty depot is the common case and needs no shared write. */
@@ -84,7 +85,8 @@ static struct esi_pool_object *pop_chain(struct esi_pool_depot *depot)
         return NULL;
     }
     /* order: acquire; pairs with the release in push_chains. */
-    struct esi_pool_object *chain = atomic_exchange_explicit(&depot->chains, NULL, memory_order_acquire);
+    struct esi_pool_object *chain =
+        atomic_exchange_explicit(&depot->chains, NULL, memory_order_acquire);
     if (chain == NULL) {
         return NULL;
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pools of equal objects. Each worker has a pool of its own and takes and gives back without any atomic operation;
- * objects may be given back to another worker's pool than they came from. A pool that has too many hands a chain of
- * them to the depot that all pools of that size share; one that has none takes a chain from there. So the path of a
- * message neither locks nor allocates once the pools are warm.
+ * Pools of equal objects. Each worker has a pool of its own and takes and gives back without any
+ * atomic operation; objects may be given back to another worker's pool than they came from. A pool
+ * that has too many hands a chain of them to the depot that all pools of that size share; one that
+ * has none takes a chain from there. So the path of a message neither locks nor allocates once the
+ * pools are warm.
  */
 #pragma once
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ThreadSanitizer cannot see the ordering that liburcu makes with inline assembly. So every quiescent state is told to
- * it as a release and the end of a grace period as an acquire on one tag; races inside the library itself are
- * suppressed by name (tests/support/tsan.supp), ours stay visible.
+ * ThreadSanitizer cannot see the ordering that liburcu makes with inline assembly. So every
+ * quiescent state is told to it as a release and the end of a grace period as an acquire on one
+ * tag; races inside the library itself are suppressed by name (tests/support/tsan.supp), ours stay
+ * visible.
  */
 #include "base/rcu.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Read-copy-update, the only door to liburcu (QSBR flavour). A registered thread reads from one quiescent state to the
- * next; what it found stays valid for that long. No worker ever waits for a grace period: the reclaimer thread does.
+ * Read-copy-update, the only door to liburcu (QSBR flavour). A registered thread reads from one
+ * quiescent state to the next; what it found stays valid for that long. No worker ever waits for a
+ * grace period: the reclaimer thread does.
  *
  * | operation      | registered reader, online | offline thread | writer (one a structure)  |
  * | read pointer   | free                      | forbidden      | free                      |

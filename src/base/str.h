@@ -32,6 +32,7 @@ static inline bool esi_str_starts_with(struct esi_str s, struct esi_str prefix)
 }
 
 /*
- * A NUL-ended heap copy, owned by the caller (free). Returns NULL when memory is exhausted. Thread: any.
+ * A NUL-ended heap copy, owned by the caller (free). Returns NULL when memory is exhausted. Thread:
+ * any.
  */
 char *esi_str_dup(struct esi_str s);

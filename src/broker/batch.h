@@ -2,12 +2,14 @@
 /*
  * The batch of a worker: what one read block of a publisher becomes for its targets.
  *
- * Consecutive messages with the same match form a run. At its end the run is formatted once for each distinct line (same
- * flags, same sid) into the worker's output block, contiguous, and each target gets one slice of it. Large payloads are
- * not copied: they travel as slices of the block they were read into. When the block is done every touched target gets
- * one delivery. A batch never outlives a turn.
+ * Consecutive messages with the same match form a run. At its end the run is formatted once for
+ * each distinct line (same flags, same sid) into the worker's output block, contiguous, and each
+ * target gets one slice of it. Large payloads are not copied: they travel as slices of the block
+ * they were read into. When the block is done every touched target gets one delivery. A batch never
+ * outlives a turn.
  *
- * Order: what one publisher sends reaches one target in that order, whatever subjects and subscriptions it took.
+ * Order: what one publisher sends reaches one target in that order, whatever subjects and
+ * subscriptions it took.
  */
 #pragma once
 
@@ -24,8 +26,8 @@
 
 enum {
     ESI_DELIVERY_SLICES_MAX = 30,
-    ESI_BATCH_RUN_MAX = 256,     /* messages of a run */
-    ESI_BATCH_COPY_MAX = 8192    /* a payload of more bytes travels as a slice of its own */
+    ESI_BATCH_RUN_MAX = 256,  /* messages of a run */
+    ESI_BATCH_COPY_MAX = 8192 /* a payload of more bytes travels as a slice of its own */
 };
 
 /* A run of bytes for one target. */
@@ -37,19 +39,21 @@ struct esi_slice {
     uint32_t message_count; /* messages that end in this slice */
     uint32_t payload_len;   /* bytes of headers and payloads in it: what is counted as traffic */
     uint32_t extra_len;     /* record: mapped reply that stands right before data, 0: none */
-    uint32_t reply_offset;  /* record: where the reply stands in data; of a link: where the subject stands */
-    uint32_t reply_len;     /* record: 0: none; of a link: 0: groups are named, the message must not be left out */
-    bool owns_block;        /* holds the reference for itself and the slices before it */
-    bool is_record;         /* one whole message's beginning, for a subscription with SUB_RECORDS */
-    bool is_continued;      /* the message goes on in the next slice, of the same delivery */
-    bool is_from_gateway;   /* record: another cluster sent it */
+    /* record: where the reply stands in data; of a link: where the subject stands */
+    uint32_t reply_offset;
+    /* record: 0: none; of a link: 0: groups are named, the message must not be left out */
+    uint32_t reply_len;
+    bool owns_block;      /* holds the reference for itself and the slices before it */
+    bool is_record;       /* one whole message's beginning, for a subscription with SUB_RECORDS */
+    bool is_continued;    /* the message goes on in the next slice, of the same delivery */
+    bool is_from_gateway; /* record: another cluster sent it */
 };
 
 /* What one batch brings to one target. Comes from a pool of its own size; see esi_delivery_free. */
 struct esi_delivery {
     struct esi_msg msg; /* first; the target's deliver function fills it */
     struct esi_target *target;
-    uint64_t bytes;         /* sum of the slices */
+    uint64_t bytes; /* sum of the slices */
     uint64_t message_count;
     uint32_t slice_count;
     struct esi_slice slices[ESI_DELIVERY_SLICES_MAX];
@@ -61,7 +65,8 @@ struct esi_batch_pools {
     struct esi_pool deliveries;
 };
 
-/* Gives up the block references of a delivery's slices from `from` on, and the delivery itself. pools NULL: to the system. */
+/* Gives up the block references of a delivery's slices from `from` on, and the delivery itself.
+ * pools NULL: to the system. */
 void esi_delivery_free(struct esi_delivery *delivery, uint32_t from, struct esi_batch_pools *pools);
 
 /* Where a message comes from decides who may get it. */
@@ -74,12 +79,13 @@ enum esi_publish_source {
 /* One message. All strings are borrowed until the next flush, body lies in `block`. */
 struct esi_publish {
     struct esi_str subject;
-    struct esi_str reply;      /* empty: none; what subscribers see */
-    struct esi_str extra;      /* the mapped form of reply that the receiving client's answers must go to; empty: none */
-    struct esi_str queues;     /* SOURCE_GATEWAY: the groups named, with blanks between */
-    const char *body;          /* header_len bytes of header, payload, CR LF */
+    struct esi_str reply; /* empty: none; what subscribers see */
+    /* the mapped form of reply that the receiving client's answers must go to; empty: none */
+    struct esi_str extra;
+    struct esi_str queues; /* SOURCE_GATEWAY: the groups named, with blanks between */
+    const char *body;      /* header_len bytes of header, payload, CR LF */
     size_t header_len;
-    size_t total_len;          /* header and payload */
+    size_t total_len; /* header and payload */
 };
 
 struct esi_batch;
@@ -87,16 +93,17 @@ struct esi_batch;
 struct esi_batch_options {
     const struct esi_subtable *table;
     const struct esi_targets *targets;
-    struct esi_match_cache *cache;      /* borrowed; the worker's */
-    struct esi_batch_pools *pools;      /* borrowed; the worker's */
-    struct esi_reply_map_hash cluster;  /* for replies mapped on the way to links */
+    struct esi_match_cache *cache;     /* borrowed; the worker's */
+    struct esi_batch_pools *pools;     /* borrowed; the worker's */
+    struct esi_reply_map_hash cluster; /* for replies mapped on the way to links */
     struct esi_reply_map_hash server;
-    struct esi_str account;             /* borrowed: the account's name on links */
+    struct esi_str account; /* borrowed: the account's name on links */
     uint64_t random_seed;
-    uint64_t pause_bytes;               /* a target with more waiting makes its publisher pause */
+    uint64_t pause_bytes; /* a target with more waiting makes its publisher pause */
 };
 
-ES_MUST_USE enum es_err esi_batch_new(const struct esi_batch_options *options, struct esi_batch **out);
+ES_MUST_USE enum es_err esi_batch_new(const struct esi_batch_options *options,
+                                      struct esi_batch **out);
 void esi_batch_free(struct esi_batch *batch);
 
 /*
@@ -106,16 +113,16 @@ void esi_batch_free(struct esi_batch *batch);
  *   block       where bodies lie; borrowed until the flush
  *   now_ns      of the turn
  */
-void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source, struct esi_target *self,
-                     bool echo, struct esi_block *block, uint64_t now_ns);
+void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
+                     struct esi_target *self, bool echo, struct esi_block *block, uint64_t now_ns);
 /*
- * Adds a message. Returns how many will get it: 0 means nobody (no responders). When memory is exhausted a message is
- * dropped and counted.
+ * Adds a message. Returns how many will get it: 0 means nobody (no responders). When memory is
+ * exhausted a message is dropped and counted.
  */
 uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish);
 /*
- * Formats what is left and hands every delivery over. Returns true when a target that is taking bytes has more than
- * pause_bytes waiting: the publisher should pause.
+ * Formats what is left and hands every delivery over. Returns true when a target that is taking
+ * bytes has more than pause_bytes waiting: the publisher should pause.
  */
 bool esi_batch_flush(struct esi_batch *batch);
 
@@ -128,18 +135,19 @@ struct esi_batch_stats {
 };
 void esi_batch_stats(const struct esi_batch *batch, struct esi_batch_stats *out);
 
-/* What is added from here on comes from another source; the publisher and its block stay the same. */
+/* What is added from here on comes from another source; the publisher and its block stay the
+ * same. */
 void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source source);
 /*
- * Adds a message for one gateway link alone, whatever its interest: an answer on a mapped subject. A fresh reply is
- * mapped as by esi_batch_add. Thread: the batch's worker.
+ * Adds a message for one gateway link alone, whatever its interest: an answer on a mapped subject.
+ * A fresh reply is mapped as by esi_batch_add. Thread: the batch's worker.
  */
 void esi_batch_send_link(struct esi_batch *batch, struct esi_target *target, bool has_headers,
                          const struct esi_publish *publish);
 
 /*
- * Adds one slice to an outgoing delivery of the caller's own making, for targets that are sent a single prepared text
- * (mapped answers on a link). The text is copied. Thread: the batch's worker.
+ * Adds one slice to an outgoing delivery of the caller's own making, for targets that are sent a
+ * single prepared text (mapped answers on a link). The text is copied. Thread: the batch's worker.
  */
 void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, struct esi_str line,
                          struct esi_str body);

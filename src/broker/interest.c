@@ -51,8 +51,8 @@ static struct entry *new_entry(struct esi_str subject, struct esi_str queue)
     return entry;
 }
 
-enum es_err esi_interest_add(struct esi_interest *interest, struct esi_str subject, struct esi_str queue,
-                             bool *is_first)
+enum es_err esi_interest_add(struct esi_interest *interest, struct esi_str subject,
+                             struct esi_str queue, bool *is_first)
 {
     struct entry *fresh = new_entry(subject, queue);
 
@@ -74,7 +74,8 @@ enum es_err esi_interest_add(struct esi_interest *interest, struct esi_str subje
     return ES_OK;
 }
 
-bool esi_interest_remove(struct esi_interest *interest, struct esi_str subject, struct esi_str queue)
+bool esi_interest_remove(struct esi_interest *interest, struct esi_str subject,
+                         struct esi_str queue)
 {
     char on_stack[KEY_ON_STACK];
     const size_t key_len = subject.len + 1 + queue.len;
@@ -82,7 +83,8 @@ bool esi_interest_remove(struct esi_interest *interest, struct esi_str subject, 
     char *key = probe != NULL ? probe->key : on_stack;
 
     if (key_len > sizeof on_stack && probe == NULL) {
-        /* Out of memory: the count stays too high, so interest is announced for longer than it lasts. */
+        /* Out of memory: the count stays too high, so interest is announced for longer than it
+         * lasts. */
         return false;
     }
     if (probe == NULL) {

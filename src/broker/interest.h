@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How many local subscriptions there are on each (subject, queue): what gateway links announce is its first and its
- * last one. One router's; one thread at a time.
+ * How many local subscriptions there are on each (subject, queue): what gateway links announce is
+ * its first and its last one. One router's; one thread at a time.
  */
 #pragma once
 
@@ -22,7 +22,8 @@ void esi_interest_deinit(struct esi_interest *interest);
 ES_MUST_USE enum es_err esi_interest_add(struct esi_interest *interest, struct esi_str subject,
                                          struct esi_str queue, bool *is_first);
 /* One less; returns true when it was the last one. One of this kind was added before. */
-bool esi_interest_remove(struct esi_interest *interest, struct esi_str subject, struct esi_str queue);
+bool esi_interest_remove(struct esi_interest *interest, struct esi_str subject,
+                         struct esi_str queue);
 /* All of it as RS+ lines: those with a queue into `queues`, plain ones into `plain`. */
 void esi_interest_write(const struct esi_interest *interest, struct esi_str account,
                         struct esi_bytes *queues, struct esi_bytes *plain);

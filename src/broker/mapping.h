@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Subjects that one connection may answer on for a while: mapped replies (an answer on the bare subject goes to the
- * cluster that asked) and allowed responses (permission by allow_responses). Bounded in number and time; when full the
- * oldest gives way. One thread's.
+ * Subjects that one connection may answer on for a while: mapped replies (an answer on the bare
+ * subject goes to the cluster that asked) and allowed responses (permission by allow_responses).
+ * Bounded in number and time; when full the oldest gives way. One thread's.
  */
 #pragma once
 
@@ -39,8 +39,8 @@ static inline bool esi_mapping_is_empty(const struct esi_mapping *mapping)
 void esi_mapping_add(struct esi_mapping *mapping, struct esi_str subject, struct esi_str mapped,
                      int64_t uses, uint64_t expires_ns);
 /*
- * Uses a subject once. Returns false when it is not there, used up or expired. *mapped (may be NULL) is valid until the
- * next call.
+ * Uses a subject once. Returns false when it is not there, used up or expired. *mapped (may be
+ * NULL) is valid until the next call.
  */
 bool esi_mapping_use(struct esi_mapping *mapping, struct esi_str subject, uint64_t now_ns,
                      struct esi_str *mapped);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Nodes. A literal subscription's node stands in its part's hash, keyed by the whole subject. A wildcard subscription's
- * node is found from its part's root, token by token: a literal token in the node's map of children, '*' in `star`, a
- * final '>' in `rest`. A node without subscriptions and children is taken out and retired.
+ * Nodes. A literal subscription's node stands in its part's hash, keyed by the whole subject. A
+ * wildcard subscription's node is found from its part's root, token by token: a literal token in
+ * the node's map of children, '*' in `star`, a final '>' in `rest`. A node without subscriptions
+ * and children is taken out and retired.
  *
- * Subscriber lists are vectors with spare room: a SUB appends (a copy for each would be quadratic), an UNSUB leaves a
- * hole; a list that is more than half holes, or full, is copied without them.
+ * Subscriber lists are vectors with spare room: a SUB appends (a copy for each would be quadratic),
+ * an UNSUB leaves a hole; a list that is more than half holes, or full, is copied without them.
  */
 #include "broker/subtable.h"
 #include "base/assert.h"
@@ -28,7 +29,8 @@ struct sub_vector {
 };
 
 struct esi_subtable_node {
-    struct esi_rcu_entry entry; /* first; key: the whole subject, or one token; lies behind the node */
+    /* first; key: the whole subject, or one token; lies behind the node */
+    struct esi_rcu_entry entry;
     _Atomic(struct sub_vector *) subs;
     /* trie only */
     struct esi_rcu_map children;
@@ -110,7 +112,8 @@ void esi_subtable_free(struct esi_subtable *table)
         return;
     }
     for (uint32_t i = 0; i <= table->router_count; i++) {
-        ESI_REQUIRE(table->parts[i].literals.count == 0 && table->parts[i].root.children.count == 0);
+        ESI_REQUIRE(table->parts[i].literals.count == 0 &&
+                    table->parts[i].root.children.count == 0);
         esi_rcu_map_deinit(&table->parts[i].literals);
         esi_rcu_map_deinit(&table->parts[i].root.children);
     }
@@ -121,8 +124,9 @@ static struct esi_str first_token(struct esi_str subject)
 {
     const char *dot = memchr(subject.data, '.', subject.len);
 
-    return dot == NULL ? subject
-                       : (struct esi_str){.data = subject.data, .len = (size_t)(dot - subject.data)};
+    return dot == NULL
+               ? subject
+               : (struct esi_str){.data = subject.data, .len = (size_t)(dot - subject.data)};
 }
 
 static bool is_wildcard(struct esi_str token)
@@ -137,7 +141,8 @@ uint32_t esi_subtable_bucket(struct esi_str subject)
 
 uint32_t esi_subtable_router_of(const struct esi_subtable *table, struct esi_str subject)
 {
-    return is_wildcard(first_token(subject)) ? 0 : esi_subtable_bucket(subject) % table->router_count;
+    return is_wildcard(first_token(subject)) ? 0
+                                             : esi_subtable_bucket(subject) % table->router_count;
 }
 
 static struct part *part_of(struct esi_subtable *table, struct esi_str subject)
@@ -248,7 +253,8 @@ static struct esi_subtable_node *reach_child(struct esi_subtable_node *parent, s
                                              struct esi_retired **retired)
 {
     if (is_wildcard(token)) {
-        _Atomic(struct esi_subtable_node *) *link = token.data[0] == '*' ? &parent->star : &parent->rest;
+        _Atomic(struct esi_subtable_node *) *link =
+            token.data[0] == '*' ? &parent->star : &parent->rest;
         struct esi_subtable_node *node = ESI_RCU_OWN(*link);
         if (node == NULL) {
             node = new_node(token, 0);
@@ -277,8 +283,8 @@ static struct esi_subtable_node *reach_child(struct esi_subtable_node *parent, s
 }
 
 /* Takes empty nodes out, upwards. */
-static void prune(struct esi_subtable *table, struct esi_subtable_node *node, struct esi_str subject,
-                  struct esi_retired **retired)
+static void prune(struct esi_subtable *table, struct esi_subtable_node *node,
+                  struct esi_str subject, struct esi_retired **retired)
 {
     if (node->is_literal) {
         if (is_empty_node(node)) {
@@ -301,7 +307,8 @@ static void prune(struct esi_subtable *table, struct esi_subtable_node *node, st
     }
 }
 
-/* The node of a subject, made where there is none; NULL when memory is exhausted (nothing is left behind). */
+/* The node of a subject, made where there is none; NULL when memory is exhausted (nothing is left
+ * behind). */
 static struct esi_subtable_node *reach(struct esi_subtable *table, struct esi_str subject,
                                        struct esi_retired **retired)
 {
@@ -324,7 +331,8 @@ static struct esi_subtable_node *reach(struct esi_subtable *table, struct esi_st
     return node;
 }
 
-/* A copy of a node's list without holes and with room for one more, published; the old one is retired. */
+/* A copy of a node's list without holes and with room for one more, published; the old one is
+ * retired. */
 static enum es_err rebuild_vector(struct esi_subtable_node *node, struct esi_retired **retired)
 {
     struct sub_vector *old = ESI_RCU_OWN(node->subs);
@@ -342,7 +350,8 @@ static enum es_err rebuild_vector(struct esi_subtable_node *node, struct esi_ret
     fresh->live = live;
     uint32_t used = 0;
     /* order: relaxed; our own value. */
-    const uint32_t old_used = old != NULL ? atomic_load_explicit(&old->used, memory_order_relaxed) : 0;
+    const uint32_t old_used =
+        old != NULL ? atomic_load_explicit(&old->used, memory_order_relaxed) : 0;
     for (uint32_t i = 0; i < old_used; i++) {
         struct esi_sub *sub = ESI_RCU_OWN(old->subs[i]);
         if (sub != NULL) {
@@ -359,7 +368,8 @@ static enum es_err rebuild_vector(struct esi_subtable_node *node, struct esi_ret
     return ES_OK;
 }
 
-enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub, struct esi_retired **retired)
+enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub,
+                             struct esi_retired **retired)
 {
     struct esi_subtable_node *node = reach(table, sub->subject, retired);
 
@@ -382,7 +392,8 @@ enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub, st
     sub->index = index;
     /* order: relaxed; published by the store of used below. */
     atomic_store_explicit(&subs->subs[index], sub, memory_order_relaxed);
-    /* order: release; pairs with the acquire in visit_node, which then sees the slot and the subscription. */
+    /* order: release; pairs with the acquire in visit_node, which then sees the slot and the
+     * subscription. */
     atomic_store_explicit(&subs->used, index + 1, memory_order_release);
     subs->live++;
     /* order: relaxed; a counter for monitoring. */
@@ -395,7 +406,8 @@ enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub, st
     return ES_OK;
 }
 
-void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub, struct esi_retired **retired)
+void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub,
+                         struct esi_retired **retired)
 {
     struct esi_subtable_node *node = sub->node;
     struct sub_vector *subs = ESI_RCU_OWN(node->subs);
@@ -461,15 +473,17 @@ static void visit_node(const struct esi_subtable_node *node, const struct walk *
     }
 }
 
-/* A branch of the trie still to be walked: where the rest of the subject begins, NULL at its end. */
+/* A branch of the trie still to be walked: where the rest of the subject begins, NULL at its
+ * end. */
 struct branch {
     const struct esi_subtable_node *node;
     const char *rest;
 };
 
-/* One branch is followed; a second one at the same node waits on the stack, which therefore never holds more than one a
- * token. */
-static void walk_trie(const struct esi_subtable_node *root, struct esi_str subject, const struct walk *walk)
+/* One branch is followed; a second one at the same node waits on the stack, which therefore never
+ * holds more than one a token. */
+static void walk_trie(const struct esi_subtable_node *root, struct esi_str subject,
+                      const struct walk *walk)
 {
     struct branch stack[WALK_STACK_MAX];
     uint32_t depth = 0;
@@ -519,7 +533,8 @@ static bool is_empty_trie(const struct esi_subtable_node *root)
            ESI_RCU_READ(root->children.table) == NULL;
 }
 
-static void walk_part(const struct part *part, struct esi_str subject, uint64_t hash, const struct walk *walk)
+static void walk_part(const struct part *part, struct esi_str subject, uint64_t hash,
+                      const struct walk *walk)
 {
     const struct esi_rcu_entry *literal = esi_rcu_map_find(&part->literals, subject, hash);
 
@@ -539,8 +554,10 @@ void esi_subtable_walk(const struct esi_subtable *table, struct esi_str subject,
     if (esi_subject_has_empty_token(subject)) {
         return;
     }
-    /* rcu-read: walk (one literal look-up and the branches of the trie that match; calls nothing that blocks) */
-    walk_part(&table->parts[esi_subtable_bucket(subject) % table->router_count], subject, hash, &walk);
+    /* rcu-read: walk (one literal look-up and the branches of the trie that match; calls nothing
+     * that blocks) */
+    walk_part(&table->parts[esi_subtable_bucket(subject) % table->router_count], subject, hash,
+              &walk);
     if (!is_empty_trie(&table->parts[table->router_count].root)) {
         walk_trie(&table->parts[table->router_count].root, subject, &walk);
     }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The subscription table of one account. Literal subjects stand in a flat RCU hash by the whole subject, wildcards in a
- * trie over tokens. It is cut into parts, one a router, by the hash of the first token; subscriptions that begin with a
- * wildcard have a part of their own, which belongs to router 0. Each part has one writer, its router.
+ * The subscription table of one account. Literal subjects stand in a flat RCU hash by the whole
+ * subject, wildcards in a trie over tokens. It is cut into parts, one a router, by the hash of the
+ * first token; subscriptions that begin with a wildcard have a part of their own, which belongs to
+ * router 0. Each part has one writer, its router.
  *
- * Generations tell match caches what is stale: one a bucket (hash of the first token) and one for subscriptions that
- * begin with a wildcard. A generation is raised after a change is published and before anything is retired.
+ * Generations tell match caches what is stale: one a bucket (hash of the first token) and one for
+ * subscriptions that begin with a wildcard. A generation is raised after a change is published and
+ * before anything is retired.
  *
  * | operation   | walk | add, remove of one part            |
  * | walk        | free | free                               |
@@ -26,29 +28,34 @@
 enum { ESI_SUBTABLE_BUCKETS = 256, ESI_SUBTABLE_ROUTERS_MAX = 16 };
 
 enum esi_sub_flag {
-    SUB_HEADERS = 1,    /* the client takes HMSG; else headers are stripped */
-    SUB_RECORDS = 2,    /* each message is handed over by itself, with its reply: counts, responses, filters */
-    SUB_OPTIMISTIC = 4  /* a link's ">" that stands for "send all but what was refused" */
+    SUB_HEADERS = 1, /* the client takes HMSG; else headers are stripped */
+    /* each message is handed over by itself, with its reply: counts, responses, filters */
+    SUB_RECORDS = 2,
+    SUB_OPTIMISTIC = 4 /* a link's ">" that stands for "send all but what was refused" */
 };
 
 struct esi_subtable_node;
 
-/* A subscription. Owned by its target's actor; immutable while it is in the table, except for the router's part. */
+/* A subscription. Owned by its target's actor; immutable while it is in the table, except for the
+ * router's part. */
 struct esi_sub {
-    struct esi_target *target;                 /* borrowed: lives until the removal's grace period has passed */
-    const struct esi_permissions *permissions; /* borrowed; not NULL: each delivery is asked about */
-    struct esi_str subject;                    /* these three lie behind the struct */
-    struct esi_str queue;                      /* empty: plain */
-    struct esi_str sid;                        /* empty for links */
-    uint64_t created_ns;                       /* monotonic */
-    uint32_t slot;                             /* the target's own number for it */
-    uint32_t flags;                            /* bits of enum esi_sub_flag */
+    /* borrowed: lives until the removal's grace period has passed */
+    struct esi_target *target;
+    /* borrowed; not NULL: each delivery is asked about */
+    const struct esi_permissions *permissions;
+    struct esi_str subject; /* these three lie behind the struct */
+    struct esi_str queue;   /* empty: plain */
+    struct esi_str sid;     /* empty for links */
+    uint64_t created_ns;    /* monotonic */
+    uint32_t slot;          /* the target's own number for it */
+    uint32_t flags;         /* bits of enum esi_sub_flag */
     /* written by the router */
     struct esi_subtable_node *node;
     uint32_t index;
 };
 
-/* A subscription with copies of its strings, owned by the caller (free); NULL when memory is exhausted. */
+/* A subscription with copies of its strings, owned by the caller (free); NULL when memory is
+ * exhausted. */
 struct esi_sub *esi_sub_new(struct esi_target *target, struct esi_str subject, struct esi_str queue,
                             struct esi_str sid);
 
@@ -62,16 +69,18 @@ void esi_subtable_free(struct esi_subtable *table);
 uint32_t esi_subtable_router_of(const struct esi_subtable *table, struct esi_str subject);
 
 /*
- * Adds a subscription (a valid subject; borrowed until it is removed and a grace period has passed). What must be freed
- * after a grace period is put in front of *retired. ES_NO_MEMORY: nothing changed. Thread: the part's router.
+ * Adds a subscription (a valid subject; borrowed until it is removed and a grace period has
+ * passed). What must be freed after a grace period is put in front of *retired. ES_NO_MEMORY:
+ * nothing changed. Thread: the part's router.
  */
 ES_MUST_USE enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub,
                                          struct esi_retired **retired);
 /* Takes it out. Thread: the part's router. */
-void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub, struct esi_retired **retired);
+void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub,
+                         struct esi_retired **retired);
 /*
- * Puts fresh in the place of old, which has the same subject, queue and target: a message matches one of the two, never
- * both or none. Cannot fail. Thread: the part's router.
+ * Puts fresh in the place of old, which has the same subject, queue and target: a message matches
+ * one of the two, never both or none. Cannot fail. Thread: the part's router.
  */
 void esi_subtable_replace(struct esi_subtable *table, struct esi_sub *old, struct esi_sub *fresh);
 /* Frees a list of retired memory, after its grace period. */
@@ -79,10 +88,12 @@ void esi_subtable_free_retired(struct esi_retired *retired);
 
 /* The bucket of a subject, for its generation. */
 uint32_t esi_subtable_bucket(struct esi_str subject);
-/* Current generations: what was matched at these stays right as long as both are the same. Thread: any. */
+/* Current generations: what was matched at these stays right as long as both are the same. Thread:
+ * any. */
 static inline uint64_t esi_subtable_generation(const _Atomic uint64_t *generation)
 {
-    /* order: acquire; pairs with the release of the router's raise: who sees the new generation sees the change. */
+    /* order: acquire; pairs with the release of the router's raise: who sees the new generation
+     * sees the change. */
     return atomic_load_explicit(generation, memory_order_acquire);
 }
 const _Atomic uint64_t *esi_subtable_generations(const struct esi_subtable *table);
@@ -92,8 +103,9 @@ const _Atomic uint64_t *esi_subtable_wildcard_generation(const struct esi_subtab
 uint64_t esi_subtable_last_local_ns(const struct esi_subtable *table);
 
 /*
- * Calls found(argument, sub) for each subscription that matches the subject, wildcard tokens in it taken literally. A
- * subject with an empty token matches nothing. The caller is in a read-side section; found must not keep sub beyond it.
+ * Calls found(argument, sub) for each subscription that matches the subject, wildcard tokens in it
+ * taken literally. A subject with an empty token matches nothing. The caller is in a read-side
+ * section; found must not keep sub beyond it.
  */
 void esi_subtable_walk(const struct esi_subtable *table, struct esi_str subject, uint64_t hash,
                        void (*found)(void *argument, struct esi_sub *sub), void *argument);

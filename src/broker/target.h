@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A target: whoever messages are delivered to, a client connection or a gateway link. The broker knows this part of it;
- * the actor embeds it and gives the function that puts a delivery into its mailbox.
+ * A target: whoever messages are delivered to, a client connection or a gateway link. The broker
+ * knows this part of it; the actor embeds it and gives the function that puts a delivery into its
+ * mailbox.
  */
 #pragma once
 
@@ -22,11 +23,13 @@ struct esi_target {
     bool is_link;  /* a gateway link: messages are formatted as RMSG */
     bool old_reply_prefix; /* a link whose peer knows only the older form of mapped replies */
     /* written by senders and by the home worker, once a batch */
-    _Alignas(ESI_CACHE_LINE) _Atomic uint64_t pending_bytes; /* handed over and not yet written or dropped */
+    /* handed over and not yet written or dropped */
+    _Alignas(ESI_CACHE_LINE) _Atomic uint64_t pending_bytes;
     /* written by the home worker */
     _Alignas(ESI_CACHE_LINE) _Atomic uint64_t progress_ns; /* when the peer last took bytes */
     _Atomic uint32_t rtt_us;                               /* orders links; 0: not measured */
-    _Atomic bool is_gone;                                  /* closing: pick another member of the group */
+    /* closing: pick another member of the group */
+    _Atomic bool is_gone;
 };
 
 /* The slots of all targets of one broker. */
@@ -35,8 +38,8 @@ struct esi_targets;
 ES_MUST_USE enum es_err esi_targets_new(uint32_t slot_count_max, struct esi_targets **out);
 void esi_targets_free(struct esi_targets *targets);
 /*
- * Prepares a target and gives it a slot. ES_FULL when slot_count_max are taken. Thread: any; takes a lock, once a
- * connection.
+ * Prepares a target and gives it a slot. ES_FULL when slot_count_max are taken. Thread: any; takes
+ * a lock, once a connection.
  */
 ES_MUST_USE enum es_err esi_targets_add(struct esi_targets *targets, struct esi_target *target);
 /* Gives the slot back, after no worker can reach the target any more. Thread: any. */

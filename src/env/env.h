@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one door to the outside: clock, randomness, sockets, files, threads, name look-up. The real environment is Linux
- * (env_linux.c); a simulated one can stand in its place, which is why everything goes through a table of functions, at
- * the grain of a batch. Errors of the system are mapped to enum es_err here and never passed on raw.
+ * The one door to the outside: clock, randomness, sockets, files, threads, name look-up. The real
+ * environment is Linux (env_linux.c); a simulated one can stand in its place, which is why
+ * everything goes through a table of functions, at the grain of a batch. Errors of the system are
+ * mapped to enum es_err here and never passed on raw.
  *
- * Sockets are small integers that mean something to the environment alone. All sockets are non-blocking.
+ * Sockets are small integers that mean something to the environment alone. All sockets are
+ * non-blocking.
  */
 #pragma once
 
@@ -53,16 +55,17 @@ struct esi_env_ops {
     enum es_err (*accept)(struct esi_env *env, int listener, int *sock, struct esi_address *peer);
     enum es_err (*connect)(struct esi_env *env, const struct esi_address *address, int *sock);
     enum es_err (*connect_result)(struct esi_env *env, int sock);
-    enum es_err (*read)(struct esi_env *env, int sock, void *buffer, size_t capacity, size_t *count);
-    enum es_err (*writev)(struct esi_env *env, int sock, const struct iovec *parts, size_t part_count,
-                          size_t *count);
+    enum es_err (*read)(struct esi_env *env, int sock, void *buffer, size_t capacity,
+                        size_t *count);
+    enum es_err (*writev)(struct esi_env *env, int sock, const struct iovec *parts,
+                          size_t part_count, size_t *count);
     void (*shutdown_write)(struct esi_env *env, int sock);
     void (*close)(struct esi_env *env, int sock);
 
     enum es_err (*poller_new)(struct esi_env *env, struct esi_poller **poller);
     void (*poller_free)(struct esi_env *env, struct esi_poller *poller);
-    enum es_err (*poller_add)(struct esi_env *env, struct esi_poller *poller, int sock, uint32_t events,
-                              void *tag);
+    enum es_err (*poller_add)(struct esi_env *env, struct esi_poller *poller, int sock,
+                              uint32_t events, void *tag);
     void (*poller_change)(struct esi_env *env, struct esi_poller *poller, int sock, uint32_t events,
                           void *tag);
     void (*poller_remove)(struct esi_env *env, struct esi_poller *poller, int sock);
@@ -114,15 +117,18 @@ static inline void esi_env_random(struct esi_env *env, void *out, size_t len)
 
 /*
  * Listens on a numeric host or name, TCP. Port 0: any free port. *bound tells the real one.
- * Errors: ES_IN_USE, ES_DENIED (a low port without rights), ES_NOT_FOUND (no such local address), ES_IO.
+ * Errors: ES_IN_USE, ES_DENIED (a low port without rights), ES_NOT_FOUND (no such local address),
+ * ES_IO.
  */
-ES_MUST_USE static inline enum es_err esi_env_listen(struct esi_env *env, const char *host, uint16_t port,
-                                                     int *sock, struct esi_address *bound)
+ES_MUST_USE static inline enum es_err esi_env_listen(struct esi_env *env, const char *host,
+                                                     uint16_t port, int *sock,
+                                                     struct esi_address *bound)
 {
     return env->ops->listen(env, host, port, sock, bound);
 }
 
-/* Takes one waiting connection. ES_AGAIN: none; ES_FULL: out of descriptors; ES_IO: it was lost meanwhile. */
+/* Takes one waiting connection. ES_AGAIN: none; ES_FULL: out of descriptors; ES_IO: it was lost
+ * meanwhile. */
 ES_MUST_USE static inline enum es_err esi_env_accept(struct esi_env *env, int listener, int *sock,
                                                      struct esi_address *peer)
 {
@@ -130,7 +136,8 @@ ES_MUST_USE static inline enum es_err esi_env_accept(struct esi_env *env, int li
 }
 
 /*
- * Begins to connect. Returns ES_OK when under way: watch for POLL_WRITE, then ask esi_env_connect_result.
+ * Begins to connect. Returns ES_OK when under way: watch for POLL_WRITE, then ask
+ * esi_env_connect_result.
  */
 ES_MUST_USE static inline enum es_err esi_env_connect(struct esi_env *env,
                                                       const struct esi_address *address, int *sock)
@@ -151,7 +158,8 @@ ES_MUST_USE static inline enum es_err esi_env_read(struct esi_env *env, int sock
     return env->ops->read(env, sock, buffer, capacity, count);
 }
 
-/* Writes once, gathered; part_count at most 1024. *count may be less than all. ES_AGAIN: no room; ES_CLOSED: gone. */
+/* Writes once, gathered; part_count at most 1024. *count may be less than all. ES_AGAIN: no room;
+ * ES_CLOSED: gone. */
 ES_MUST_USE static inline enum es_err esi_env_writev(struct esi_env *env, int sock,
                                                      const struct iovec *parts, size_t part_count,
                                                      size_t *count)
@@ -171,7 +179,8 @@ static inline void esi_env_close(struct esi_env *env, int sock)
     env->ops->close(env, sock);
 }
 
-ES_MUST_USE static inline enum es_err esi_env_poller_new(struct esi_env *env, struct esi_poller **poller)
+ES_MUST_USE static inline enum es_err esi_env_poller_new(struct esi_env *env,
+                                                         struct esi_poller **poller)
 {
     return env->ops->poller_new(env, poller);
 }
@@ -182,9 +191,11 @@ static inline void esi_env_poller_free(struct esi_env *env, struct esi_poller *p
     env->ops->poller_free(env, poller);
 }
 
-/* Watches a socket, level-triggered. events: bits of enum esi_poll_event; hang-up is always reported. */
-ES_MUST_USE static inline enum es_err esi_env_poller_add(struct esi_env *env, struct esi_poller *poller,
-                                                         int sock, uint32_t events, void *tag)
+/* Watches a socket, level-triggered. events: bits of enum esi_poll_event; hang-up is always
+ * reported. */
+ES_MUST_USE static inline enum es_err esi_env_poller_add(struct esi_env *env,
+                                                         struct esi_poller *poller, int sock,
+                                                         uint32_t events, void *tag)
 {
     return env->ops->poller_add(env, poller, sock, events, tag);
 }
@@ -200,7 +211,8 @@ static inline void esi_env_poller_remove(struct esi_env *env, struct esi_poller 
     env->ops->poller_remove(env, poller, sock);
 }
 
-/* Waits up to timeout_ns (0: do not wait; negative: without limit) and fills ready. Returns the count. */
+/* Waits up to timeout_ns (0: do not wait; negative: without limit) and fills ready. Returns the
+ * count. */
 static inline size_t esi_env_poller_wait(struct esi_env *env, struct esi_poller *poller,
                                          int64_t timeout_ns, struct esi_poll_ready *ready,
                                          size_t capacity)
@@ -215,7 +227,8 @@ static inline void esi_env_poller_wake(struct esi_env *env, struct esi_poller *p
 }
 
 ES_MUST_USE static inline enum es_err esi_env_thread_start(struct esi_env *env, const char *name,
-                                                           void (*run)(void *argument), void *argument,
+                                                           void (*run)(void *argument),
+                                                           void *argument,
                                                            struct esi_thread **thread)
 {
     return env->ops->thread_start(env, name, run, argument, thread);
@@ -237,9 +250,9 @@ static inline uint32_t esi_env_core_count(struct esi_env *env)
  * Looks a host name or numeric address up. Blocks: on service threads and at start only.
  * Errors: ES_NOT_FOUND, ES_IO. *count <= capacity.
  */
-ES_MUST_USE static inline enum es_err esi_env_resolve(struct esi_env *env, const char *host, uint16_t port,
-                                                      struct esi_address *addresses, size_t capacity,
-                                                      size_t *count)
+ES_MUST_USE static inline enum es_err esi_env_resolve(struct esi_env *env, const char *host,
+                                                      uint16_t port, struct esi_address *addresses,
+                                                      size_t capacity, size_t *count)
 {
     return env->ops->resolve(env, host, port, addresses, capacity, count);
 }
@@ -254,9 +267,11 @@ ES_MUST_USE static inline enum es_err esi_env_file_read(struct esi_env *env, con
     return env->ops->file_read(env, path, size_max, out);
 }
 
-/* Replaces a file as a whole: temporary file in the same folder, sync, rename. Blocks. mode: permission bits. */
+/* Replaces a file as a whole: temporary file in the same folder, sync, rename. Blocks. mode:
+ * permission bits. */
 ES_MUST_USE static inline enum es_err esi_env_file_replace(struct esi_env *env, const char *path,
-                                                           const void *data, size_t len, uint32_t mode)
+                                                           const void *data, size_t len,
+                                                           uint32_t mode)
 {
     return env->ops->file_replace(env, path, data, len, mode);
 }
@@ -269,11 +284,13 @@ ES_MUST_USE static inline enum es_err esi_env_file_info(struct esi_env *env, con
 }
 
 /*
- * Waits until nobody else holds this lock, among all processes that ask for it: read, change and replace a file between
- * lock and unlock, and no change of another is lost. path: the file, which need not be there. Blocks. Ends with the
- * process at the latest. Errors: ES_NOT_FOUND (no such folder), ES_DENIED, ES_UNSUPPORTED (by the file system), ES_IO.
+ * Waits until nobody else holds this lock, among all processes that ask for it: read, change and
+ * replace a file between lock and unlock, and no change of another is lost. path: the file, which
+ * need not be there. Blocks. Ends with the process at the latest. Errors: ES_NOT_FOUND (no such
+ * folder), ES_DENIED, ES_UNSUPPORTED (by the file system), ES_IO.
  */
-ES_MUST_USE static inline enum es_err esi_env_file_lock(struct esi_env *env, const char *path, int *lock)
+ES_MUST_USE static inline enum es_err esi_env_file_lock(struct esi_env *env, const char *path,
+                                                        int *lock)
 {
     return env->ops->file_lock(env, path, lock);
 }

@@ -8,7 +8,8 @@
 
 /* The kind of the runtime's own message; an actor's enumerators are small. */
 enum { KIND_START = 0xffffff01U };
-/* Messages a roaming actor handles in one sender's turn before it moves on to a worker's run queue. */
+/* Messages a roaming actor handles in one sender's turn before it moves on to a worker's run
+ * queue. */
 enum { ROAMING_BOUND = 256 };
 
 static void keep(struct esi_msg *msg)
@@ -16,8 +17,8 @@ static void keep(struct esi_msg *msg)
     (void)msg; /* embedded in the actor */
 }
 
-void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type, struct esi_runtime *runtime,
-                    struct esi_worker *home)
+void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
+                    struct esi_runtime *runtime, struct esi_worker *home)
 {
     static _Atomic uint64_t next_id = 1;
 
@@ -88,7 +89,8 @@ static void handle_one(struct esi_actor *actor, struct esi_msg *msg, uint64_t no
         return;
     }
     count_message(actor, msg, now_ns);
-    /* Read first: a reaction may pass a message on that is part of something else, and then it is no longer ours. */
+    /* Read first: a reaction may pass a message on that is part of something else, and then it is
+     * no longer ours. */
     void (*const free_msg)(struct esi_msg *) = msg->free;
     if (!actor->is_finished) {
         actor->type->handle(actor, msg);
@@ -198,8 +200,9 @@ static void run_roaming(struct esi_actor *actor)
             return;
         }
         actor->stats.turns++;
-        /* order: acq_rel; release: our changes are seen by the next who claims; acquire: pairs with the exchange of a
-         * sender that found it claimed, whose push must be seen by the look below. */
+        /* order: acq_rel; release: our changes are seen by the next who claims; acquire: pairs with
+         * the exchange of a sender that found it claimed, whose push must be seen by the look
+         * below. */
         (void)atomic_exchange_explicit(&actor->is_scheduled, false, memory_order_acq_rel);
         /* order: relaxed; ordered by the exchange above. */
         if (atomic_load_explicit(&actor->mailbox.pushed, memory_order_relaxed) == NULL) {
@@ -215,8 +218,8 @@ static void run_roaming(struct esi_actor *actor)
 static void send_remote(struct esi_actor *actor, struct esi_msg *msg)
 {
     esi_mailbox_push(&actor->mailbox, msg);
-    /* order: acq_rel; release: whoever clears the flag after this sees our push; acquire: a claim of a roaming actor
-     * sees what its last turn changed. */
+    /* order: acq_rel; release: whoever clears the flag after this sees our push; acquire: a claim
+     * of a roaming actor sees what its last turn changed. */
     if (!atomic_exchange_explicit(&actor->is_scheduled, true, memory_order_acq_rel)) {
         if (actor->home != NULL) {
             esi_worker_schedule_remote(actor->home, actor);
@@ -230,7 +233,8 @@ void esi_actor_send(struct esi_actor *actor, struct esi_msg *msg)
 {
     struct esi_worker *worker = esi_worker_current();
 
-    msg->sent_ns = worker != NULL ? worker->now_ns : esi_env_now_ns(esi_runtime_env(actor->runtime));
+    msg->sent_ns =
+        worker != NULL ? worker->now_ns : esi_env_now_ns(esi_runtime_env(actor->runtime));
     if (worker != NULL) {
         worker->stats.messages++;
         if (actor->home == worker) {
@@ -253,7 +257,8 @@ void esi_actor_unref(struct esi_actor *actor)
 {
     /* order: acq_rel; the last holder sees all that the others did. */
     if (atomic_fetch_sub_explicit(&actor->refs, 1, memory_order_acq_rel) == 1) {
-        /* Freed by a message to the worker, so that it happens there, after all that was sent before. */
+        /* Freed by a message to the worker, so that it happens there, after all that was sent
+         * before. */
         esi_actor_send(&actor->home->agent, &actor->reap_msg);
     }
 }

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An actor: one struct, one mailbox, one function that handles one message at a time on the actor's home worker.
- * Nothing else touches its state. The runtime knows only struct esi_actor, which stands first in the actor's own struct.
+ * An actor: one struct, one mailbox, one function that handles one message at a time on the actor's
+ * home worker. Nothing else touches its state. The runtime knows only struct esi_actor, which
+ * stands first in the actor's own struct.
  *
- * Life: init -> start (any thread) -> turns on the home worker -> finish (in its own turn) -> last reference given up ->
- * free (always in a turn on the home worker). Messages to a finished actor are freed unread. The last reference is told
- * to the worker, not to the actor's mailbox: there, a message of another sender that is still about to schedule the actor
- * could be overtaken, and the sender would touch freed memory.
+ * Life: init -> start (any thread) -> turns on the home worker -> finish (in its own turn) -> last
+ * reference given up -> free (always in a turn on the home worker). Messages to a finished actor
+ * are freed unread. The last reference is told to the worker, not to the actor's mailbox: there, a
+ * message of another sender that is still about to schedule the actor could be overtaken, and the
+ * sender would touch freed memory.
  *
- * A roaming actor (routers) has no home: whoever sends to it while it is idle runs its turn at once, on the sender's
- * thread; one thread at a time.
+ * A roaming actor (routers) has no home: whoever sends to it while it is idle runs its turn at
+ * once, on the sender's thread; one thread at a time.
  */
 #pragma once
 
@@ -29,13 +31,14 @@ struct esi_actor;
 struct esi_worker;
 struct esi_runtime;
 
-/* A socket that an actor watches. Embedded in the actor's struct; touched on the home worker only. */
+/* A socket that an actor watches. Embedded in the actor's struct; touched on the home worker
+ * only. */
 struct esi_io {
-    struct esi_actor *actor;     /* borrowed */
-    struct esi_io *next_ready;   /* the actor's list of ios with something to do */
-    int sock;                    /* ESI_ENV_NO_SOCKET when not watched */
-    uint32_t watched;            /* bits of enum esi_poll_event */
-    uint32_t ready;              /* bits seen since the last reaction */
+    struct esi_actor *actor;   /* borrowed */
+    struct esi_io *next_ready; /* the actor's list of ios with something to do */
+    int sock;                  /* ESI_ENV_NO_SOCKET when not watched */
+    uint32_t watched;          /* bits of enum esi_poll_event */
+    uint32_t ready;            /* bits seen since the last reaction */
     bool is_listed;
 };
 
@@ -58,7 +61,8 @@ struct esi_actor_type {
     void (*ready)(struct esi_actor *actor, struct esi_io *io, uint32_t events);
     /* A timer of this actor is due (no longer set). May be NULL. */
     void (*timer)(struct esi_actor *actor, struct esi_timer *timer);
-    /* The last thing in each turn, and the whole of a turn asked for by esi_actor_continue. May be NULL. */
+    /* The last thing in each turn, and the whole of a turn asked for by esi_actor_continue. May be
+     * NULL. */
     void (*turn_end)(struct esi_actor *actor);
     /* Told once to stop; must lead to esi_actor_finish in bounded time. */
     void (*stop)(struct esi_actor *actor);
@@ -69,11 +73,11 @@ struct esi_actor_type {
 
 /* Counters of one actor, written by its home worker only. */
 struct esi_actor_stats {
-    uint64_t messages;     /* handled */
+    uint64_t messages; /* handled */
     uint64_t turns;
-    uint64_t waiting_ns;   /* sum over messages: from sending to handling, at the grain of a turn */
+    uint64_t waiting_ns; /* sum over messages: from sending to handling, at the grain of a turn */
     uint64_t waiting_ns_max;
-    uint64_t service_ns;   /* sum over turns */
+    uint64_t service_ns; /* sum over turns */
     uint64_t service_ns_max;
 };
 
@@ -88,21 +92,24 @@ struct esi_actor {
     struct esi_worker *home;     /* borrowed; NULL: roaming */
     uint64_t id;                 /* unique in this run */
     /* written by the home worker */
-    struct esi_list in_worker;      /* all actors of the worker */
-    struct esi_actor *next_in_run;  /* run queue */
+    struct esi_list in_worker;     /* all actors of the worker */
+    struct esi_actor *next_in_run; /* run queue */
     struct esi_io *ready_ios;
     bool is_queued;
     bool is_started;
     bool is_finished;
     bool is_stopping;
-    bool is_reaped; /* the last reference is gone, and it stands in no other thread's hands: freed in its next turn */
+    /* the last reference is gone, and it stands in no other thread's hands: freed in its next
+     * turn */
+    bool is_reaped;
     bool wants_turn;
     struct esi_actor_stats stats;
     struct esi_msg start_msg;
     struct esi_msg reap_msg;
     struct esi_mailbox mailbox;
     /* written by any thread */
-    _Alignas(ESI_CACHE_LINE) _Atomic bool is_scheduled; /* stands in its home's inbound list, or a roaming turn runs */
+    /* stands in its home's inbound list, or a roaming turn runs */
+    _Alignas(ESI_CACHE_LINE) _Atomic bool is_scheduled;
     struct esi_actor *next_inbound;
     _Atomic uint32_t refs;
 };
@@ -110,13 +117,14 @@ struct esi_actor {
 /*
  * Prepares the part that the runtime knows; one reference, the actor's own. home NULL: roaming.
  */
-void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type, struct esi_runtime *runtime,
-                    struct esi_worker *home);
+void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
+                    struct esi_runtime *runtime, struct esi_worker *home);
 /* Makes the actor live: its start runs on its home worker before any message. Thread: any, once. */
 void esi_actor_start(struct esi_actor *actor);
 /*
- * Sends a message, taken; kind and free are set by the caller. The sender must hold a reference or otherwise know that
- * the actor is not freed. Thread: any. Never blocks, never allocates, cannot fail. To a roaming actor: runs its turn.
+ * Sends a message, taken; kind and free are set by the caller. The sender must hold a reference or
+ * otherwise know that the actor is not freed. Thread: any. Never blocks, never allocates, cannot
+ * fail. To a roaming actor: runs its turn.
  */
 void esi_actor_send(struct esi_actor *actor, struct esi_msg *msg);
 /* Shared ownership for those who will send later (answers). Thread: any. */
@@ -130,8 +138,8 @@ void esi_actor_finish(struct esi_actor *actor);
 /* Asks for another turn after all others have had theirs, without a message. */
 void esi_actor_continue(struct esi_actor *actor);
 /*
- * Handles the messages that wait in the actor's own mailbox now, nested in the current reaction. A connection does so
- * before it answers a PING.
+ * Handles the messages that wait in the actor's own mailbox now, nested in the current reaction. A
+ * connection does so before it answers a PING.
  */
 void esi_actor_drain(struct esi_actor *actor);
 /* Time of the current turn, monotonic ns. */

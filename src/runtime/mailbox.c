@@ -18,9 +18,10 @@ void esi_mailbox_push(struct esi_mailbox *mailbox, struct esi_msg *msg)
     struct esi_msg *newest = atomic_load_explicit(&mailbox->pushed, memory_order_relaxed);
     do {
         msg->next = newest;
-        /* order: release; pairs with the acquire in esi_mailbox_take, which then sees the whole message. */
-    } while (!atomic_compare_exchange_weak_explicit(&mailbox->pushed, &newest, msg, memory_order_release,
-                                                    memory_order_relaxed));
+        /* order: release; pairs with the acquire in esi_mailbox_take, which then sees the whole
+         * message. */
+    } while (!atomic_compare_exchange_weak_explicit(&mailbox->pushed, &newest, msg,
+                                                    memory_order_release, memory_order_relaxed));
 }
 
 static void append(struct esi_mailbox *mailbox, struct esi_msg *first, struct esi_msg *last,
@@ -40,8 +41,8 @@ static void append(struct esi_mailbox *mailbox, struct esi_msg *first, struct es
 
 void esi_mailbox_take(struct esi_mailbox *mailbox)
 {
-    /* order: relaxed; an empty mailbox is the common case and needs no shared write. A push that is missed here has
-     * scheduled the actor again. */
+    /* order: relaxed; an empty mailbox is the common case and needs no shared write. A push that is
+     * missed here has scheduled the actor again. */
     if (atomic_load_explicit(&mailbox->pushed, memory_order_relaxed) == NULL) {
         return;
     }

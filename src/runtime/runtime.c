@@ -27,10 +27,11 @@ struct grace_request {
 struct esi_runtime {
     struct esi_runtime_options options;
     uint32_t worker_count;
-    struct esi_worker *workers; /* owned array */
+    struct esi_worker *workers;    /* owned array */
     struct esi_worker_stop *stops; /* owned: one a worker */
     struct esi_msg *ends;          /* owned: one a worker */
-    /* Service threads: what blocks. A mutex is right here: nothing of this is on the path of a message. */
+    /* Service threads: what blocks. A mutex is right here: nothing of this is on the path of a
+     * message. */
     pthread_mutex_t jobs_mutex;
     pthread_cond_t jobs_changed;
     struct esi_job *jobs_head;
@@ -45,7 +46,8 @@ struct esi_runtime {
     struct grace_request **grace_tail;
     bool is_reclaimer_ending;
     struct esi_thread *reclaimer;
-    /* Living actors by phase; the stop waits for them. Workers that have come up; the start waits for them. */
+    /* Living actors by phase; the stop waits for them. Workers that have come up; the start waits
+     * for them. */
     pthread_mutex_t count_mutex;
     pthread_cond_t count_changed;
     int64_t living[STOP_PHASE_COUNT];
@@ -102,7 +104,8 @@ static enum es_err wait_for_workers(struct esi_runtime *runtime)
     return has_failed ? ES_NO_MEMORY : ES_OK;
 }
 
-/* How busy the worker is, as far as is known: one that has had no turn for long has measured nothing since. */
+/* How busy the worker is, as far as is known: one that has had no turn for long has measured
+ * nothing since. */
 static uint32_t busy_permille(struct esi_runtime *runtime, const struct esi_worker *worker)
 {
     /* order: relaxed; hints. */
@@ -110,7 +113,9 @@ static uint32_t busy_permille(struct esi_runtime *runtime, const struct esi_work
     /* order: relaxed; hints. */
     const uint32_t permille = atomic_load_explicit(&worker->busy_permille, memory_order_relaxed);
 
-    return permille > 0 && esi_env_now_ns(runtime->options.env) > start_ns + BUSY_VALID_NS ? 0 : permille;
+    return permille > 0 && esi_env_now_ns(runtime->options.env) > start_ns + BUSY_VALID_NS
+               ? 0
+               : permille;
 }
 
 struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
@@ -120,7 +125,8 @@ struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
 
     if (runtime->options.is_spread) {
         /* order: relaxed; only an even spread matters. */
-        const uint32_t next = atomic_fetch_add_explicit(&runtime->next_worker, 1, memory_order_relaxed);
+        const uint32_t next =
+            atomic_fetch_add_explicit(&runtime->next_worker, 1, memory_order_relaxed);
         return &runtime->workers[next % runtime->worker_count];
     }
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
@@ -193,7 +199,8 @@ static void run_service(void *argument)
 
 /* --- the reclaimer --- */
 
-void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor, struct esi_msg *msg)
+void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor,
+                             struct esi_msg *msg)
 {
     struct grace_request *request = malloc(sizeof *request);
 
@@ -248,8 +255,8 @@ void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
     esi_actor_send(&runtime->workers[0].agent, &visit->msg);
 }
 
-static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase, uint64_t timeout_ns,
-                           bool *timed_out)
+static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase,
+                           uint64_t timeout_ns, bool *timed_out)
 {
     struct timespec deadline;
 
@@ -259,7 +266,8 @@ static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phas
     deadline.tv_nsec = (long)(nsec % 1000000000U);
     pthread_mutex_lock(&runtime->count_mutex);
     while (runtime->living[phase] > 0) {
-        if (pthread_cond_timedwait(&runtime->count_changed, &runtime->count_mutex, &deadline) != 0) {
+        if (pthread_cond_timedwait(&runtime->count_changed, &runtime->count_mutex, &deadline) !=
+            0) {
             *timed_out = true;
             break;
         }
@@ -298,7 +306,8 @@ static void end_helpers(struct esi_runtime *runtime)
     esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->reclaimer));
 }
 
-/* Grace periods that were asked for when the reclaimer had ended: no reader is left, so they have passed. */
+/* Grace periods that were asked for when the reclaimer had ended: no reader is left, so they have
+ * passed. */
 static bool answer_grace_requests(struct esi_runtime *runtime)
 {
     struct grace_request *request = runtime->grace_head;
@@ -328,8 +337,9 @@ static bool run_left_jobs(struct esi_runtime *runtime)
 }
 
 /*
- * All threads have ended. Whatever is still under way between actors, jobs and the reclaimer is brought to its end here,
- * by one thread: messages find their receivers or are freed, and who has given its last reference up is freed.
+ * All threads have ended. Whatever is still under way between actors, jobs and the reclaimer is
+ * brought to its end here, by one thread: messages find their receivers or are freed, and who has
+ * given its last reference up is freed.
  */
 static void sweep(struct esi_runtime *runtime)
 {
@@ -400,7 +410,8 @@ static enum es_err start_threads(struct esi_runtime *runtime)
     struct esi_env *env = runtime->options.env;
     char name[32];
 
-    enum es_err err = esi_env_thread_start(env, "reclaimer", run_reclaimer, runtime, &runtime->reclaimer);
+    enum es_err err =
+        esi_env_thread_start(env, "reclaimer", run_reclaimer, runtime, &runtime->reclaimer);
     for (uint32_t i = 0; err == ES_OK && i < runtime->options.service_count; i++) {
         snprintf(name, sizeof name, "service-%u", i);
         err = esi_env_thread_start(env, name, run_service, runtime, &runtime->service[i]);

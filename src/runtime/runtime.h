@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The runtime: worker threads that run actors, service threads for what blocks, and the reclaimer that waits for RCU
- * grace periods and tells by message when one has ended.
+ * The runtime: worker threads that run actors, service threads for what blocks, and the reclaimer
+ * that waits for RCU grace periods and tells by message when one has ended.
  */
 #pragma once
 
@@ -15,24 +15,28 @@
 enum { ESI_RUNTIME_WORKERS_MAX = 1024, ESI_RUNTIME_SERVICE_THREADS_MAX = 64 };
 
 struct esi_runtime_options {
-    struct esi_env *env;      /* borrowed */
-    uint32_t worker_count;    /* 0 = the cores that the process may use */
-    uint32_t service_count;   /* service threads; 0 = 2 */
-    uint32_t work_bound;      /* messages an actor handles before it yields; 0 = 256 */
-    bool is_spread;           /* new actors go round the workers; else they fill the fewest */
-    /* Called on each worker thread before its first turn; sets what esi_worker_local returns. NULL: out of memory. */
+    struct esi_env *env;    /* borrowed */
+    uint32_t worker_count;  /* 0 = the cores that the process may use */
+    uint32_t service_count; /* service threads; 0 = 2 */
+    uint32_t work_bound;    /* messages an actor handles before it yields; 0 = 256 */
+    bool is_spread;         /* new actors go round the workers; else they fill the fewest */
+    /* Called on each worker thread before its first turn; sets what esi_worker_local returns. NULL:
+     * out of memory. */
     void *(*local_new)(void *argument, uint32_t worker_index);
     /* Called for each by the thread that stops the runtime, when no actor is left. */
     void (*local_free)(void *argument, void *local);
-    void *local_argument;     /* borrowed */
+    void *local_argument; /* borrowed */
 };
 
-/* Makes and starts the threads. ES_NO_MEMORY (also: of local_new), ES_IO (threads or pollers cannot be made). */
-ES_MUST_USE enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct esi_runtime **out);
+/* Makes and starts the threads. ES_NO_MEMORY (also: of local_new), ES_IO (threads or pollers cannot
+ * be made). */
+ES_MUST_USE enum es_err esi_runtime_new(const struct esi_runtime_options *options,
+                                        struct esi_runtime **out);
 /*
- * Stops all actors in order of their phases, at most timeout_ns for each phase, then ends and joins all threads.
- * Blocks. Thread: one that is not the runtime's own. Returns ES_OK, or ES_TIMEOUT when actors were left (they are
- * finished by force).
+ * Stops all actors in order of their phases, at most timeout_ns for each phase, then ends and joins
+ * all threads.
+ * Blocks. Thread: one that is not the runtime's own. Returns ES_OK, or ES_TIMEOUT when actors were
+ * left (they are finished by force).
  */
 enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns);
 /* Frees a stopped runtime; NULL is accepted. */
@@ -42,8 +46,8 @@ struct esi_env *esi_runtime_env(const struct esi_runtime *runtime);
 uint32_t esi_runtime_worker_count(const struct esi_runtime *runtime);
 struct esi_worker *esi_runtime_worker(const struct esi_runtime *runtime, uint32_t index);
 /*
- * The worker for a new actor: with is_spread the next one, else the first that is under about 70% busy, or where there is
- * none the least busy. Thread: any.
+ * The worker for a new actor: with is_spread the next one, else the first that is under about 70%
+ * busy, or where there is none the least busy. Thread: any.
  */
 struct esi_worker *esi_runtime_place(struct esi_runtime *runtime);
 
@@ -61,21 +65,24 @@ struct esi_job {
     /* Runs on a service thread; may block. */
     void (*run)(struct esi_job *job);
 };
-/* Queues a job, taken. Thread: any. After the stop it is run by the stopping thread, so that nobody waits for ever. */
+/* Queues a job, taken. Thread: any. After the stop it is run by the stopping thread, so that nobody
+ * waits for ever. */
 void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job);
 
 /*
- * Asks for a grace period: when one has passed that began after this call, *msg is sent to *actor (which must stay
- * alive until then: hold a reference). Thread: any.
+ * Asks for a grace period: when one has passed that began after this call, *msg is sent to *actor
+ * (which must stay alive until then: hold a reference). Thread: any.
  */
-void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor, struct esi_msg *msg);
+void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor,
+                             struct esi_msg *msg);
 
 /*
- * Runs visit(actor, argument) for each actor of each worker, on that worker's thread between turns, worker by worker,
- * and then sends done to the asking actor (alive until then). For monitoring. Thread: any.
+ * Runs visit(actor, argument) for each actor of each worker, on that worker's thread between turns,
+ * worker by worker, and then sends done to the asking actor (alive until then). For monitoring.
+ * Thread: any.
  */
 struct esi_visit {
-    void (*visit)(struct esi_actor *actor, void *argument); /* may be NULL */
+    void (*visit)(struct esi_actor *actor, void *argument);          /* may be NULL */
     void (*visit_worker)(struct esi_worker *worker, void *argument); /* may be NULL */
     void *argument;
     struct esi_actor *asker; /* gets done */
@@ -92,13 +99,13 @@ struct esi_worker_stats {
     uint64_t busy_ns;
     uint64_t idle_ns;
     uint64_t sleeps;
-    uint64_t wakes_sent;        /* wake-ups of other workers that this one paid */
+    uint64_t wakes_sent; /* wake-ups of other workers that this one paid */
     uint64_t messages;
-    uint64_t messages_remote;   /* sent to actors of other workers */
+    uint64_t messages_remote; /* sent to actors of other workers */
     uint32_t actors;
     uint32_t run_queue_length;
     uint32_t run_queue_length_max;
-    uint32_t busy_permille;     /* of about the last 100 ms */
+    uint32_t busy_permille; /* of about the last 100 ms */
 };
 /* On the worker's own thread (in a visit). */
 void esi_worker_stats(const struct esi_worker *worker, struct esi_worker_stats *out);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The level of a timer is given by the highest bit in which its tick differs from the wheel's: all timers of a slot of
- * level n share the bits above 6(n+1), so a slot is reached exactly when the wheel's tick enters it, and its timers are
- * then dealt out to the levels below.
+ * The level of a timer is given by the highest bit in which its tick differs from the wheel's: all
+ * timers of a slot of level n share the bits above 6(n+1), so a slot is reached exactly when the
+ * wheel's tick enters it, and its timers are then dealt out to the levels below.
  */
 #include "runtime/timer_wheel.h"
 #include "base/assert.h"
@@ -38,11 +38,12 @@ static void insert(struct esi_timer_wheel *wheel, struct esi_timer *timer)
     uint64_t tick = timer->deadline_tick;
 
     if (level >= ESI_TIMER_LEVELS) {
-        /* Beyond the last wheel's present round, which takes over two years: when a whole round or more away it waits in
-         * the slot that comes last, and is dealt out again when that comes. Never in the current one: it would be dealt
-         * out at once, for ever. */
+        /* Beyond the last wheel's present round, which takes over two years: when a whole round or
+         * more away it waits in the slot that comes last, and is dealt out again when that comes.
+         * Never in the current one: it would be dealt out at once, for ever. */
         level = ESI_TIMER_LEVELS - 1;
-        const uint64_t last_tick = wheel->now_tick + ((uint64_t)(ESI_TIMER_SLOTS - 1) << (level * SLOT_BITS));
+        const uint64_t last_tick =
+            wheel->now_tick + ((uint64_t)(ESI_TIMER_SLOTS - 1) << (level * SLOT_BITS));
         tick = tick < last_tick ? tick : last_tick;
     }
     const unsigned slot = (unsigned)(tick >> (level * SLOT_BITS)) & (ESI_TIMER_SLOTS - 1);
@@ -64,17 +65,20 @@ void esi_timer_wheel_cancel(struct esi_timer_wheel *wheel, struct esi_timer *tim
     }
 }
 
-void esi_timer_wheel_set(struct esi_timer_wheel *wheel, struct esi_timer *timer, uint64_t deadline_ns)
+void esi_timer_wheel_set(struct esi_timer_wheel *wheel, struct esi_timer *timer,
+                         uint64_t deadline_ns)
 {
     esi_timer_wheel_cancel(wheel, timer);
-    /* Rounded up, and at least one tick ahead: never early, and the current slot is never added to. */
+    /* Rounded up, and at least one tick ahead: never early, and the current slot is never added
+     * to. */
     const uint64_t tick = deadline_ns / TICK_NS + 1;
     timer->deadline_tick = tick > wheel->now_tick ? tick : wheel->now_tick + 1;
     timer->is_set = true;
     insert(wheel, timer);
 }
 
-/* The tick at which the first slot in use is entered; UINT64_MAX when none is. *level and *slot tell which. */
+/* The tick at which the first slot in use is entered; UINT64_MAX when none is. *level and *slot
+ * tell which. */
 static uint64_t find_next(const struct esi_timer_wheel *wheel, unsigned *level, unsigned *slot)
 {
     for (unsigned i = 0; i < ESI_TIMER_LEVELS; i++) {
@@ -84,9 +88,10 @@ static uint64_t find_next(const struct esi_timer_wheel *wheel, unsigned *level, 
         const unsigned shift = i * SLOT_BITS;
         const unsigned current = (unsigned)(wheel->now_tick >> shift) & (ESI_TIMER_SLOTS - 1);
         /* Rotated so that bit 0 is the current slot. */
-        const uint64_t rotated = current == 0 ? wheel->in_use[i]
-                                              : (wheel->in_use[i] >> current) |
-                                                    (wheel->in_use[i] << (ESI_TIMER_SLOTS - current));
+        const uint64_t rotated =
+            current == 0
+                ? wheel->in_use[i]
+                : (wheel->in_use[i] >> current) | (wheel->in_use[i] << (ESI_TIMER_SLOTS - current));
         const unsigned distance = (unsigned)__builtin_ctzll(rotated);
         *level = i;
         *slot = (current + distance) & (ESI_TIMER_SLOTS - 1);
@@ -106,8 +111,9 @@ uint64_t esi_timer_wheel_next_ns(const struct esi_timer_wheel *wheel)
 }
 
 /*
- * The wheel has entered this slot: all of its timers go to the levels below, before anything is looked for there. (Were
- * they dealt out one by one, the first that is not yet due would hide the others.)
+ * The wheel has entered this slot: all of its timers go to the levels below, before anything is
+ * looked for there. (Were they dealt out one by one, the first that is not yet due would hide the
+ * others.)
  */
 static void deal_out(struct esi_timer_wheel *wheel, unsigned level, unsigned slot)
 {
@@ -142,7 +148,8 @@ struct esi_timer *esi_timer_wheel_expire(struct esi_timer_wheel *wheel, uint64_t
             deal_out(wheel, level, slot);
             continue;
         }
-        struct esi_timer *timer = ESI_CONTAINER_OF(wheel->slots[0][slot].next, struct esi_timer, link);
+        struct esi_timer *timer =
+            ESI_CONTAINER_OF(wheel->slots[0][slot].next, struct esi_timer, link);
         ESI_DEBUG_ASSERT(timer->deadline_tick == wheel->now_tick);
         esi_timer_wheel_cancel(wheel, timer);
         return timer;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Timers of one worker: six wheels of 64 slots, one tick a millisecond; a timer moves to a finer wheel as its time
- * comes near. Setting and cancelling cost a list operation; a bitmap a wheel finds the next slot in use, so a worker
- * whose timers are far away sleeps that long. A timer never fires early, and at most a tick late.
+ * Timers of one worker: six wheels of 64 slots, one tick a millisecond; a timer moves to a finer
+ * wheel as its time comes near. Setting and cancelling cost a list operation; a bitmap a wheel
+ * finds the next slot in use, so a worker whose timers are far away sleeps that long. A timer never
+ * fires early, and at most a tick late.
  */
 #pragma once
 
@@ -31,7 +32,8 @@ void esi_timer_wheel_init(struct esi_timer_wheel *wheel, uint64_t now_ns);
 /* Makes a timer usable: not set. */
 void esi_timer_wheel_init_timer(struct esi_timer *timer);
 /* Sets or moves the timer; the deadline is absolute, on the environment's monotonic clock. */
-void esi_timer_wheel_set(struct esi_timer_wheel *wheel, struct esi_timer *timer, uint64_t deadline_ns);
+void esi_timer_wheel_set(struct esi_timer_wheel *wheel, struct esi_timer *timer,
+                         uint64_t deadline_ns);
 /* Harmless when it is not set. */
 void esi_timer_wheel_cancel(struct esi_timer_wheel *wheel, struct esi_timer *timer);
 /* When the wheel must be advanced next, in monotonic ns; UINT64_MAX when no timer is set. */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The loop of a worker: quiescent state, timers, what others scheduled, sockets, one turn for each actor in the run
- * queue. It sleeps only when there is nothing to run, and then offline, so that no grace period waits for it.
+ * The loop of a worker: quiescent state, timers, what others scheduled, sockets, one turn for each
+ * actor in the run queue. It sleeps only when there is nothing to run, and then offline, so that no
+ * grace period waits for it.
  *
- * Going to sleep: set is_asleep, then look at the inbound list once more. Waking: push onto the list, then look at
- * is_asleep. Both have a full fence between the two steps, so at least one side sees the other's.
+ * Going to sleep: set is_asleep, then look at the inbound list once more. Waking: push onto the
+ * list, then look at is_asleep. Both have a full fence between the two steps, so at least one side
+ * sees the other's.
  */
 #include "runtime/worker.h"
 #include "base/assert.h"
@@ -72,9 +74,10 @@ void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *act
     do {
         actor->next_inbound = head;
         /* order: release; pairs with the acquire in take_inbound, which then sees next_inbound. */
-    } while (!atomic_compare_exchange_weak_explicit(&worker->inbound, &head, actor, memory_order_release,
-                                                    memory_order_relaxed));
-    /* order: seq_cst fence; pairs with the fence in sleep_until: push before look, or set before look again. */
+    } while (!atomic_compare_exchange_weak_explicit(&worker->inbound, &head, actor,
+                                                    memory_order_release, memory_order_relaxed));
+    /* order: seq_cst fence; pairs with the fence in sleep_until: push before look, or set before
+     * look again. */
     atomic_thread_fence(memory_order_seq_cst);
     /* order: relaxed; ordered by the fence above. */
     if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed) &&
@@ -90,12 +93,14 @@ void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *act
 
 static void take_inbound(struct esi_worker *worker)
 {
-    /* order: relaxed; an empty list is the common case, what is missed now is seen before a sleep. */
+    /* order: relaxed; an empty list is the common case, what is missed now is seen before a
+     * sleep. */
     if (atomic_load_explicit(&worker->inbound, memory_order_relaxed) == NULL) {
         return;
     }
     /* order: acquire; pairs with the release in esi_worker_schedule_remote. */
-    struct esi_actor *newest = atomic_exchange_explicit(&worker->inbound, NULL, memory_order_acquire);
+    struct esi_actor *newest =
+        atomic_exchange_explicit(&worker->inbound, NULL, memory_order_acquire);
     struct esi_actor *oldest = NULL;
     while (newest != NULL) {
         struct esi_actor *next = newest->next_inbound;
@@ -105,8 +110,8 @@ static void take_inbound(struct esi_worker *worker)
     }
     while (oldest != NULL) {
         struct esi_actor *next = oldest->next_inbound;
-        /* order: acq_rel; from here on a push schedules anew; acquire: pairs with the exchange of a sender that found
-         * it set already, whose push must be seen by the take that follows. */
+        /* order: acq_rel; from here on a push schedules anew; acquire: pairs with the exchange of a
+         * sender that found it set already, whose push must be seen by the take that follows. */
         (void)atomic_exchange_explicit(&oldest->is_scheduled, false, memory_order_acq_rel);
         esi_worker_enqueue(worker, oldest);
         oldest = next;
@@ -207,7 +212,8 @@ static void fire_timers(struct esi_worker *worker)
     }
 }
 
-/* One turn for each actor that is queued now; those that queue meanwhile run in the next turn of the loop. */
+/* One turn for each actor that is queued now; those that queue meanwhile run in the next turn of
+ * the loop. */
 static void run_actors(struct esi_worker *worker, uint32_t work_bound)
 {
     uint32_t count = worker->stats.run_queue_length;
@@ -256,21 +262,23 @@ static void visit(struct esi_worker *worker, struct esi_visit *visit)
         visit->visit_worker(worker, visit->argument);
     }
     if (visit->visit != NULL) {
-        for (struct esi_list *link = worker->actors.next; link != &worker->actors; link = link->next) {
+        for (struct esi_list *link = worker->actors.next; link != &worker->actors;
+             link = link->next) {
             visit->visit(ESI_CONTAINER_OF(link, struct esi_actor, in_worker), visit->argument);
         }
     }
     visit->next_worker++;
     if (visit->next_worker < esi_runtime_worker_count(worker->runtime)) {
-        esi_actor_send(&esi_runtime_worker(worker->runtime, visit->next_worker)->agent, &visit->msg);
+        esi_actor_send(&esi_runtime_worker(worker->runtime, visit->next_worker)->agent,
+                       &visit->msg);
     } else {
         esi_actor_send(visit->asker, visit->done);
     }
 }
 
 /*
- * The last reference of an actor was given up: every send to it has been completed, so it may still stand in our inbound
- * list or run queue, and then nowhere any more.
+ * The last reference of an actor was given up: every send to it has been completed, so it may still
+ * stand in our inbound list or run queue, and then nowhere any more.
  */
 static void reap(struct esi_worker *worker, struct esi_actor *actor)
 {
@@ -367,7 +375,8 @@ void esi_worker_finish_actors(struct esi_worker *worker)
 {
     current_worker = worker;
     while (!esi_list_is_empty(&worker->actors)) {
-        struct esi_actor *actor = ESI_CONTAINER_OF(worker->actors.next, struct esi_actor, in_worker);
+        struct esi_actor *actor =
+            ESI_CONTAINER_OF(worker->actors.next, struct esi_actor, in_worker);
         esi_actor_finish(actor);
     }
     current_worker = NULL;

@@ -31,7 +31,8 @@ struct esi_worker {
     /* written by the worker, read by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_asleep;
     _Atomic uint32_t busy_permille;
-    _Atomic uint64_t window_start_ns; /* of the busy measurement; the last one stands in busy_permille */
+    /* of the busy measurement; the last one stands in busy_permille */
+    _Atomic uint64_t window_start_ns;
     _Atomic uint32_t actor_count;
     /* written by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic(struct esi_actor *) inbound; /* scheduled from elsewhere */
@@ -46,20 +47,23 @@ struct esi_worker_stop {
 };
 
 /* Prepares the worker; the thread is started by the runtime. */
-ES_MUST_USE enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runtime, uint32_t index);
+ES_MUST_USE enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runtime,
+                                        uint32_t index);
 void esi_worker_deinit(struct esi_worker *worker);
 /* The thread's function. */
 void esi_worker_run(void *argument);
-/* After the threads have ended: finishes the actors that are left. Thread: the one that stops the runtime. */
+/* After the threads have ended: finishes the actors that are left. Thread: the one that stops the
+ * runtime. */
 void esi_worker_finish_actors(struct esi_worker *worker);
 /*
- * After the threads have ended: gives turns for what is still under way, as if the caller were the worker. Returns true
- * when there was something. Thread: the one that stops the runtime.
+ * After the threads have ended: gives turns for what is still under way, as if the caller were the
+ * worker. Returns true when there was something. Thread: the one that stops the runtime.
  */
 bool esi_worker_sweep(struct esi_worker *worker);
 /* Appends an actor to the run queue. The worker's own thread. */
 void esi_worker_enqueue(struct esi_worker *worker, struct esi_actor *actor);
-/* Hands an actor, whose is_scheduled the caller has just claimed, to its worker. Any other thread. */
+/* Hands an actor, whose is_scheduled the caller has just claimed, to its worker. Any other
+ * thread. */
 void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *actor);
 /* Runs one turn of an actor. */
 void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound);
