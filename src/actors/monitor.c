@@ -11,9 +11,12 @@
  */
 #include "actors/monitor.h"
 #include "actors/context.h"
+#include "actors/monitor_answer.h"
 #include "actors/monitor_client.h"
 #include "actors/monitor_page.h"
 #include "actors/monitor_query.h"
+#include "actors/monitor_sample.h"
+#include "actors/queue.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -23,17 +26,20 @@
 #include "runtime/runtime.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-enum monitor_msg { MONITOR_STOPPING, MONITOR_STEP_DONE, MONITOR_ROUTER_REPORTED };
+enum monitor_msg {
+    MONITOR_STOPPING,
+    MONITOR_STEP_DONE,
+    MONITOR_ROUTER_REPORTED,
+    MONITOR_EVENTS_REPORTED
+};
 
 enum {
-    CLIENTS_MAX = 32,
+    CLIENTS_MAX = 64,
+    WAITING_MAX = 48, /* peers that wait for a page: the other places are for /healthz */
     ACCEPTS_A_TURN = 16,
     HELD_BYTES_MAX =
         64 * 1024 * 1024, /* no new page is begun while more is waiting for slow peers */
-    PROC_FILE_BYTES_MAX = 4096,
     VISIT_REST_FACTOR =
         4 /* after a visit the workers are left alone for so many times its duration */
 };
@@ -41,17 +47,6 @@ enum {
 static const uint64_t VISIT_REST_NS_MAX = 250000000;
 static const uint64_t OUT_OF_DESCRIPTORS_NS = 100000000;
 static const uint64_t FULL_NS = 50000000;
-static const uint64_t EVICTION_NS_MIN = 250000000;
-static const uint64_t CPU_WINDOW_NS = 500000000;
-
-/* Memory and CPU of the process, read on a service thread. */
-struct sample {
-    struct esi_job job;
-    struct esi_monitor *monitor; /* borrowed: a reference is held while the step is pending */
-    bool is_ok;
-    uint64_t rss_pages;
-    uint64_t cpu_ticks;
-};
 
 struct esi_monitor {
     struct esi_actor actor;      /* first */
@@ -60,6 +55,7 @@ struct esi_monitor {
     int sock; /* owned */
     struct esi_io io;
     struct esi_actor_timer accept_timer;
+    struct esi_actor_timer memory_timer;
     struct esi_list clients;
     bool is_full;     /* peers wait before the door */
     bool is_stopping; /* the doors are being closed */
@@ -77,9 +73,7 @@ struct esi_monitor {
     uint32_t reports_pending;   /* of STEP_ROUTERS */
     uint64_t visit_start_ns;
     uint64_t visit_earliest_ns;
-    struct sample sample;
-    uint64_t cpu_ticks; /* at the begin of the window that cpu_percent was taken over */
-    uint64_t cpu_ns;
+    struct esi_monitor_sample sample;
     struct esi_msg stopping_msg;
 };
 
@@ -96,82 +90,6 @@ static struct esi_monitor *self_of(struct esi_actor *actor)
 static void keep(struct esi_msg *msg)
 {
     (void)msg; /* embedded in the monitor */
-}
-
-/* --- the process's figures --- */
-
-/* The number at *text, which moves behind it. */
-static uint64_t take_number(const char **text)
-{
-    char *end = NULL;
-    const uint64_t value = strtoull(*text, &end, 10);
-
-    *text = end;
-    return value;
-}
-
-static bool read_proc(struct esi_env *env, const char *path, struct esi_bytes *out)
-{
-    esi_bytes_clear(out);
-    if (esi_env_file_read(env, path, PROC_FILE_BYTES_MAX, out) != ES_OK) {
-        return false;
-    }
-    esi_bytes_append(out, "", 1);
-    return !out->failed;
-}
-
-/* utime and stime are the 14th and 15th field; the second one, in brackets, may hold anything. */
-static bool parse_stat(const char *text, uint64_t *ticks)
-{
-    const char *at = strrchr(text, ')');
-
-    for (int field = 2; at != NULL && field < 14; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    if (at == NULL) {
-        return false;
-    }
-    const uint64_t user = take_number(&at);
-    *ticks = user + take_number(&at);
-    return true;
-}
-
-static void run_sample(struct esi_job *job)
-{
-    struct sample *sample = ESI_CONTAINER_OF(job, struct sample, job);
-    struct esi_monitor *monitor = sample->monitor;
-    struct esi_env *env = monitor->context->env;
-    struct esi_bytes text;
-
-    esi_bytes_init(&text, 0);
-    sample->is_ok = read_proc(env, "/proc/self/statm", &text);
-    if (sample->is_ok) {
-        const char *at = text.data;
-        (void)take_number(&at);
-        sample->rss_pages = take_number(&at);
-        sample->is_ok =
-            read_proc(env, "/proc/self/stat", &text) && parse_stat(text.data, &sample->cpu_ticks);
-    }
-    esi_bytes_deinit(&text);
-    esi_actor_send(&monitor->actor, &monitor->step_msg);
-}
-
-static void take_sample(struct esi_monitor *self)
-{
-    const struct sample *sample = &self->sample;
-    const uint64_t now_ns = esi_actor_now_ns(&self->actor);
-
-    if (!sample->is_ok) {
-        return;
-    }
-    self->facts.mem_bytes = sample->rss_pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (now_ns - self->cpu_ns >= CPU_WINDOW_NS) {
-        const double used_s =
-            (double)(sample->cpu_ticks - self->cpu_ticks) / (double)sysconf(_SC_CLK_TCK);
-        self->facts.cpu_percent = used_s * 1e11 / (double)(now_ns - self->cpu_ns);
-        self->cpu_ticks = sample->cpu_ticks;
-        self->cpu_ns = now_ns;
-    }
 }
 
 /* --- the page in hand --- */
@@ -224,8 +142,14 @@ static void begin_visit(struct esi_monitor *self)
 static void begin_sample(struct esi_monitor *self)
 {
     begin_pending(self, STEP_SAMPLE);
-    self->sample = (struct sample){.job = {.run = run_sample}, .monitor = self};
-    esi_runtime_submit(self->context->runtime, &self->sample.job);
+    esi_monitor_sample_begin(&self->sample, self->context->runtime, &self->actor, &self->step_msg);
+}
+
+static void end_sample(struct esi_monitor *self)
+{
+    esi_monitor_sample_end(&self->sample, esi_actor_now_ns(&self->actor));
+    self->facts.mem_bytes = self->sample.mem_bytes;
+    self->facts.cpu_percent = self->sample.cpu_percent;
 }
 
 static void end_visit(struct esi_monitor *self)
@@ -249,44 +173,42 @@ static void begin_routers(struct esi_monitor *self)
     }
 }
 
+static struct esi_queue_report *new_report(struct esi_monitor *self)
+{
+    const struct esi_monitor_query *query = &self->page->query;
+    const uint64_t limit_max = ESI_QUEUE_REPORT_LIMIT_MAX;
+
+    return esi_queue_report_new(&self->actor, MONITOR_EVENTS_REPORTED, esi_str_from(query->event),
+                                (size_t)query->offset,
+                                (size_t)(query->limit < limit_max ? query->limit : limit_max));
+}
+
+/* Returns true when there is nothing to wait for. */
+static bool begin_events(struct esi_monitor *self)
+{
+    esi_bytes_deinit(&self->facts.events);
+    self->facts.events_err = ES_UNSUPPORTED;
+    if (self->context->queue == NULL) {
+        return true;
+    }
+    struct esi_queue_report *report = new_report(self);
+    if (report == NULL) {
+        self->facts.events_err = ES_NO_MEMORY;
+        return true;
+    }
+    begin_pending(self, STEP_EVENTS);
+    esi_queue_report(self->context->queue, report);
+    return false;
+}
+
+static void take_events(struct esi_monitor *self, struct esi_queue_report *report)
+{
+    self->facts.events_err = report->err;
+    self->facts.events = report->json;
+    esi_bytes_init(&report->json, 0);
+}
+
 /* --- answers --- */
-
-static void respond(struct esi_monitor_client *client, unsigned status, const char *content_type,
-                    struct esi_str body)
-{
-    struct esi_http1_pair headers[] = {
-        {.name = ESI_STR("X-Content-Type-Options"), .value = ESI_STR("nosniff")},
-        {.name = ESI_STR("Cache-Control"), .value = ESI_STR("no-store")},
-    };
-
-    esi_monitor_client_respond(client,
-                               &(struct esi_http1_response){.status = status,
-                                                            .content_type = content_type,
-                                                            .body = body,
-                                                            .headers = headers,
-                                                            .header_count = ESI_COUNT_OF(headers)});
-}
-
-static void respond_text(struct esi_monitor_client *client, unsigned status, const char *text)
-{
-    respond(client, status, "text/plain; charset=utf-8", esi_str_from(text));
-}
-
-static void respond_index(struct esi_monitor_client *client)
-{
-    static const char text[] =
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>event-service</title></head>\n<body>\n"
-        "<ul>\n"
-        "<li><a href=\"varz\">varz</a>: the server</li>\n"
-        "<li><a href=\"connz\">connz</a>: client connections</li>\n"
-        "<li><a href=\"gatewayz\">gatewayz</a>: links to other clusters</li>\n"
-        "<li><a href=\"actorz\">actorz</a>: workers and actors</li>\n"
-        "<li><a href=\"eventz\">eventz</a>: queue, handlers, dead letters</li>\n"
-        "<li><a href=\"healthz\">healthz</a>: ready or not</li>\n"
-        "</ul>\n</body>\n</html>\n";
-
-    respond(client, 200, "text/html; charset=utf-8", ESI_STR(text));
-}
 
 /* NULL: ready. */
 static const char *why_not_ready(const struct esi_monitor *self)
@@ -302,24 +224,6 @@ static const char *why_not_ready(const struct esi_monitor *self)
     return NULL;
 }
 
-static void respond_health(const struct esi_monitor *self, struct esi_monitor_client *client)
-{
-    const char *why = why_not_ready(self);
-    struct esi_json_writer json;
-    struct esi_bytes body;
-
-    esi_bytes_init(&body, 0);
-    esi_json_writer_init(&json, &body, false);
-    esi_json_writer_object_start(&json);
-    esi_json_writer_field_text(&json, "status", why == NULL ? "ok" : "error");
-    if (why != NULL) {
-        esi_json_writer_field_text(&json, "error", why);
-    }
-    esi_json_writer_object_end(&json);
-    respond(client, why == NULL ? 200 : 503, "application/json", esi_bytes_str(&body));
-    esi_bytes_deinit(&body);
-}
-
 static void on_request(struct esi_monitor *self, struct esi_monitor_client *client,
                        const struct esi_http1_request *request)
 {
@@ -327,22 +231,24 @@ static void on_request(struct esi_monitor *self, struct esi_monitor_client *clie
     struct esi_monitor_query query;
 
     if (request->method == HTTP1_POST) {
-        respond_text(client, 405, "Method Not Allowed\n");
+        esi_monitor_answer_text(client, 405, "Method Not Allowed\n");
         return;
     }
     const enum es_err err = esi_monitor_query_read(request, &query, error);
     if (err != ES_OK) {
-        respond_text(client, err == ES_NOT_FOUND ? 404 : 400, error);
+        esi_monitor_answer_text(client, err == ES_NOT_FOUND ? 404 : 400, error);
         return;
     }
     self->facts.requests[query.kind]++;
     if (query.kind == MONITOR_INDEX) {
-        respond_index(client);
+        esi_monitor_answer_index(client);
     } else if (query.kind == MONITOR_HEALTHZ) {
-        respond_health(self, client);
+        esi_monitor_answer_health(client, why_not_ready(self));
     } else if (why_not_ready(self) != NULL) {
         /* What pages show is being built, or taken down. */
-        respond_text(client, 503, why_not_ready(self));
+        esi_monitor_answer_text(client, 503, why_not_ready(self));
+    } else if (esi_monitor_client_count_waiting(&self->clients) >= WAITING_MAX) {
+        esi_monitor_answer_text(client, 503, "too many pages are asked for at once");
     } else {
         esi_monitor_client_await_page(client, &query, self->asked++);
     }
@@ -370,10 +276,9 @@ static void finish_page(struct esi_monitor *self)
 
     if (client != NULL && client->phase == PHASE_PAGE) {
         if (page->status == 200) {
-            respond(client, 200, "application/json", esi_bytes_str(&page->body));
+            esi_monitor_answer_json(client, 200, esi_bytes_str(&page->body));
         } else {
-            respond_text(client, page->status,
-                         "the page does not fit: ask for less with limit and offset");
+            esi_monitor_answer_text(client, page->status, page->failure);
         }
         serve(self, client);
     }
@@ -395,7 +300,9 @@ static void run_steps(struct esi_monitor *self, enum esi_monitor_step step)
             begin_routers(self);
             return;
         case STEP_EVENTS:
-            self->facts.events_err = ES_UNSUPPORTED;
+            if (!begin_events(self)) {
+                return;
+            }
             step = self->page->type->next(self->page);
             break;
         case STEP_DONE:
@@ -412,7 +319,7 @@ static void on_step_done(struct esi_monitor *self)
     if (self->step == STEP_VISIT) {
         end_visit(self);
     } else if (self->step == STEP_SAMPLE) {
-        take_sample(self);
+        end_sample(self);
     }
     if (self->is_ended) {
         esi_monitor_page_free(ESI_MOVE(self->page));
@@ -423,37 +330,37 @@ static void on_step_done(struct esi_monitor *self)
     esi_actor_unref(&self->actor);
 }
 
-/* The one that has waited longest, if there is memory for one more answer. */
-static struct esi_monitor_client *next_waiting(const struct esi_monitor *self)
-{
-    struct esi_monitor_client *first = NULL;
-    size_t held_bytes = 0;
-
-    for (struct esi_list *link = self->clients.next; link != &self->clients; link = link->next) {
-        struct esi_monitor_client *client = ESI_CONTAINER_OF(link, struct esi_monitor_client, link);
-        held_bytes += esi_monitor_client_held_bytes(client);
-        if (client->phase == PHASE_PAGE && (first == NULL || client->asked < first->asked)) {
-            first = client;
-        }
-    }
-    return held_bytes < HELD_BYTES_MAX ? first : NULL;
-}
-
 static void begin_page(struct esi_monitor *self)
 {
-    struct esi_monitor_client *client = next_waiting(self);
+    size_t held_bytes = 0;
+    struct esi_monitor_client *client =
+        esi_monitor_client_next_waiting(&self->clients, &held_bytes);
     enum esi_monitor_step step = STEP_DONE;
 
     if (client == NULL) {
         return;
     }
+    if (held_bytes >= HELD_BYTES_MAX) {
+        if (esi_monitor_client_evict(&self->clients, true)) {
+            esi_actor_continue(&self->actor);
+        } else {
+            /* Firing it alone brings another turn. */
+            esi_actor_timer_set(&self->memory_timer, esi_actor_now_ns(&self->actor) + FULL_NS);
+        }
+        return;
+    }
     self->page = esi_monitor_page_new(self->context, &self->facts, &client->query, &step);
     if (self->page == NULL) {
         esi_monitor_client_close(client);
+        esi_actor_continue(&self->actor);
         return;
     }
     self->page_client = client;
     run_steps(self, step);
+    if (self->page == NULL) {
+        /* It needed no waiting: on with the next one. */
+        esi_actor_continue(&self->actor);
+    }
 }
 
 /* --- the socket --- */
@@ -468,38 +375,6 @@ static void start(struct esi_actor *actor)
     }
 }
 
-/* Makes room for a new peer: the one goes that has kept us waiting for longest, if that was long
- * enough. */
-static bool evict(struct esi_monitor *self)
-{
-    struct esi_monitor_client *slowest = NULL;
-    uint64_t slowest_ns = EVICTION_NS_MIN;
-
-    for (struct esi_list *link = self->clients.next; link != &self->clients; link = link->next) {
-        struct esi_monitor_client *client = ESI_CONTAINER_OF(link, struct esi_monitor_client, link);
-        const uint64_t idle_ns = esi_monitor_client_idle_ns(client);
-        if (idle_ns >= slowest_ns) {
-            slowest = client;
-            slowest_ns = idle_ns;
-        }
-    }
-    if (slowest == NULL) {
-        return false;
-    }
-    esi_monitor_client_close(slowest);
-    return true;
-}
-
-static uint32_t count_clients(const struct esi_monitor *self)
-{
-    uint32_t count = 0;
-
-    for (struct esi_list *link = self->clients.next; link != &self->clients; link = link->next) {
-        count += ESI_CONTAINER_OF(link, struct esi_monitor_client, link)->phase != PHASE_GONE;
-    }
-    return count;
-}
-
 static void pause_accepting(struct esi_monitor *self, uint64_t pause_ns)
 {
     esi_actor_io_change(&self->io, 0);
@@ -512,7 +387,8 @@ static void accept_clients(struct esi_monitor *self)
         struct esi_monitor_client *client = NULL;
         struct esi_address peer;
         int sock = ESI_ENV_NO_SOCKET;
-        if (count_clients(self) >= CLIENTS_MAX && !evict(self)) {
+        if (esi_monitor_client_count(&self->clients) >= CLIENTS_MAX &&
+            !esi_monitor_client_evict(&self->clients, false)) {
             /* The new ones wait before the door, until one leaves or has been silent for long
              * enough. */
             self->is_full = true;
@@ -569,7 +445,7 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
         esi_actor_io_change(&self->io, POLL_READ);
     } else if (fired == &self->visit_timer.timer) {
         begin_visit(self);
-    } else {
+    } else if (fired != &self->memory_timer.timer) {
         struct esi_actor_timer *of_client = ESI_CONTAINER_OF(fired, struct esi_actor_timer, timer);
         esi_monitor_client_close(ESI_CONTAINER_OF(of_client, struct esi_monitor_client, timer));
     }
@@ -591,6 +467,10 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
             on_step_done(self);
         }
         break;
+    case MONITOR_EVENTS_REPORTED:
+        take_events(self, (struct esi_queue_report *)(void *)msg);
+        on_step_done(self);
+        break;
     }
 }
 
@@ -606,7 +486,7 @@ static void free_gone(struct esi_monitor *self)
             esi_monitor_client_free(client);
         }
     }
-    if (self->is_full && count_clients(self) < CLIENTS_MAX) {
+    if (self->is_full && esi_monitor_client_count(&self->clients) < CLIENTS_MAX) {
         self->is_full = false;
         esi_actor_timer_cancel(&self->accept_timer);
         esi_actor_io_change(&self->io, POLL_READ);
@@ -626,9 +506,6 @@ static void turn_end(struct esi_actor *actor)
     }
     if (self->page == NULL) {
         begin_page(self);
-        if (self->page == NULL && next_waiting(self) != NULL) {
-            esi_actor_continue(actor);
-        }
     }
 }
 
@@ -638,6 +515,7 @@ static void stop(struct esi_actor *actor)
 
     self->is_ended = true;
     esi_actor_timer_cancel(&self->accept_timer);
+    esi_actor_timer_cancel(&self->memory_timer);
     esi_actor_timer_cancel(&self->visit_timer);
     esi_actor_io_unwatch(&self->io);
     esi_env_close(self->context->env, self->sock);
@@ -656,7 +534,7 @@ static void describe(const struct esi_actor *actor, struct esi_description *desc
     const struct esi_monitor *self = ESI_CONTAINER_OF(actor, const struct esi_monitor, actor);
 
     esi_bytes_printf(description->text, "%s:%u, %u peers", self->bound.host, self->bound.port,
-                     count_clients(self));
+                     esi_monitor_client_count(&self->clients));
 }
 
 static void free_monitor(struct esi_actor *actor)
@@ -669,6 +547,7 @@ static void free_monitor(struct esi_actor *actor)
             ESI_CONTAINER_OF(self->clients.next, struct esi_monitor_client, link));
     }
     esi_actor_timer_cancel(&self->accept_timer);
+    esi_actor_timer_cancel(&self->memory_timer);
     esi_actor_timer_cancel(&self->visit_timer);
     esi_actor_io_unwatch(&self->io);
     esi_env_close(self->context->env, self->sock);
@@ -759,11 +638,12 @@ enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *b
     *self = (struct esi_monitor){.context = context, .bound = address, .sock = sock};
     self->facts.port = address.port;
     self->facts.cores = esi_env_core_count(context->env);
-    self->cpu_ns = context->start_ns;
+    esi_monitor_sample_init(&self->sample, context->env, context->start_ns);
     esi_list_init(&self->clients);
     esi_actor_init(&self->actor, &monitor_type, runtime, home);
     esi_actor_io_init(&self->actor, &self->io);
     esi_actor_timer_init(&self->actor, &self->accept_timer);
+    esi_actor_timer_init(&self->actor, &self->memory_timer);
     esi_actor_timer_init(&self->actor, &self->visit_timer);
     *sentinel = (struct sentinel){.monitor = self};
     esi_actor_ref(&self->actor);

@@ -78,8 +78,7 @@ static enum esi_monitor_step begin(struct esi_monitor_page *page)
 
     self->workers = calloc(esi_runtime_worker_count(page->context->runtime), sizeof *self->workers);
     if (self->workers == NULL) {
-        page->status = 500;
-        return STEP_DONE;
+        return esi_monitor_page_fail(page, 500, "out of memory");
     }
     return STEP_ROUTERS;
 }
@@ -413,8 +412,7 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
         esi_monitor_list_cut(&self->list, page->query.offset, page->query.limit);
     }
     if (self->list.failed) {
-        page->status = 500;
-        return STEP_DONE;
+        return esi_monitor_page_fail(page, 500, "out of memory");
     }
     return esi_monitor_list_next_portion(&self->list) ? STEP_VISIT : finish(self);
 }

@@ -25,6 +25,7 @@ static const uint64_t PAGE_S = 30;
 static const uint64_t PROGRESS_S = 10;
 static const uint64_t WRITE_S = 60;
 static const uint64_t LINGER_S = 1;
+static const uint64_t EVICTION_NS_MIN = 250000000;
 
 static uint64_t now_ns(const struct esi_monitor_client *client)
 {
@@ -104,6 +105,7 @@ uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client)
     case PHASE_LINGER:
         return UINT64_MAX;
     case PHASE_PAGE:
+        return client->has_ended ? now - client->since_ns : 0;
     case PHASE_GONE:
         break;
     }
@@ -142,6 +144,7 @@ void esi_monitor_client_read(struct esi_monitor_client *client)
     } else if (err == ES_OK) {
         (void)esi_http1_feed(client->http, buffer, count); /* all of it: count <= room */
     } else if (err == ES_CLOSED && !is_lingering) {
+        client->has_ended = true;
         esi_http1_feed_end(client->http);
     } else {
         esi_monitor_client_close(client);
@@ -265,4 +268,72 @@ void esi_monitor_client_settle(struct esi_monitor_client *client)
     const bool may_read = client->phase == PHASE_LINGER || esi_http1_room(client->http) > 0;
     esi_actor_io_change(&client->io, (may_read ? (uint32_t)POLL_READ : 0U) |
                                          (is_written ? 0U : (uint32_t)POLL_WRITE));
+}
+
+/* --- all of them --- */
+
+static struct esi_monitor_client *client_of(struct esi_list *link)
+{
+    return ESI_CONTAINER_OF(link, struct esi_monitor_client, link);
+}
+
+uint32_t esi_monitor_client_count(const struct esi_list *clients)
+{
+    uint32_t count = 0;
+
+    for (struct esi_list *link = clients->next; link != clients; link = link->next) {
+        count += client_of(link)->phase != PHASE_GONE;
+    }
+    return count;
+}
+
+uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients)
+{
+    uint32_t count = 0;
+
+    for (struct esi_list *link = clients->next; link != clients; link = link->next) {
+        count += client_of(link)->phase == PHASE_PAGE;
+    }
+    return count;
+}
+
+/* Peers that have ended their direction may have gone altogether: they come after the others. */
+static bool is_before(const struct esi_monitor_client *a, const struct esi_monitor_client *b)
+{
+    return a->has_ended != b->has_ended ? b->has_ended : a->asked < b->asked;
+}
+
+struct esi_monitor_client *esi_monitor_client_next_waiting(const struct esi_list *clients,
+                                                           size_t *held_bytes)
+{
+    struct esi_monitor_client *first = NULL;
+
+    *held_bytes = 0;
+    for (struct esi_list *link = clients->next; link != clients; link = link->next) {
+        struct esi_monitor_client *client = client_of(link);
+        *held_bytes += esi_monitor_client_held_bytes(client);
+        if (client->phase == PHASE_PAGE && (first == NULL || is_before(client, first))) {
+            first = client;
+        }
+    }
+    return first;
+}
+
+bool esi_monitor_client_evict(const struct esi_list *clients, bool must_hold)
+{
+    struct esi_monitor_client *slowest = NULL;
+    uint64_t slowest_ns = EVICTION_NS_MIN;
+
+    for (struct esi_list *link = clients->next; link != clients; link = link->next) {
+        struct esi_monitor_client *client = client_of(link);
+        const uint64_t idle_ns = esi_monitor_client_idle_ns(client);
+        if (idle_ns >= slowest_ns && (!must_hold || esi_monitor_client_held_bytes(client) > 0)) {
+            slowest = client;
+            slowest_ns = idle_ns;
+        }
+    }
+    if (slowest != NULL) {
+        esi_monitor_client_close(slowest);
+    }
+    return slowest != NULL;
 }

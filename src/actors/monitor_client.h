@@ -51,6 +51,7 @@ struct esi_monitor_client {
     uint64_t write_end_ns; /* PHASE_WRITE: when patience ends in any case */
     uint64_t asked;        /* PHASE_PAGE: number of the request, in order */
     size_t lingered_bytes;
+    bool has_ended;                 /* the peer sends nothing more */
     struct esi_monitor_query query; /* PHASE_PAGE */
 };
 
@@ -79,6 +80,23 @@ void esi_monitor_client_settle(struct esi_monitor_client *client);
 void esi_monitor_client_close(struct esi_monitor_client *client);
 /* Bytes of answers in memory. */
 size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client);
-/* For how long the monitor has waited for the peer; UINT64_MAX: it has its answer; 0: the peer
- * waits for the monitor. */
+/*
+ * For how long the monitor has waited for the peer. UINT64_MAX: it has its answer; 0: it waits for the monitor, and is
+ * there.
+ */
 uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client);
+
+/* --- all peers of a monitor, by its list --- */
+
+uint32_t esi_monitor_client_count(const struct esi_list *clients);
+uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients);
+/* The peer that has waited longest for a page, or NULL; and what all answers hold in memory. */
+struct esi_monitor_client *esi_monitor_client_next_waiting(const struct esi_list *clients,
+                                                           size_t *held_bytes);
+/*
+ * Makes room: closes the peer that has kept the monitor waiting for longest, if that was at least 250 ms: a burst of
+ * peers shall not throw each other out before they could ask.
+ *   must_hold   one whose answer holds memory
+ * False: there is none.
+ */
+bool esi_monitor_client_evict(const struct esi_list *clients, bool must_hold);

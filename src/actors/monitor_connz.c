@@ -266,8 +266,7 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
         esi_monitor_list_cut(&self->list, page->query.offset, page->query.limit);
     }
     if (self->list.failed) {
-        page->status = 500;
-        return STEP_DONE;
+        return esi_monitor_page_fail(page, 500, "out of memory");
     }
     return esi_monitor_list_next_portion(&self->list) ? STEP_VISIT : finish(self);
 }

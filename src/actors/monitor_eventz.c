@@ -52,12 +52,13 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
     struct esi_json_writer *json = &page->json;
 
     if (facts->events_err == ES_NOT_FOUND) {
-        page->status = 404;
-        return STEP_DONE;
+        return esi_monitor_page_fail(page, 404, "no such event is known");
+    }
+    if (facts->events_err == ES_CLOSED) {
+        return esi_monitor_page_fail(page, 503, "the event queue has stopped");
     }
     if (facts->events_err != ES_OK && facts->events_err != ES_UNSUPPORTED) {
-        page->status = 503;
-        return STEP_DONE;
+        return esi_monitor_page_fail(page, 500, es_err_text(facts->events_err));
     }
     esi_monitor_page_start(page);
     esi_json_writer_key(json, page->query.event[0] != '\0' ? "event" : "events");

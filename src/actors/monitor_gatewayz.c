@@ -294,8 +294,7 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
     struct esi_json_writer *json = &page->json;
 
     if (self->failed || self->names.failed || self->text.failed || self->remotes.failed) {
-        page->status = 500;
-        return STEP_DONE;
+        return esi_monitor_page_fail(page, 500, "out of memory");
     }
     for (size_t i = 0; i < self->row_count; i++) {
         self->rows[i].name = self->names.data + self->rows[i].name_start;

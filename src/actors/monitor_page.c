@@ -53,10 +53,22 @@ void esi_monitor_page_start(struct esi_monitor_page *page)
     esi_monitor_page_field_wall(&page->json, "now", page->now_wall_ns);
 }
 
+enum esi_monitor_step esi_monitor_page_fail(struct esi_monitor_page *page, unsigned status,
+                                            const char *failure)
+{
+    page->status = status;
+    page->failure = failure;
+    return STEP_DONE;
+}
+
 enum esi_monitor_step esi_monitor_page_end(struct esi_monitor_page *page)
 {
     esi_json_writer_object_end(&page->json);
-    page->status = page->body.failed ? 500 : 200;
+    if (page->body.failed) {
+        return esi_monitor_page_fail(page, 500,
+                                     "the page does not fit: ask for less with limit and offset");
+    }
+    page->status = 200;
     return STEP_DONE;
 }
 

@@ -67,7 +67,8 @@ struct esi_monitor_page {
     struct esi_monitor_query query;
     uint64_t now_ns; /* monotonic, when it was begun */
     int64_t now_wall_ns;
-    unsigned status; /* of HTTP */
+    unsigned status;     /* of HTTP */
+    const char *failure; /* static: why the status is not 200 */
     struct esi_bytes body;
     struct esi_json_writer json; /* into body */
 };
@@ -88,6 +89,9 @@ void esi_monitor_page_free(struct esi_monitor_page *page);
 
 /* The outer object with server_id and now. */
 void esi_monitor_page_start(struct esi_monitor_page *page);
+/* Ends the page without a body. failure: static, a sentence for the peer. */
+enum esi_monitor_step esi_monitor_page_fail(struct esi_monitor_page *page, unsigned status,
+                                            const char *failure);
 /* Ends the outer object; the status becomes 200, or 500 when it did not fit. */
 enum esi_monitor_step esi_monitor_page_end(struct esi_monitor_page *page);
 /* A connection's or link's traffic, as nats-server names it. */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { SHOWN_BYTES_MAX = 64 };
+enum { SHOWN_BYTES_MAX = 64, EVENTZ_LIMIT_DEFAULT = 256 };
 
 struct word {
     const char *text;
@@ -211,16 +211,16 @@ static enum es_err read_name(const struct esi_http1_request *request, const char
     return ES_OK;
 }
 
-static enum es_err read_window(const struct esi_http1_request *request,
+static enum es_err read_window(const struct esi_http1_request *request, uint64_t limit_default,
                                struct esi_monitor_query *query, char *error)
 {
     enum es_err err = read_int(request, "offset", 0, &query->offset, error);
 
     if (err == ES_OK) {
-        err = read_int(request, "limit", ESI_MONITOR_LIMIT_DEFAULT, &query->limit, error);
+        err = read_int(request, "limit", limit_default, &query->limit, error);
     }
     if (err == ES_OK && query->limit == 0) {
-        query->limit = ESI_MONITOR_LIMIT_DEFAULT;
+        query->limit = limit_default;
     }
     return err;
 }
@@ -307,7 +307,7 @@ static enum es_err read_connz(const struct esi_http1_request *request,
         err = read_subs(request, query, error);
     }
     if (err == ES_OK) {
-        err = read_window(request, query, error);
+        err = read_window(request, ESI_MONITOR_LIMIT_DEFAULT, query, error);
     }
     if (err == ES_OK) {
         err = read_cid(request, query, error);
@@ -330,7 +330,7 @@ static enum es_err read_actorz(const struct esi_http1_request *request,
     enum es_err err = read_sort(request, actorz_sorts, query, error);
 
     if (err == ES_OK) {
-        err = read_window(request, query, error);
+        err = read_window(request, ESI_MONITOR_LIMIT_DEFAULT, query, error);
     }
     if (err == ES_OK) {
         err = read_name(request, "type", query->type, error);
@@ -344,7 +344,7 @@ static enum es_err read_eventz(const struct esi_http1_request *request,
     enum es_err err = read_name(request, "id", query->event, error);
 
     if (err == ES_OK) {
-        err = read_window(request, query, error);
+        err = read_window(request, EVENTZ_LIMIT_DEFAULT, query, error);
     }
     return err;
 }

@@ -49,7 +49,7 @@ enum esi_monitor_sort {
 };
 
 enum esi_monitor_subs { SUBS_NONE, SUBS_LIST, SUBS_DETAIL };
-enum { ESI_MONITOR_LIMIT_DEFAULT = 1024, ESI_MONITOR_NAME_MAX = 256, ESI_MONITOR_ERROR_MAX = 256 };
+enum { ESI_MONITOR_LIMIT_DEFAULT = 1024, ESI_MONITOR_NAME_MAX = 320, ESI_MONITOR_ERROR_MAX = 256 };
 
 struct esi_monitor_query {
     enum esi_monitor_kind kind;

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "actors/monitor_answer.h"
+#include "actors/monitor_client.h"
+#include "base/bytes.h"
+#include "base/json_writer.h"
+#include "base/own.h"
+#include "net/http1.h"
+
+static void respond(struct esi_monitor_client *client, unsigned status, const char *content_type,
+                    struct esi_str body)
+{
+    struct esi_http1_pair headers[] = {
+        {.name = ESI_STR("X-Content-Type-Options"), .value = ESI_STR("nosniff")},
+        {.name = ESI_STR("Cache-Control"), .value = ESI_STR("no-store")},
+    };
+
+    esi_monitor_client_respond(client,
+                               &(struct esi_http1_response){.status = status,
+                                                            .content_type = content_type,
+                                                            .body = body,
+                                                            .headers = headers,
+                                                            .header_count = ESI_COUNT_OF(headers)});
+}
+
+void esi_monitor_answer_json(struct esi_monitor_client *client, unsigned status,
+                             struct esi_str body)
+{
+    respond(client, status, "application/json", body);
+}
+
+void esi_monitor_answer_text(struct esi_monitor_client *client, unsigned status, const char *text)
+{
+    respond(client, status, "text/plain; charset=utf-8", esi_str_from(text));
+}
+
+void esi_monitor_answer_index(struct esi_monitor_client *client)
+{
+    static const char text[] =
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>event-service</title></head>\n<body>\n"
+        "<ul>\n"
+        "<li><a href=\"varz\">varz</a>: the server</li>\n"
+        "<li><a href=\"connz\">connz</a>: client connections</li>\n"
+        "<li><a href=\"gatewayz\">gatewayz</a>: links to other clusters</li>\n"
+        "<li><a href=\"actorz\">actorz</a>: workers and actors</li>\n"
+        "<li><a href=\"eventz\">eventz</a>: queue, handlers, dead letters</li>\n"
+        "<li><a href=\"healthz\">healthz</a>: ready or not</li>\n"
+        "</ul>\n</body>\n</html>\n";
+
+    respond(client, 200, "text/html; charset=utf-8", ESI_STR(text));
+}
+
+void esi_monitor_answer_health(struct esi_monitor_client *client, const char *failure)
+{
+    struct esi_json_writer json;
+    struct esi_bytes body;
+
+    esi_bytes_init(&body, 0);
+    esi_json_writer_init(&json, &body, false);
+    esi_json_writer_object_start(&json);
+    esi_json_writer_field_text(&json, "status", failure == NULL ? "ok" : "error");
+    if (failure != NULL) {
+        esi_json_writer_field_text(&json, "error", failure);
+    }
+    esi_json_writer_object_end(&json);
+    esi_monitor_answer_json(client, failure == NULL ? 200 : 503, esi_bytes_str(&body));
+    esi_bytes_deinit(&body);
+}

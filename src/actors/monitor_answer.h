@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Answers of the monitor over HTTP. Thread: the monitor's worker. */
+#pragma once
+
+#include "base/str.h"
+
+struct esi_monitor_client;
+
+void esi_monitor_answer_json(struct esi_monitor_client *client, unsigned status,
+                             struct esi_str body);
+void esi_monitor_answer_text(struct esi_monitor_client *client, unsigned status, const char *text);
+/* The list of pages. */
+void esi_monitor_answer_index(struct esi_monitor_client *client);
+/* /healthz. failure NULL: all is well. */
+void esi_monitor_answer_health(struct esi_monitor_client *client, const char *failure);
