@@ -47,6 +47,7 @@ HOST = "127.0.0.1"
 PAGES = ("/", "/healthz", "/varz", "/connz", "/gatewayz", "/actorz", "/eventz")
 PATIENCE_S = 20.0  # for one answer, with a sanitizer on a busy machine
 PEERS_MAX = 64  # the monitor's own bound
+MODES = ("Optimistic", "Transitioning", "Interest-Only")
 REQUEST_DEADLINE_S = 5.0  # for the rest of a request
 
 
@@ -326,6 +327,73 @@ def case_eventz(bench):
     bench.json("/eventz?limit=9223372036854775807&offset=9223372036854775807")
 
 
+def case_gatewayz(bench):
+    """Two linked servers show each other on /gatewayz, with what has crossed; a third is not reached."""
+    url = "nats://127.0.0.1:%d" % bench.server.gateway_port
+    with socket.socket() as unused:  # bound, and nobody listens
+        unused.bind((HOST, 0))
+        gone = "nats://127.0.0.1:%d" % unused.getsockname()[1]
+        remotes = [{"name": "A", "urls": [url]}, {"name": "Z", "urls": [gone]}]
+        folder = os.path.join(bench.server.folder, "other")
+        os.mkdir(folder)
+        settings = {"service": {"name": "b"}, "gateway": {"name": "B", "remotes": remotes}}
+        other = Server(bench.server.adapter, merge(Ours.base, settings), folder)
+        bench.closing.callback(other.stop)
+
+        def links():
+            left, right = bench.json("/gatewayz"), other.http_json("/gatewayz")
+            return all(
+                name in page[key]
+                for page, name in ((left, "B"), (right, "A"))
+                for key in ("outbound_gateways", "inbound_gateways")
+            ) and (left, right)
+
+        left, right = wait_until(links, "both links both ways", PATIENCE_S)
+    require_equal((left["name"], right["name"]), ("A", "B"), "names")
+    require_equal(left["port"], bench.server.gateway_port, "port")
+    require_equal(right["outbound_gateways"]["A"]["configured"], True, "configured where it stands")
+    require_equal(left["outbound_gateways"]["B"]["configured"], False, "learned by the other")
+    require_equal(len(left["inbound_gateways"]["B"]), 1, "inbound links")
+    for page, there in ((left, right), (right, left)):
+        (link,) = page["outbound_gateways"].values()
+        require_equal(link["connection"]["kind"], "Gateway", "kind")
+        require_equal(link["connection"]["name"], there["server_id"], "the peer's server id")
+        (account,) = link["accounts"]
+        require_equal(account["name"], "$G", "account")
+        require(account["interest_mode"] in MODES, "interest_mode", MODES, account)
+    states = {remote["name"]: remote for remote in right["remotes"]}
+    require_equal(states["A"]["state"], "linked", "state of A")
+    require(states["Z"]["state"] != "linked" and states["Z"]["configured"], "Z", None, states["Z"])
+    require_equal(bench.json("/gatewayz?gw_name=none")["outbound_gateways"], {}, "gw_name")
+    require("B" in bench.json("/gatewayz?gw_name=B")["outbound_gateways"], "gw_name=B")
+    require_equal(bench.json("/varz")["gateway"]["name"], "A", "/varz gateway")
+
+    # A message crosses, and is counted at both ends.
+    reader = bench.client("reader")
+    reader.send("SUB across 1\r\n")
+    flush(reader)
+    writer = connect(other.port, "writer")
+    bench.closing.callback(writer.close)
+    writer.read_info()
+    writer.send('CONNECT {"verbose":false}\r\n')
+    end = time.monotonic() + PATIENCE_S
+    while b"MSG across" not in reader.buffer:  # the interest may still be on its way
+        writer.send("PUB across 3\r\nabc\r\n")
+        require(time.monotonic() < end, "a message crosses")
+        reader.fill(time.monotonic() + 0.05)
+
+    def counted():
+        out = other.http_json("/gatewayz")["outbound_gateways"]["A"]["connection"]
+        came = bench.json("/gatewayz")["inbound_gateways"]["B"][0]["connection"]
+        return 0 < came["in_msgs"] == out["out_msgs"]
+
+    wait_until(counted, "the same count of messages at both ends", PATIENCE_S)
+    other.stop()
+    wait_until(
+        lambda: not bench.json("/gatewayz")["outbound_gateways"], "the link is gone", PATIENCE_S
+    )
+
+
 def case_many_connections(bench):
     """Thousands of connections stand on one page, each once, whatever the portions it is made in."""
     count = 2500
@@ -601,6 +669,8 @@ def settings_of(name, certs):
     if name == "certificates":
         cert, key = certs.paths("event-service")
         settings["tls"] = {"cert_path": cert, "key_path": key, "root_ca_path": certs.ca()}
+    if name == "gatewayz":
+        settings["gateway"] = {"name": "A"}
     if name == "health_before_and_after":
         settings["limits"] = {"write_deadline": "3s"}
     return settings
