@@ -52,7 +52,7 @@ uint16_t esi_gateway_port(const struct esi_gateway *gateway);
 /*
  * Appends our INFO line.
  *   local_host   our address on the link in question: what others are told where we listen on all
- * addresses
+ *                addresses
  */
 void esi_gateway_write_info(const struct esi_gateway *gateway, const char *local_host,
                             struct esi_bytes *out);

@@ -45,8 +45,9 @@ struct esi_gateway_link_options {
 
 /*
  * Starts an outbound link: it connects, and tells the gateway when it is open and when it has
- * ended. link_id   its actor id, for esi_gateway_ended_msg Errors: ES_NO_MEMORY, ES_FULL. Thread: a
- * worker.
+ * ended.
+ *   link_id   its actor id, for esi_gateway_ended_msg
+ * Errors: ES_NO_MEMORY, ES_FULL. Thread: a worker.
  */
 ES_MUST_USE enum es_err esi_gateway_link_dial(struct esi_context *context,
                                               const struct esi_gateway_link_options *options,

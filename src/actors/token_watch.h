@@ -55,6 +55,7 @@ void esi_token_watch_deinit(struct esi_token_watch *watch);
 /*
  * Looks once and sets outcome, file and error.
  *   former   borrowed: the set in force; tokens that are the same keep their permissions object;
- * NULL: none Blocks: start and service threads only.
+ *            NULL: none
+ * Blocks: start and service threads only.
  */
 void esi_token_watch_look(struct esi_token_watch *watch, const struct esi_token_file *former);

@@ -5,8 +5,8 @@
  * wildcard token of the subject asked about:
  *
  *   mode      subject token   follows
- *   LITERAL   any             the child of that name, the '*' child          (publish, delivery,
- * deny) COVER     literal         the same
+ *   LITERAL   any             the child of that name, the '*' child (publish, delivery, deny)
+ *   COVER     literal         the same
  *             '*'             only the '*' child: nothing else takes all it matches
  *             '>'             '>' here, or an unbroken chain of '*' ends down to one
  *   OVERLAP   literal         the same as LITERAL

@@ -45,9 +45,10 @@ struct esi_permissions_spec {
 
 /*
  * Compiles a spec (borrowed for the call). On success *permissions holds one reference of the
- * caller. error  filled with the faulty entry on ES_INVALID and ES_TOO_LARGE; may be NULL Errors:
- * ES_INVALID (not a valid subject, a queue in a publish list), ES_TOO_LARGE (too many tokens),
- * ES_NO_MEMORY.
+ * caller.
+ *   error  filled with the faulty entry on ES_INVALID and ES_TOO_LARGE; may be NULL
+ * Errors: ES_INVALID (not a valid subject, a queue in a publish list), ES_TOO_LARGE (too many
+ * tokens), ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_permissions_new(const struct esi_permissions_spec *spec,
                                             struct esi_permissions **permissions,
@@ -80,8 +81,10 @@ bool esi_permissions_is_delivery_denied(const struct esi_permissions *permission
 
 /*
  * Does a message with a reply that is delivered to this peer let it publish on that reply for a
- * while? max         replies for each such message, -1: no limit expires_ns  0: no limit Both are
- * written only when the answer is true.
+ * while?
+ *   max         replies for each such message, -1: no limit
+ *   expires_ns  0: no limit
+ * Both are written only when the answer is true.
  */
 bool esi_permissions_allows_responses(const struct esi_permissions *permissions, int64_t *max,
                                       uint64_t *expires_ns);

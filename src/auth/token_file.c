@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A parsed set keeps one copy of the text; names and lists point into it. Adding and revoking edit
+ * the text, not the set, so that comments and order of the file survive.
+ */
 #include "auth/token_file.h"
 #include "base/assert.h"
 #include "base/hashmap.h"

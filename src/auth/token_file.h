@@ -94,8 +94,10 @@ enum { ESI_TOKEN_FILE_SECRET_CAPACITY = 64 };
  *   path, text  the present file (empty text: a new one)
  *   out         initialised; on success holds the whole new content (no secret: only the hash)
  *   secret      on success the token, ended by NUL: 192 random bits as base64url. The caller prints
- * and wipes it error       filled on failure Errors: ES_INVALID (the file, the name, the time or a
- * subject), ES_EXISTS (name taken), ES_TOO_LARGE, ES_NO_MEMORY.
+ *               and wipes it
+ *   error       filled on failure
+ * Errors: ES_INVALID (the file, the name, the time or a subject), ES_EXISTS (name taken),
+ * ES_TOO_LARGE, ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err
 esi_token_file_add(struct esi_env *env, const char *path, struct esi_str text,

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A verdict holds a copy of the name and one reference to the permissions; it begins as a refusal,
+ * so that one that nobody filled lets nobody in. */
 #include "auth/verdict.h"
 #include "base/own.h"
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The end of a process that cannot trust its own state: said on standard error, not in the log,
+ * which may be what is broken. */
 #include "base/assert.h"
 
 #include <execinfo.h>

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Blocks of the usual size come from the worker's pool; a larger one is the system's, and goes back
+ * there with its last reference. */
 #include "base/block.h"
 #include "base/assert.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The capacity doubles, so that appending costs the same however long the buffer has become. */
 #include "base/bytes.h"
 #include "base/assert.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The sentences of the error codes. No default: the compiler names a code without one. */
 #include "base/err.h"
 
 ES_API const char *es_err_text(enum es_err err)

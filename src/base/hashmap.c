@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * At most three quarters full. A removal moves later entries back instead of leaving a mark, so a
+ * map through which many entries have gone is as fast as a new one.
+ */
 #include "base/hashmap.h"
 #include "base/assert.h"
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The form is that of Go's encoder, its escapes and its empty brackets included: existing tools
+ * compare texts. */
 #include "base/json_writer.h"
 #include "base/assert.h"
 #include "base/own.h"

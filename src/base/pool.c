@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A pool is a plain list. The depot is a stack of whole chains: one exchange or compare-and-swap
+ * moves as many objects as a chain is long.
+ */
 #include "base/pool.h"
 #include "base/assert.h"
 #include "base/own.h"

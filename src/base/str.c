@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What allocates; the other functions on runs of bytes are inline, for the path of a message. */
 #include "base/str.h"
 
 #include <stdlib.h>

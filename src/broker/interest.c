@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* An entry a (subject, queue), both in its key. A removal builds its key on the stack where it
+ * fits, so that it does not depend on memory. */
 #include "broker/interest.h"
 #include "base/assert.h"
 #include "proto/gateway_writer.h"

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Entries stand in a map and in a list by age. All live equally long, so the list is in order of
+ * expiry, and both bounds are kept by taking from its front. */
 #include "broker/mapping.h"
 #include "base/own.h"
 

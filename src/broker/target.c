@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Slots are given under a lock: once a connection, never on the path of a message. */
 #include "broker/target.h"
 #include "base/assert.h"
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The way from a file to a checked configuration: read into a tree, fill a draft from it by the
+ * schema, translate second names, check; the first step that fails keeps the draft to itself. */
 #include "config/config.h"
 
 #include "base/assert.h"

@@ -258,10 +258,11 @@ struct esi_config_source {
  *   env      borrowed: files are read through it
  *   path     borrowed
  *   out      on success: owned by the caller, free with esi_config_free
- *   errors   borrowed; on failure every error found is appended, one line each, "FILE:LINE:COLUMN:
- * key: text" Blocks (files): at start and on service threads only. Errors: ES_INVALID (the errors
- * say why), ES_NOT_FOUND, ES_DENIED, ES_IO, ES_TOO_LARGE (the file itself), ES_NO_MEMORY; each
- * leaves at least one line in errors, as far as memory allows.
+ *   errors   borrowed; on failure every error found is appended, one line each,
+ *            "FILE:LINE:COLUMN: key: text"
+ * Blocks (files): at start and on service threads only. Errors: ES_INVALID (the errors say why),
+ * ES_NOT_FOUND, ES_DENIED, ES_IO, ES_TOO_LARGE (the file itself), ES_NO_MEMORY; each leaves at
+ * least one line in errors, as far as memory allows.
  */
 ES_MUST_USE enum es_err esi_config_load(struct esi_env *env, const char *path,
                                         enum esi_config_program program, struct esi_config **out,

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Nodes are linked twice: as children of their parent in the file's order, and in one list of all,
+ * by which they are freed without walking the tree. */
 #include "config/node.h"
 
 #include "base/assert.h"

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Lines go to the caller's buffer as they come. What stands in the file is quoted: shortened,
+ * without control bytes. */
 #include "config/report.h"
 
 #include "base/assert.h"

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* config/schema.def, expanded into rows; and the search in them, which also finds the name that was
+ * probably meant. */
 #include "config/schema.h"
 
 #include <string.h>

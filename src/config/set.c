@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One function for each kind of value. A text is checked as a whole before the field changes; what
+ * stood there is wiped. */
 #include "config/set.h"
 
 #include "base/assert.h"

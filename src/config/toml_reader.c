@@ -4,11 +4,11 @@
  * key; no recursion. Where a table came from (struct esi_node's origin) says who may still add to
  * it:
  *
- *   origin               may be opened by [header]   may grow by dotted keys   may be passed by
- * [header.below] NODE_BY_PATH         once                        yes                       yes
- *   NODE_BY_HEADER       no                          only under that header    yes
- *   NODE_BY_DOTTED_KEY   no                          yes                       yes
- *   NODE_CLOSED          no                          no                        no     (inline)
+ *   origin               opened by [header]   grows by dotted keys     passed by [header.below]
+ *   NODE_BY_PATH         once                 yes                      yes
+ *   NODE_BY_HEADER       no                   only under that header   yes
+ *   NODE_BY_DOTTED_KEY   no                   yes                      yes
+ *   NODE_CLOSED          no                   no                       no (inline)
  */
 #include "config/toml_reader.h"
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reading is strict: no sign, no blank, no leading zero, nothing behind; what overflows is
+ * refused. */
 #include "config/value.h"
 
 #include "base/num.h"

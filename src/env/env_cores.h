@@ -10,11 +10,12 @@
 
 /*
  * The whole cores that the quotas allow, rounded down (a fraction of a core is no worker's home),
- * at least 1. cgroup_list   the file that names the process's groups ("/proc/self/cgroup");
- * borrowed root          where the groups are mounted ("/sys/fs/cgroup"); borrowed The quota of
- * every level from the process's own group up to the root counts, for version 2 (cpu.max) and
- * version 1 (cpu.cfs_quota_us). Returns 0 where there is no quota. Thread: any; reads a few files.
- * Cannot fail.
+ * at least 1.
+ *   cgroup_list   the file that names the process's groups ("/proc/self/cgroup"); borrowed
+ *   root          where the groups are mounted ("/sys/fs/cgroup"); borrowed
+ * The quota of every level from the process's own group up to the root counts, for version 2
+ * (cpu.max) and version 1 (cpu.cfs_quota_us). Returns 0 where there is no quota. Thread: any; reads
+ * a few files. Cannot fail.
  */
 uint32_t esi_env_cores_quota(const char *cgroup_list, const char *root);
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A file is replaced by writing a new one beside it, synced before it takes the name: after a crash
+ * there is the old content or the new one, never a part. */
 #include "env/env_files.h"
 
 #include <errno.h>

@@ -48,10 +48,12 @@ struct esi_event_decode_options {
  * when it is no protobuf and '{' is its first byte that is not white space. A missing ID becomes a
  * version 4 UUID; a missing type is taken from the subject; a type that differs from the subject's
  * is refused, as is an ID or type over its bound or with control characters, and a type that is not
- * a possible NATS subject of one or more tokens without wildcards. body     borrowed event written
- * on success: one reference, owned by the caller reason   gets a sentence for the publisher on
- * failure; may be NULL. It may hold bytes of the body, escaped Returns ES_OK, ES_INVALID,
- * ES_TOO_LARGE, ES_NO_MEMORY. Thread: any.
+ * a possible NATS subject of one or more tokens without wildcards.
+ *   body     borrowed
+ *   event    written on success: one reference, owned by the caller
+ *   reason   gets a sentence for the publisher on failure; may be NULL. It may hold bytes of the
+ *            body, escaped
+ * Returns ES_OK, ES_INVALID, ES_TOO_LARGE, ES_NO_MEMORY. Thread: any.
  */
 ES_MUST_USE enum es_err esi_event_decode(struct esi_str body,
                                          const struct esi_event_decode_options *options,

@@ -24,9 +24,10 @@ ES_MUST_USE enum es_err esi_event_json_decode(struct esi_str json, struct esi_by
 
 /*
  * Appends an event as compact JSON. Fields that the contract does not name have no JSON form and
- * are left out. encoded   an EventMsg that esi_event_protobuf_check has accepted; borrowed out on
- * failure holds a part of the text Returns ES_OK; ES_UNSUPPORTED (data holds NaN or an infinity:
- * JSON has no such number); ES_NO_MEMORY (also: over the buffer's bound). Thread: any. Recursion:
- * none.
+ * are left out.
+ *   encoded   an EventMsg that esi_event_protobuf_check has accepted; borrowed
+ *   out       on failure holds a part of the text
+ * Returns ES_OK; ES_UNSUPPORTED (data holds NaN or an infinity: JSON has no such number);
+ * ES_NO_MEMORY (also: over the buffer's bound). Thread: any. Recursion: none.
  */
 ES_MUST_USE enum es_err esi_event_json_encode(struct esi_str encoded, struct esi_bytes *out);

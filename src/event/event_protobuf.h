@@ -39,9 +39,11 @@ struct esi_event_protobuf_facts {
 
 /*
  * Checks an encoded EventMsg in full: wire format, types of fields, UTF-8, depth, counts, range of
- * Published. body     borrowed facts    written on success reason   gets a sentence for the
- * publisher on failure; may be NULL Returns ES_OK or ES_INVALID. Thread: any. Allocates nothing.
- * Time: linear.
+ * Published.
+ *   body     borrowed
+ *   facts    written on success
+ *   reason   gets a sentence for the publisher on failure; may be NULL
+ * Returns ES_OK or ES_INVALID. Thread: any. Allocates nothing. Time: linear.
  */
 ES_MUST_USE enum es_err esi_event_protobuf_check(struct esi_str body,
                                                  struct esi_event_protobuf_facts *facts,

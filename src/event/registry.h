@@ -72,7 +72,8 @@ struct esi_registry_handler {
 
 /*
  * Makes a registry. Handlers get their index in the order of the rows; then come those of the
- * defaults and of routes that have no row, without an address. rows       borrowed for the call
+ * defaults and of routes that have no row, without an address.
+ *   rows       borrowed for the call
  *   registry   written on success; owned by the caller
  *   error      gets a sentence about what is wrong and what is allowed
  * Returns ES_OK, ES_INVALID, ES_TOO_LARGE (more than the bounds above), ES_NO_MEMORY.

@@ -10,9 +10,10 @@
 
 /*
  * Reads a time such as 2020-02-29T12:00:00.5Z or 2020-02-29T14:00:00+02:00: capital T and Z, 1 to 9
- * decimals, no leap second, nothing before or behind. text      ended by NUL seconds   since 1970,
- * UTC; written on success, as nanos (0 to 999,999,999) Returns false when it is no such time.
- * Thread: any.
+ * decimals, no leap second, nothing before or behind.
+ *   text      ended by NUL
+ *   seconds   since 1970, UTC; written on success, as nanos (0 to 999,999,999)
+ * Returns false when it is no such time. Thread: any.
  */
 bool esi_timestamp_read(const char *text, int64_t *seconds, uint32_t *nanos);
 

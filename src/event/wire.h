@@ -26,8 +26,10 @@ struct esi_wire_field {
 
 /*
  * Takes the field at the start of *rest and moves *rest behind it. The content of a WIRE_LEN field
- * is not looked at. rest    what is left of a message; unchanged on failure field   written on
- * success Returns ES_OK; ES_AGAIN at the end; ES_INVALID when the bytes are no field. Thread: any.
+ * is not looked at.
+ *   rest    what is left of a message; unchanged on failure
+ *   field   written on success
+ * Returns ES_OK; ES_AGAIN at the end; ES_INVALID when the bytes are no field. Thread: any.
  * Allocates nothing.
  */
 ES_MUST_USE enum es_err esi_wire_next(struct esi_str *rest, struct esi_wire_field *field);

@@ -68,8 +68,9 @@ void esi_dead_letters_free(struct esi_dead_letters *letters);
  * Adds a letter as the newest.
  *   number     written on success; may be NULL
  *   evicted    called for each letter that made room; may be NULL (they are counted all the same).
- * It must not change the store Returns ES_OK or ES_NO_MEMORY (then nothing was added or let go: the
- * caller must not forget the event).
+ *              It must not change the store
+ * Returns ES_OK or ES_NO_MEMORY (then nothing was added or let go: the caller must not forget the
+ * event).
  */
 ES_MUST_USE enum es_err esi_dead_letters_add(struct esi_dead_letters *letters,
                                              const struct esi_dead_letters_new_letter *letter,

@@ -88,7 +88,8 @@ enum esi_retry_verdict esi_retry_decide(const struct esi_retry_policy *policy,
 /*
  * The delay before attempt number attempts + 1: full jitter, that is evenly between 0 and
  * min(delay_max, delay * 2^(attempts - 1)), so that many that failed together do not come back
- * together. attempts   made so far, at least 1
+ * together.
+ *   attempts   made so far, at least 1
  */
 uint64_t esi_retry_delay_ns(const struct esi_retry_policy *policy, uint32_t attempts,
                             uint64_t random);

@@ -2,12 +2,12 @@
 /*
  * The serving side of gRPC; see grpc_server.h. A call is in the list of its state:
  *
- *   state      | stream ends         | request completes | owner polls | owner answers | time is up
- *   RECEIVING  | gone                | READY             | -           | -             | reset,
- * gone READY      | gone                | -                 | POLLED      | -             | -
- *   POLLED     | CANCELLED           | -                 | -           | ANSWERING     | -
- *   ANSWERING  | gone                | -                 | -           | not found     | reset,
- * gone CANCELLED  | -                   | -                 | gone        | not found     | -
+ *   state      | stream ends | request completes | owner polls | owner answers | time is up
+ *   RECEIVING  | gone        | READY             | -           | -             | reset, gone
+ *   READY      | gone        | -                 | POLLED      | -             | -
+ *   POLLED     | CANCELLED   | -                 | -           | ANSWERING     | -
+ *   ANSWERING  | gone        | -                 | -           | not found     | reset, gone
+ *   CANCELLED  | -           | -                 | gone        | not found     | -
  *
  * What is wrong with a request is answered here, from RECEIVING to ANSWERING, and never reaches the
  * owner.

@@ -113,8 +113,9 @@ void esi_http1_shutdown(struct esi_http1 *http);
 
 /*
  * Parses one complete head (request line and headers, with the empty line that ends it). Decodes
- * path and query in place. Used by the connection above and by what upgrades a connection. head
- * changed; must outlive *out *out     written always; of use only on success; body is left empty
+ * path and query in place. Used by the connection above and by what upgrades a connection.
+ *   head     changed; must outlive *out
+ *   *out     written always; of use only on success; body is left empty
  *   *status  on failure the HTTP status to answer
  * Returns ES_INVALID or ES_UNSUPPORTED (version or method unknown). Work is linear in len.
  */

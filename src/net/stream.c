@@ -4,18 +4,19 @@
  * cost one system call, and an idle connection holds no buffer at all, both directions go through
  * large blocks on the stack of the call in hand:
  *  - input: one read of the socket into a block of 64 KiB; what the session did not take when the
- * call ends (because the caller's buffer was full) moves to the heap;
+ *    call ends (because the caller's buffer was full) moves to the heap;
  *  - output: records are appended to a block and leave with one write; what the socket did not take
- * moves to the heap, and nothing more is taken until that is gone. Cipher text that belongs to no
- * writev (handshake, alerts, key updates) is written at once, and what is left goes to the same
- * heap buffer, which is bounded: a peer that asks for key updates and reads nothing is held back.
+ *    moves to the heap, and nothing more is taken until that is gone. Cipher text that belongs to
+ *    no writev (handshake, alerts, key updates) is written at once, and what is left goes to the
+ *    same heap buffer, which is bounded: a peer that asks for key updates and reads nothing is held
+ *    back.
  *
- *   state       means                                         next
- *   PLAIN       no TLS                                        HELLO (server), BEGIN (client):
- * start_tls HELLO       waits for the client's first record           SHAKE: the record is there
- *   BEGIN       client, nothing sent yet                      SHAKE: first handshake call
- *   SHAKE       the session is at it                          OPEN: done
- *   OPEN        data flows both ways                          -
+ *   state   means                                next
+ *   PLAIN   no TLS                               HELLO (server), BEGIN (client): start_tls
+ *   HELLO   waits for the client's first record  SHAKE: the record is there
+ *   BEGIN   client, nothing sent yet             SHAKE: first handshake call
+ *   SHAKE   the session is at it                 OPEN: done
+ *   OPEN    data flows both ways                 -
  */
 #include "net/stream.h"
 

@@ -5,7 +5,7 @@
  *
  * How it is used with a level-triggered poller:
  *  - before sleeping, and after esi_stream_flush, go on reading while
- * esi_stream_has_buffered_input: the poller does not see those bytes;
+ *    esi_stream_has_buffered_input: the poller does not see those bytes;
  *  - watch POLL_WRITE while esi_stream_has_buffered_output, or after ES_AGAIN of a write, then call
  *    esi_stream_flush (or write again, which flushes first);
  *  - esi_stream_wants says what a handshake needs, and repeats the above.
@@ -45,8 +45,9 @@ int esi_stream_socket(const struct esi_stream *stream);
 
 /*
  * Turns a plain stream into the server side of TLS; call esi_stream_handshake next, also when no
- * byte has come. context   shared: the stream holds a reference until it is freed. Its role is
- * server Errors: ES_INVALID (TLS already, or bytes wait to be flushed).
+ * byte has come.
+ *   context   shared: the stream holds a reference until it is freed. Its role is server
+ * Errors: ES_INVALID (TLS already, or bytes wait to be flushed).
  */
 ES_MUST_USE enum es_err esi_stream_start_tls_server(struct esi_stream *stream,
                                                     struct esi_tls_context *context);
@@ -54,10 +55,10 @@ ES_MUST_USE enum es_err esi_stream_start_tls_server(struct esi_stream *stream,
 /*
  * The client side of TLS.
  *   server_name   what the certificate must be made out to: a DNS name or numeric address, copied.
- * SNI is sent only for a name. Where the context has allowed names these are checked instead, and
- * server_name is only sent. NULL: the certificate's chain is checked, its name is not (but allowed
- * names are) Errors: ES_INVALID (TLS already, bytes wait to be flushed, an impossible name),
- * ES_NO_MEMORY.
+ *                 SNI is sent only for a name. Where the context has allowed names these are
+ *                 checked instead, and server_name is only sent. NULL: the certificate's chain is
+ *                 checked, its name is not (but allowed names are)
+ * Errors: ES_INVALID (TLS already, bytes wait to be flushed, an impossible name), ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_stream_start_tls_client(struct esi_stream *stream,
                                                     struct esi_tls_context *context,

@@ -61,9 +61,11 @@ struct esi_tls_options {
 /*
  * Reads the files and makes a context. Fails closed: a file that cannot be read or used as a whole,
  * or options that contradict each other, make no context. (An expired authority is left out while
- * another one is valid.) out     shared; the caller holds the first reference error   filled on
- * failure: which file, what is wrong with it Errors: ES_NOT_FOUND, ES_DENIED, ES_INVALID,
- * ES_TOO_LARGE, ES_IO, ES_NO_MEMORY. Blocks (files): start, service threads.
+ * another one is valid.)
+ *   out     shared; the caller holds the first reference
+ *   error   filled on failure: which file, what is wrong with it
+ * Errors: ES_NOT_FOUND, ES_DENIED, ES_INVALID, ES_TOO_LARGE, ES_IO, ES_NO_MEMORY. Blocks (files):
+ * start, service threads.
  */
 ES_MUST_USE enum es_err esi_tls_context_new(struct esi_env *env,
                                             const struct esi_tls_options *options,
@@ -100,8 +102,8 @@ struct esi_tls_transport {
  * Begins one side of a connection.
  *   context       a reference is taken
  *   server_name   client: see esi_stream_start_tls_client; copied. Server: what the client asked
- * for by SNI (may be empty), used at once to choose the certificate Errors: ES_NO_MEMORY,
- * ES_INVALID (a name that cannot be sent).
+ *                 for by SNI (may be empty), used at once to choose the certificate
+ * Errors: ES_NO_MEMORY, ES_INVALID (a name that cannot be sent).
  */
 ES_MUST_USE enum es_err esi_tls_session_new(struct esi_tls_context *context,
                                             struct esi_str server_name,

@@ -82,8 +82,9 @@ void esi_client_parser_init(struct esi_client_parser *parser, int64_t max_payloa
  * Finds the next operation.
  *   data, len  the unparsed bytes (data may be NULL when len is 0)
  *   consumed   always written: bytes to drop from the front. CLIENT_MORE may consume too (ignored
- * text behind PING, long runs of blanks), so that these need no room item       the fields of the
- * op returned Thread: the parser's owner. Cannot fail other than by CLIENT_FAULT.
+ *              text behind PING, long runs of blanks), so that these need no room
+ *   item       the fields of the op returned
+ * Thread: the parser's owner. Cannot fail other than by CLIENT_FAULT.
  */
 enum esi_client_op esi_client_parser_next(struct esi_client_parser *parser, const char *data,
                                           size_t len, size_t *consumed,

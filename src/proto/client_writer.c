@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The caller has reserved the room (..._size_max), so the message path writes without checks. */
 #include "proto/client_writer.h"
 #include "base/assert.h"
 #include "base/own.h"

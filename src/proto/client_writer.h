@@ -44,10 +44,13 @@ struct esi_str esi_client_writer_err(enum esi_client_err err);
 /* The most bytes that esi_client_writer_msg writes for these lengths. */
 size_t esi_client_writer_msg_size_max(size_t subject_len, size_t sid_len, size_t reply_len);
 /*
- * Writes "MSG subject sid [reply ]total\r\n", or with header_len > 0 "HMSG subject sid [reply
- * ]header total\r\n". out         room for esi_client_writer_msg_size_max bytes reply       empty:
- * none header_len  bytes; 0: MSG total_len   bytes of header and payload Returns the end of what
- * was written. The caller appends header, payload and CR LF.
+ * Writes "MSG subject sid [reply ]total\r\n", or with header_len > 0
+ * "HMSG subject sid [reply ]header total\r\n".
+ *   out         room for esi_client_writer_msg_size_max bytes
+ *   reply       empty: none
+ *   header_len  bytes; 0: MSG
+ *   total_len   bytes of header and payload
+ * Returns the end of what was written. The caller appends header, payload and CR LF.
  */
 char *esi_client_writer_msg(char *out, struct esi_str subject, struct esi_str sid,
                             struct esi_str reply, size_t header_len, size_t total_len);

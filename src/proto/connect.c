@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One table of fields serves reading, freeing and wiping. A CONNECT is read into a copy, which
+ * takes the place of the original when all of it was right. */
 #include "proto/connect.h"
 #include "base/assert.h"
 #include "base/crypto.h"

@@ -49,9 +49,11 @@ void esi_connect_deinit(struct esi_connect *connect);
 /*
  * Reads a CONNECT's JSON into connect by Go's rules (proto/json_fields.h): names in any case, the
  * last duplicate wins, null changes nothing, unknown names are ignored, fields absent keep their
- * value; invalid UTF-8 becomes U+FFFD. json     the line's argument, borrowed kind CONNECT_GATEWAY
- * reads gateway and cluster as well; for clients these are unknown names connect  changed only on
- * success Errors: ES_INVALID (close without -ERR), ES_NO_MEMORY.
+ * value; invalid UTF-8 becomes U+FFFD.
+ *   json     the line's argument, borrowed
+ *   kind     CONNECT_GATEWAY reads gateway and cluster as well; for clients these are unknown names
+ *   connect  changed only on success
+ * Errors: ES_INVALID (close without -ERR), ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_connect_read(struct esi_str json, enum esi_connect_kind kind,
                                          struct esi_connect *connect);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The words of errors are nats-server's: peers compare them. */
 #include "proto/gateway_writer.h"
 #include "base/assert.h"
 #include "proto/subject.h"

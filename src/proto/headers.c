@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A block is walked line by line, in place; nothing is indexed, since few headers are looked at. */
 #include "proto/headers.h"
 
 #include <string.h>

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What nats-server leaves out when it is empty is left out here too: clients tell absent from
+ * false. */
 #include "proto/info.h"
 #include "base/assert.h"
 #include "base/crypto.h"

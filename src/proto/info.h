@@ -86,8 +86,10 @@ void esi_info_write_gateway(struct esi_bytes *out, const struct esi_gateway_info
 /*
  * Reads the JSON of a gateway's INFO. Go's JSON rules (proto/json_fields.h): unknown names ignored,
  * names in any case, a known name with a wrong type is ES_INVALID. gateway_cmd_payload that is not
- * base64 is ES_INVALID. json   the line's argument; borrowed for the call info   written only on
- * success; owned by the caller: esi_info_gateway_deinit Errors: ES_INVALID, ES_NO_MEMORY.
+ * base64 is ES_INVALID.
+ *   json   the line's argument; borrowed for the call
+ *   info   written only on success; owned by the caller: esi_info_gateway_deinit
+ * Errors: ES_INVALID, ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_info_read_gateway(struct esi_str json, struct esi_gateway_info *info);
 /* Frees what a read INFO owns; zeroed and borrowed ones are accepted. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Two passes: the whole text is checked once, without recursion (open brackets stand on a small
+ * stack), so that the walk over its fields need not check again. */
 #include "proto/json_fields.h"
 #include "base/assert.h"
 #include "proto/utf8_internal.h"

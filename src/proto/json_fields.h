@@ -50,8 +50,10 @@ struct esi_json_fields {
 
 /*
  * Checks the text, which must be one object, or null (no fields), with nothing but white space
- * around it. json    borrowed while the walk lasts fields  written only on success Errors:
- * ES_INVALID.
+ * around it.
+ *   json    borrowed while the walk lasts
+ *   fields  written only on success
+ * Errors: ES_INVALID.
  */
 ES_MUST_USE enum es_err esi_json_fields_open(struct esi_str json, struct esi_json_fields *fields);
 /* Gives the next field; false at the end. */
@@ -70,7 +72,8 @@ ES_MUST_USE enum es_err esi_json_fields_read_i64(const struct esi_json_value *va
 /*
  * Reads a string. null is ES_OK with nothing changed.
  *   out  on success owned by the caller (free the data); ended by NUL behind len, may hold NUL
- * inside Errors: ES_INVALID (another type), ES_NO_MEMORY.
+ *        inside
+ * Errors: ES_INVALID (another type), ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_json_fields_read_str(const struct esi_json_value *value,
                                                  struct esi_str *out);

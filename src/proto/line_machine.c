@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* However the stream is cut, no byte of a line is looked at twice but those of its keyword: what
+ * was seen is kept in the state. */
 #include "proto/line_machine.h"
 #include "base/assert.h"
 #include "base/own.h"

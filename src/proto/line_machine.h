@@ -6,8 +6,10 @@
  *
  * States, each with the bytes that data begins with:
  *   START   a keyword. Nothing is consumed before it is whole; it is at most 8 bytes, so looking
- * again is cheap BLANK   what must be the first blank behind a keyword BLANKS  blanks; they are
- * consumed, so that a long run needs no room ARGS    the arguments; `scanned` of them hold no LF
+ *           again is cheap
+ *   BLANK   what must be the first blank behind a keyword
+ *   BLANKS  blanks; they are consumed, so that a long run needs no room
+ *   ARGS    the arguments; `scanned` of them hold no LF
  *   REST    text that is ignored up to LF; consumed as it comes
  *   BODY    the arguments, of a line that is judged; `needed` bytes make the message whole
  */
@@ -76,8 +78,8 @@ enum esi_line_result esi_line_machine_next(struct esi_line_machine *machine,
                                            size_t *used, struct esi_line *line);
 /*
  * After a line that announces a payload of size bytes: is it there, followed by CR LF? LINE_WHOLE,
- * LINE_BROKEN, or LINE_MORE (then the machine is in state BODY and knows what it needs). available
- * bytes from line->start
+ * LINE_BROKEN, or LINE_MORE (then the machine is in state BODY and knows what it needs).
+ *   available  bytes from line->start
  */
 enum esi_line_result esi_line_machine_body(struct esi_line_machine *machine,
                                            const struct esi_line *line, size_t size,

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Hashes as nats-server makes them: of the name's SHA-256, in its 62 letters; both ends must come
+ * to the same. */
 #include "proto/reply_map.h"
 #include "base/assert.h"
 #include "base/crypto.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Token by token with cursors: no copies, no recursion, and time linear in the lengths. */
 #include "proto/subject.h"
 #include "base/own.h"
 #include "proto/utf8_internal.h"

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How messages reach an actor. At home, and from other threads, by its mailbox and its worker's run
+ * queue; a roaming actor runs in the thread of the sender that claims it. is_scheduled is the
+ * claim: who sets it alone brings the actor to a run queue, or runs it.
+ */
 #include "runtime/actor.h"
 #include "base/assert.h"
 #include "base/own.h"

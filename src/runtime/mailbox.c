@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The stack of what others pushed is newest first; taking it turns it round, once a message. */
 #include "runtime/mailbox.h"
 
 #include <stddef.h>

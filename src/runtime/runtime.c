@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Start and stop. A stop goes through phases (actors are told, each phase waited for with a bound),
+ * then the helping threads end, then the workers, and one thread sweeps up what is still under way
+ * between them: every message finds its receiver or its free.
+ */
 #include "runtime/runtime.h"
 #include "base/assert.h"
 #include "base/own.h"

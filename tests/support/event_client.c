@@ -3,8 +3,8 @@
  * Publishes events, or watches subjects, through the C client of NATS: for scripts/run,
  * scripts/demo-publish and tests, which want a client that is not ours.
  *
- * usage: event_client publish --server URL [OPTION...]           reads lines "TYPE BODY" from
- * standard input event_client watch --server URL [OPTION...] SUBJECT...   until it is ended
+ * usage: event_client publish --server URL [OPTION...]             reads lines "TYPE BODY"
+ *        event_client watch --server URL [OPTION...] SUBJECT...    until it is ended
  *   --ca FILE --cert FILE --key FILE   TLS; the server's certificate must name "localhost"
  *   --token-file FILE                  the token is its first line
  *   --name NAME                        of the connection
