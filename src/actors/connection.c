@@ -229,6 +229,7 @@ static void close_slow(struct esi_connection *self, const char *reason)
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
     esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
+            ESI_LOG_U64("port", self->peer.port),
             ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),
             ESI_LOG_TEXT("reason", reason));
     close_now(self, reason);
@@ -736,8 +737,8 @@ static void accept_connect(struct esi_connection *self)
     esi_actor_timer_cancel(&self->auth_timer);
     if (is_first) {
         esi_log(LOG_CLIENT_CONNECTED, ESI_LOG_U64("cid", self->cid),
-                ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_STR("name", self->connect.name),
-                ESI_LOG_STR("lang", self->connect.lang),
+                ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+                ESI_LOG_STR("name", self->connect.name), ESI_LOG_STR("lang", self->connect.lang),
                 ESI_LOG_TEXT("user", self->verdict.name != NULL ? self->verdict.name : ""));
         set_first_ping(self);
     }
@@ -749,7 +750,7 @@ static void refuse_credentials(struct esi_connection *self)
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.auth_failures, 1, memory_order_relaxed);
     esi_log(LOG_CLIENT_AUTH_FAILED, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
-            ESI_LOG_STR("name", self->connect.name));
+            ESI_LOG_U64("port", self->peer.port), ESI_LOG_STR("name", self->connect.name));
     close_err(self, CLIENT_ERR_AUTHORIZATION, "Authentication Failure");
 }
 
@@ -803,9 +804,16 @@ static void on_authenticated(struct esi_connection *self, struct esi_auth_check 
     esi_actor_continue(&self->actor);
 }
 
+static void log_fault(const struct esi_connection *self, const char *fault)
+{
+    esi_log(LOG_CLIENT_ERROR, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
+            ESI_LOG_U64("port", self->peer.port), ESI_LOG_TEXT("fault", fault));
+}
+
 static void on_connect(struct esi_connection *self, struct esi_str json)
 {
     if (esi_connect_read(json, CONNECT_CLIENT, &self->connect) != ES_OK) {
+        log_fault(self, "wrong JSON in CONNECT");
         close_with(self, ESI_STR(""), "Protocol Violation");
         return;
     }
@@ -849,8 +857,7 @@ static void on_pong(struct esi_connection *self)
 
 static void on_fault(struct esi_connection *self, const struct esi_client_item *item)
 {
-    esi_log(LOG_CLIENT_ERROR, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
-            ESI_LOG_TEXT("fault", item->reason));
+    log_fault(self, item->reason);
     switch (item->fault) {
     case FAULT_UNKNOWN_OPERATION:
         close_err(self, CLIENT_ERR_UNKNOWN_OPERATION, "Protocol Violation");
@@ -877,6 +884,7 @@ static void check_info(struct esi_connection *self, struct esi_str json)
     struct esi_gateway_info info;
 
     if (esi_info_read_gateway(json, &info) != ES_OK) {
+        log_fault(self, "wrong JSON in INFO");
         close_with(self, ESI_STR(""), "Protocol Violation");
         return;
     }
@@ -910,6 +918,7 @@ static void dispatch(struct esi_connection *self, enum esi_client_op op, const s
     case CLIENT_OK:
         break;
     case CLIENT_ERR:
+        log_fault(self, "-ERR from a client");
         close_with(self, ESI_STR(""), "Parse Error");
         break;
     case CLIENT_FAULT:

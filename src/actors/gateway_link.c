@@ -179,7 +179,7 @@ static void close_slow(struct esi_gateway_link *self, const char *reason)
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
     esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid),
-            ESI_LOG_TEXT("remote", self->peer.host),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
             ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),
             ESI_LOG_TEXT("reason", reason));
     esi_gateway_link_close_now(self, reason);
@@ -325,14 +325,16 @@ static void on_pong(struct esi_gateway_link *self)
 static void on_peer_error(struct esi_gateway_link *self, struct esi_str text)
 {
     esi_log(LOG_GATEWAY_PEER_ERROR, ESI_LOG_U64("cid", self->cid),
-            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_STR("error", text));
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_STR("error", text));
     esi_gateway_link_close(self, ESI_STR(""), "Parse Error");
 }
 
 static void on_fault(struct esi_gateway_link *self, const struct esi_gateway_item *item)
 {
     esi_log(LOG_GATEWAY_FAULT, ESI_LOG_U64("cid", self->cid),
-            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_TEXT("fault", item->reason));
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_TEXT("fault", item->reason));
     switch (item->fault) {
     case FAULT_UNKNOWN_OPERATION:
         esi_gateway_link_close_err(self, CLIENT_ERR_UNKNOWN_OPERATION, "Protocol Violation");
