@@ -106,7 +106,7 @@ struct esi_connection {
     /* counters */
     int64_t start_wall_ns;
     uint64_t start_ns;
-    uint64_t activity_ns;
+    uint64_t activity_ns; /* the last line but a PONG, which only says that the peer is there */
     uint64_t ping_sent_ns;
     uint64_t rtt_ns;
     uint64_t rtt_known_ns;
@@ -477,6 +477,7 @@ static bool has_responses(const struct esi_connection *self)
 
 static void on_sub(struct esi_connection *self, const struct esi_client_item *item)
 {
+    self->activity_ns = now_ns(self);
     if (self->counted_subs > 0) {
         /* What was published before may end a counted subscription, whose sid is then free again. */
         take_own_deliveries(self);
@@ -543,6 +544,7 @@ static void on_unsub(struct esi_connection *self, const struct esi_client_item *
 {
     struct esi_client_sub *client_sub = esi_client_subs_find(&self->subs, item->sid);
 
+    self->activity_ns = now_ns(self);
     if (client_sub != NULL) {
         /* Messages published before this line count, and have been sent by now. */
         take_own_deliveries(self);
@@ -661,6 +663,7 @@ static bool answer_mapped(struct esi_connection *self, const struct esi_client_i
 
 static void on_publish(struct esi_connection *self, const struct esi_client_item *item)
 {
+    self->activity_ns = now_ns(self);
     self->in_msgs++;
     self->in_bytes += item->total_len;
     if (!may_publish(self, item)) {
@@ -1030,9 +1033,6 @@ static void process(struct esi_connection *self, bool may_read)
         }
         self->needs_read = self->stream != NULL && esi_stream_has_buffered_input(self->stream);
         return;
-    }
-    if (piece.read_len > 0) {
-        self->activity_ns = now_ns(self);
     }
     const size_t done = parse(self, piece.data, piece.len, piece.block, &needed);
     if (esi_reader_keep(&self->reader, self->local, &piece, done, needed) != ES_OK) {
