@@ -13,6 +13,7 @@
 #include "net/tls.h"
 
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,6 +39,14 @@
     !defined(HAVE_ALPN) || !defined(WOLFSSL_TLS13) || !defined(HAVE_ECC)
 /* Without WOLFSSL_ALWAYS_VERIFY_CB no name would be checked. */
 #error "this wolfSSL lacks a part that is needed: see scripts/build-wolfssl"
+#endif
+
+#ifdef FP_ECC
+#define free_curve_cache wc_ecc_fp_free
+#else
+static void free_curve_cache(void)
+{
+}
 #endif
 
 enum {
@@ -849,12 +858,41 @@ static bool set_up_session(struct esi_tls_session *session)
     return true;
 }
 
+/*
+ * Debian's build keeps points of curves for each thread, up to 12 MB, and leaves them behind where
+ * the thread ends without a word to the library.
+ */
+static pthread_once_t thread_end_once = PTHREAD_ONCE_INIT;
+static pthread_key_t thread_end;
+static bool has_thread_end;
+
+static void end_thread(void *mark)
+{
+    (void)mark;
+    free_curve_cache();
+}
+
+static void make_thread_end(void)
+{
+    /* Fails only where a process has made a thousand of them; then memory is left as before. */
+    has_thread_end = pthread_key_create(&thread_end, end_thread) == 0;
+}
+
+static void note_thread(void)
+{
+    (void)pthread_once(&thread_end_once, make_thread_end);
+    if (has_thread_end) {
+        (void)pthread_setspecific(thread_end, &thread_end);
+    }
+}
+
 enum es_err esi_tls_session_new(struct esi_tls_context *context, struct esi_str server_name,
                                 const struct esi_tls_transport *transport,
                                 struct esi_tls_session **out)
 {
     struct esi_tls_session *session;
 
+    note_thread();
     if (server_name.len > SERVER_NAME_BYTES_MAX ||
         (server_name.len > 0 && memchr(server_name.data, '\0', server_name.len) != NULL)) {
         if (context->role == TLS_CLIENT) {
