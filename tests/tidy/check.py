@@ -128,6 +128,7 @@ NAMES_WHAT_IS_REFUSED = {
 
 # Tests wait for events, never for time. File: how many calls may stand there, and why.
 SLEEPS = {
+    "tests/integration/events.py": (1, "case_restart: paces a publisher, nothing waits on it"),
     "tests/integration/run_once.py": (1, "wait_until: looks again for an event that nobody signals, with a deadline"),
     "tests/support/grpc_peer.h": (1, "peer_stop: looks again for the end of a child, with a deadline"),
     "tests/support/grpc_worker.py": (1, "plays a slow worker service: the delay is what the test asks for"),
@@ -183,6 +184,8 @@ NO_UNIT_TEST = {
     "src/programs/event_service.c": "one call, with a table; run by every integration test",
     "src/programs/event_gateway.c": "one call, with a table; run by every integration test",
 }
+
+COLUMNS_MAX = 100
 
 # Reported, not failed.
 FUNCTION_LINES_MAX = 70
@@ -554,7 +557,7 @@ def check_rcu_read(tree):
         named = 0
         for match in RCU_READ.finditer(text):
             number = line_of(text, match.start())
-            words = " ".join(match.group(1).replace("\n *", " ").split())
+            words = " ".join(re.sub(r"\n\s*\*", " ", match.group(1)).split())
             form = re.match(r"(?P<name>[a-z][\w -]*) \(.+\)$", words)
             named += 1
             if form is None:
@@ -691,6 +694,16 @@ def check_dead_code(tree):
             for offset, line in enumerate(match.group().split("\n")):
                 if DEAD_CODE.match(line):
                     yield path, line_of(text, match.start()) + offset, f"code in a comment: {line.strip()}"
+
+
+@rule("comment-width")
+def check_comment_width(tree):
+    """clang-format keeps code within its columns and leaves comments alone (.clang-format says why)."""
+    for path in tree.under("src/", "include/", "tests/", "bench/"):
+        codes = tree.code(path).split("\n")
+        for number, line in enumerate(tree.lines(path), 1):
+            if len(line) > COLUMNS_MAX and len(codes[number - 1].rstrip()) <= COLUMNS_MAX:
+                yield path, number, f"a comment of {len(line)} columns (over {COLUMNS_MAX}): scripts/format wraps it"
 
 
 @rule("sleep")
