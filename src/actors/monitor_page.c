@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of pages, and the fields that several pages share. See monitor_page.h. */
 #include "actors/monitor_page.h"
 #include "actors/context.h"
 #include "actors/monitor_text.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Words are looked up in tables; numbers are summed up with checks, as they may be of any length. Refusals quote at most
+ * 64 bytes of the peer's text, printable ones only.
+ */
 #include "actors/monitor_query.h"
 #include "base/own.h"
 #include "net/http1.h"
@@ -98,13 +102,23 @@ static enum es_err refuse(char *error, const char *before, struct esi_str value,
     return ES_INVALID;
 }
 
-static enum es_err refuse_number(char *error, const char *kind, const char *name,
-                                 const char *function, struct esi_str value, const char *why)
+/* A kind of value, as Go's error texts name it and the function that reads it. */
+struct go_kind {
+    const char *name;
+    const char *function;
+};
+
+static const struct go_kind go_int = {"int", "Atoi"};
+static const struct go_kind go_uint64 = {"uint64", "ParseUint"};
+static const struct go_kind go_bool = {"boolean", "ParseBool"};
+
+static enum es_err refuse_value(char *error, const struct go_kind *kind, const char *option,
+                                struct esi_str value, const char *why)
 {
     char before[128];
 
-    snprintf(before, sizeof before, "Error decoding %s for '%s': strconv.%s: parsing \"", kind,
-             name, function);
+    snprintf(before, sizeof before, "Error decoding %s for '%s': strconv.%s: parsing \"",
+             kind->name, option, kind->function);
     return refuse(error, before, value, why);
 }
 
@@ -118,7 +132,7 @@ static enum es_err read_bool(const struct esi_http1_request *request, const char
         return ES_OK;
     }
     if (!find_word(bools, value, &word)) {
-        return refuse_number(error, "boolean", name, "ParseBool", value, "\": invalid syntax");
+        return refuse_value(error, &go_bool, name, value, "\": invalid syntax");
     }
     *out = word != 0;
     return ES_OK;
@@ -166,10 +180,10 @@ static enum es_err read_int(const struct esi_http1_request *request, const char 
         digits.len--;
     }
     if (!is_digits(digits)) {
-        return refuse_number(error, "int", name, "Atoi", value, "\": invalid syntax");
+        return refuse_value(error, &go_int, name, value, "\": invalid syntax");
     }
     if (!sum_digits(digits, INT64_MAX, out)) {
-        return refuse_number(error, "int", name, "Atoi", value, "\": value out of range");
+        return refuse_value(error, &go_int, name, value, "\": value out of range");
     }
     if (is_negative) {
         *out = fallback;
@@ -186,10 +200,10 @@ static enum es_err read_cid(const struct esi_http1_request *request,
         return ES_OK;
     }
     if (!is_digits(value)) {
-        return refuse_number(error, "uint64", "cid", "ParseUint", value, "\": invalid syntax");
+        return refuse_value(error, &go_uint64, "cid", value, "\": invalid syntax");
     }
     if (!sum_digits(value, UINT64_MAX, &query->cid)) {
-        return refuse_number(error, "uint64", "cid", "ParseUint", value, "\": value out of range");
+        return refuse_value(error, &go_uint64, "cid", value, "\": value out of range");
     }
     query->has_cid = query->cid > 0;
     return ES_OK;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Integer arithmetic only: a double would round nanoseconds. */
 #include "actors/monitor_text.h"
 
 #include <stdbool.h>
