@@ -701,7 +701,9 @@ void esi_gateway_write_info(const struct esi_gateway *gateway, const char *local
     const bool is_any = esi_value_is_any(gateway->bound.host);
     char text[ESI_GATEWAY_URL_TEXT_MAX];
     struct esi_str url = esi_str_from(config->advertise);
-    const char *host = is_any ? local_host : gateway->bound.host;
+    /* An address that has a meaning on its own link only is of no use to others. */
+    const char *usable = strchr(local_host, '%') == NULL ? local_host : "";
+    const char *host = is_any ? usable : gateway->bound.host;
 
     if (url.len == 0 && host[0] != '\0') {
         url = (struct esi_str){

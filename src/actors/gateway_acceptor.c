@@ -52,17 +52,6 @@ void esi_gateway_acceptor_deinit(struct esi_gateway_link *self)
     drop_opening(&self->acceptor);
 }
 
-void esi_gateway_acceptor_greet(struct esi_gateway_link *self)
-{
-    struct esi_address local = {.host = ""};
-    struct esi_bytes text;
-
-    esi_bytes_init(&text, 0);
-    esi_gateway_write_info(self->gateway, local.host, &text);
-    esi_gateway_link_push(self, esi_bytes_str(&text));
-    esi_bytes_deinit(&text);
-}
-
 /* --- CONNECT --- */
 
 static void refuse_credentials(struct esi_gateway_link *self)

@@ -127,11 +127,7 @@ static bool introduce_ourselves(struct esi_gateway_link *self)
         esi_gateway_link_close_now(self, "Write Error");
         return false;
     }
-    struct esi_address local = {.host = ""};
-    esi_bytes_init(&text, 0);
-    esi_gateway_write_info(self->gateway, local.host, &text);
-    esi_gateway_link_push(self, esi_bytes_str(&text));
-    esi_bytes_deinit(&text);
+    esi_gateway_link_push_info(self);
     return !is_link_ending(self);
 }
 

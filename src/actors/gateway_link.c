@@ -72,7 +72,7 @@ static void log_end(const struct esi_gateway_link *self, bool was_open)
 {
     const char *name = self->is_outbound ? self->dialler.wanted : self->peer_gateway;
 
-    esi_log(was_open ? LOG_GATEWAY_LINK_CLOSED : LOG_GATEWAY_LINK_FAILED,
+    esi_log(was_open || self->actor.is_stopping ? LOG_GATEWAY_LINK_CLOSED : LOG_GATEWAY_LINK_FAILED,
             ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("gateway", name != NULL ? name : ""),
             ESI_LOG_TEXT("direction", self->is_outbound ? "outbound" : "inbound"),
             ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
@@ -138,6 +138,22 @@ void esi_gateway_link_push(struct esi_gateway_link *self, struct esi_str text)
     if (esi_outbound_push_text(&self->outbound, text) != ES_OK) {
         esi_gateway_link_close_now(self, "Out Of Memory");
     }
+}
+
+void esi_gateway_link_push_info(struct esi_gateway_link *self)
+{
+    struct esi_address local;
+    struct esi_bytes text;
+
+    /* Where we listen on all addresses, the one that this peer sees us at is the one to tell it. */
+    if (esi_env_local_address(self->context->env, esi_stream_socket(self->stream), &local) !=
+        ES_OK) {
+        local = (struct esi_address){.host = ""};
+    }
+    esi_bytes_init(&text, 0);
+    esi_gateway_write_info(self->gateway, local.host, &text);
+    esi_gateway_link_push(self, esi_bytes_str(&text));
+    esi_bytes_deinit(&text);
 }
 
 void esi_gateway_link_answer(struct esi_gateway_link *self, struct esi_str text)
@@ -532,7 +548,7 @@ static void start_opening(struct esi_gateway_link *self)
                                         ? self->context->config->gateway.tls.timeout_ns + NS_PER_S
                                         : AUTH_NS;
         esi_actor_timer_set(&self->open_timer, self->start_ns + timeout_ns);
-        esi_gateway_acceptor_greet(self);
+        esi_gateway_link_push_info(self);
     }
 }
 

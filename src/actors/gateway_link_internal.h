@@ -140,7 +140,9 @@ static inline bool is_link_ending(const struct esi_gateway_link *self)
 }
 /* Appends a line of our own; nothing when the link is ending. */
 void esi_gateway_link_push(struct esi_gateway_link *self, struct esi_str text);
-/* The same, behind all that was sent to us up to now: cause before effect. */
+/* Appends our INFO. */
+void esi_gateway_link_push_info(struct esi_gateway_link *self);
+/* The same as push, behind all that was sent to us up to now: cause before effect. */
 void esi_gateway_link_answer(struct esi_gateway_link *self, struct esi_str text);
 /* What was queued goes out first, then text (may be empty), then the end of the stream. */
 void esi_gateway_link_close(struct esi_gateway_link *self, struct esi_str text, const char *reason);
@@ -170,8 +172,6 @@ bool esi_gateway_dialler_is_forgotten(const struct esi_gateway_link *self);
 
 void esi_gateway_acceptor_init(struct esi_gateway_link *self);
 void esi_gateway_acceptor_deinit(struct esi_gateway_link *self);
-/* The stream is ready: we speak first. */
-void esi_gateway_acceptor_greet(struct esi_gateway_link *self);
 void esi_gateway_acceptor_on_connect(struct esi_gateway_link *self, struct esi_str json);
 void esi_gateway_acceptor_on_info(struct esi_gateway_link *self, struct esi_str json);
 void esi_gateway_acceptor_on_message(struct esi_gateway_link *self,

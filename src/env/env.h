@@ -55,6 +55,7 @@ struct esi_env_ops {
     enum es_err (*accept)(struct esi_env *env, int listener, int *sock, struct esi_address *peer);
     enum es_err (*connect)(struct esi_env *env, const struct esi_address *address, int *sock);
     enum es_err (*connect_result)(struct esi_env *env, int sock);
+    enum es_err (*local_address)(struct esi_env *env, int sock, struct esi_address *local);
     enum es_err (*read)(struct esi_env *env, int sock, void *buffer, size_t capacity,
                         size_t *count);
     enum es_err (*writev)(struct esi_env *env, int sock, const struct iovec *parts,
@@ -149,6 +150,13 @@ ES_MUST_USE static inline enum es_err esi_env_connect(struct esi_env *env,
 ES_MUST_USE static inline enum es_err esi_env_connect_result(struct esi_env *env, int sock)
 {
     return env->ops->connect_result(env, sock);
+}
+
+/* Our end of a connected socket. ES_IO: it has none any more. */
+ES_MUST_USE static inline enum es_err esi_env_local_address(struct esi_env *env, int sock,
+                                                            struct esi_address *local)
+{
+    return env->ops->local_address(env, sock, local);
 }
 
 /* Reads once. ES_OK with *count > 0; ES_AGAIN: nothing there; ES_CLOSED: end of stream or reset. */

@@ -329,6 +329,18 @@ static bool is_connected_to_itself(int sock, const struct sockaddr_storage *peer
            memcmp(&own, peer, own_len) == 0;
 }
 
+static enum es_err local_address(struct esi_env *env, int sock, struct esi_address *local)
+{
+    struct sockaddr_storage own = {0};
+    socklen_t own_len = sizeof own;
+
+    (void)env;
+    return getsockname(sock, (struct sockaddr *)&own, &own_len) == 0 &&
+                   format_address((const struct sockaddr *)&own, own_len, local)
+               ? ES_OK
+               : ES_IO;
+}
+
 static enum es_err connect_result(struct esi_env *env, int sock)
 {
     struct pollfd watched = {.fd = sock, .events = POLLOUT};
@@ -671,6 +683,7 @@ struct esi_env *esi_env_linux(void)
         .accept = accept_one,
         .connect = begin_connect,
         .connect_result = connect_result,
+        .local_address = local_address,
         .read = read_socket,
         .writev = write_socket,
         .shutdown_write = shutdown_write,

@@ -31,8 +31,7 @@ static int set_up(void **state)
     struct world *world = aligned_alloc(ESI_CACHE_LINE, sizeof *world);
 
     memset(world, 0, sizeof *world);
-    world->context = aligned_alloc(ESI_CACHE_LINE, sizeof *world->context);
-    memset(world->context, 0, sizeof *world->context);
+    world->context = calloc(1, sizeof *world->context);
     world->context->router_count = 1;
     assert_int_equal(esi_subtable_new(1, &world->context->table), ES_OK);
     world->target.is_link = true;

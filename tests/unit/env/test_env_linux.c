@@ -253,6 +253,28 @@ static void a_full_socket_says_again_and_a_hangup_is_reported(void **state)
     esi_env_close(env, client);
 }
 
+static void both_ends_know_their_own_address(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    struct esi_address ends[2];
+    int client = ESI_ENV_NO_SOCKET;
+    int server = ESI_ENV_NO_SOCKET;
+
+    (void)state;
+    for (int i = 0; i < (has_ipv6() ? 2 : 1); i++) {
+        marry(hosts[i], &client, &server);
+        assert_int_equal(esi_env_local_address(env, client, &ends[0]), ES_OK);
+        assert_int_equal(esi_env_local_address(env, server, &ends[1]), ES_OK);
+        assert_string_equal(ends[0].host, hosts[i]);
+        assert_string_equal(ends[1].host, hosts[i]);
+        assert_int_not_equal(ends[0].port, 0);
+        assert_int_not_equal(ends[0].port, ends[1].port);
+        esi_env_close(env, client);
+        esi_env_close(env, server);
+    }
+    assert_int_equal(esi_env_local_address(env, ESI_ENV_NO_SOCKET, &ends[0]), ES_IO);
+}
+
 static void a_taken_port_is_in_use(void **state)
 {
     struct esi_address bound;
@@ -500,6 +522,7 @@ int main(void)
         cmocka_unit_test(sockets_are_prepared),
         cmocka_unit_test(writing_to_a_closed_peer_is_an_error_not_a_signal),
         cmocka_unit_test(a_full_socket_says_again_and_a_hangup_is_reported),
+        cmocka_unit_test(both_ends_know_their_own_address),
         cmocka_unit_test(a_taken_port_is_in_use),
         cmocka_unit_test(a_refused_connect_is_unreachable),
         cmocka_unit_test(accept_without_descriptors_is_full),
