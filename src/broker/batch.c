@@ -34,9 +34,13 @@ struct esi_batch {
     const struct esi_match *match;
     struct esi_str subject;
     struct esi_str queues;
+    uint32_t receiver_count; /* of each of its messages */
     uint32_t run_count;
     struct run_msg run[ESI_BATCH_RUN_MAX];
     struct esi_sub *choice[ESI_BATCH_RUN_MAX]; /* of the group being delivered */
+    uint32_t *marks; /* owned; of the match's groups: marks[index] == mark */
+    size_t mark_capacity;
+    uint32_t mark;
     /* the output block */
     struct esi_block *out; /* owned: one reference of our own */
     size_t out_used;
@@ -73,6 +77,7 @@ void esi_batch_free(struct esi_batch *batch)
         esi_block_unref(batch->out, &batch->options.pools->blocks, 1);
     }
     free(batch->by_target);
+    free(batch->marks);
     free(batch);
 }
 
@@ -135,7 +140,8 @@ static bool grow_by_target(struct esi_batch *batch, uint32_t slot)
 {
     const uint32_t limit = esi_targets_slot_limit(batch->options.targets);
     const uint32_t capacity = (limit > slot ? limit : slot + 1) * 2 + 64;
-    struct esi_delivery **grown = realloc(batch->by_target, capacity * sizeof(struct esi_delivery *));
+    struct esi_delivery **grown =
+        realloc(batch->by_target, capacity * sizeof(struct esi_delivery *));
 
     if (grown == NULL) {
         return false;
@@ -190,13 +196,18 @@ static void count_ref(struct esi_batch *batch, const struct esi_block *block)
     }
 }
 
-static void append_slice(struct esi_batch *batch, struct esi_target *target, const struct esi_slice *slice)
+static void append_slice(struct esi_batch *batch, struct esi_target *target,
+                         const struct esi_slice *slice)
 {
     struct esi_delivery *delivery = reach_delivery(batch, target, slice->is_continued ? 2 : 1);
 
     if (ESI_UNLIKELY(delivery == NULL)) {
         batch->stats.dropped++;
         return;
+    }
+    if (ESI_UNLIKELY(slice->block == batch->read_block) &&
+        (delivery->slice_count == 0 || !delivery->slices[delivery->slice_count - 1].is_continued)) {
+        return; /* memory was exhausted when its line was to be written: no body without a line */
     }
     delivery->bytes += slice->len;
     delivery->message_count += slice->message_count;
@@ -205,9 +216,9 @@ static void append_slice(struct esi_batch *batch, struct esi_target *target, con
     if (delivery->slice_count > 0) {
         struct esi_slice *previous = &delivery->slices[delivery->slice_count - 1];
         if (previous->block == slice->block) {
-            if (previous->data + previous->len == slice->data && previous->sub_slot == slice->sub_slot &&
-                !previous->is_record && !slice->is_record && !previous->is_continued &&
-                !slice->is_continued) {
+            if (previous->data + previous->len == slice->data &&
+                previous->sub_slot == slice->sub_slot && !previous->is_record &&
+                !slice->is_record && !previous->is_continued && !slice->is_continued) {
                 previous->len += slice->len;
                 previous->message_count += slice->message_count;
                 previous->payload_len += slice->payload_len;
@@ -234,8 +245,24 @@ struct receivers {
     uint32_t count;
 };
 
-static void give(struct esi_batch *batch, const struct receivers *receivers, struct esi_slice *slice)
+/* A payload that is not copied; data NULL: none. */
+struct body {
+    const char *data;
+    size_t len; /* CR LF included */
+};
+
+/* Gives a slice to each, and where its last message goes on, the body behind it. Both at once: a target that stands here
+ * twice must not get two lines, and then two bodies. */
+static void give(struct esi_batch *batch, const struct receivers *receivers,
+                 struct esi_slice *slice, const struct body *body)
 {
+    struct esi_slice rest = {.block = batch->read_block,
+                             .data = body->data,
+                             .len = (uint32_t)body->len,
+                             .message_count = 1,
+                             .payload_len = (uint32_t)(body->len - 2)};
+
+    slice->is_continued = body->data != NULL;
     for (uint32_t i = 0; i < receivers->count; i++) {
         const struct esi_sub *sub = receivers->subs[i];
         if (ESI_UNLIKELY(sub->target == batch->self && !batch->echo)) {
@@ -243,8 +270,14 @@ static void give(struct esi_batch *batch, const struct receivers *receivers, str
         }
         slice->sub_slot = sub->slot;
         append_slice(batch, sub->target, slice);
+        if (ESI_UNLIKELY(body->data != NULL)) {
+            rest.sub_slot = sub->slot;
+            append_slice(batch, sub->target, &rest);
+        }
     }
 }
+
+static const struct body no_body;
 
 /* What stands in the output block and was not given yet. */
 struct formatted {
@@ -253,31 +286,19 @@ struct formatted {
     uint32_t payload_len;
 };
 
-/* Gives what was formatted, if anything; what follows begins anew. */
+/* Gives what was formatted, if anything, and the body that follows it, if any; what comes then begins anew. */
 static void give_formatted(struct esi_batch *batch, const struct receivers *receivers,
-                           struct formatted *formatted, bool is_continued)
+                           struct formatted *formatted, const struct body *body)
 {
     if (batch->out_used > formatted->start) {
         struct esi_slice slice = {.block = batch->out,
                                   .data = batch->out->data + formatted->start,
                                   .len = (uint32_t)(batch->out_used - formatted->start),
                                   .message_count = formatted->message_count,
-                                  .payload_len = formatted->payload_len,
-                                  .is_continued = is_continued};
-        give(batch, receivers, &slice);
+                                  .payload_len = formatted->payload_len};
+        give(batch, receivers, &slice, body);
     }
     *formatted = (struct formatted){.start = batch->out_used};
-}
-
-static void give_body(struct esi_batch *batch, const struct receivers *receivers, const char *body, size_t len)
-{
-    struct esi_slice slice = {
-        .block = batch->read_block,
-        .data = body,
-        .len = (uint32_t)len,
-        .message_count = 1,
-        .payload_len = (uint32_t)(len - 2)};
-    give(batch, receivers, &slice);
 }
 
 /* A message by itself, with what the target must know of it. */
@@ -288,7 +309,8 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
     const size_t header_len = has_headers ? msg->header_len : 0;
     const size_t total_len = msg->total_len - skipped;
     const bool is_copied = total_len <= ESI_BATCH_COPY_MAX;
-    const size_t line_max = esi_client_writer_msg_size_max(batch->subject.len, sid.len, msg->reply.len);
+    const size_t line_max =
+        esi_client_writer_msg_size_max(batch->subject.len, sid.len, msg->reply.len);
     char *at = reserve(batch, msg->extra.len + line_max + (is_copied ? total_len + 2 : 0));
 
     if (at == NULL) {
@@ -309,8 +331,7 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
                               .reply_offset = (uint32_t)(batch->subject.len + sid.len),
                               .reply_len = (uint32_t)msg->reply.len,
                               .is_record = true,
-                              .is_from_gateway = batch->source != SOURCE_CLIENT,
-                              .is_continued = !is_copied};
+                              .is_from_gateway = batch->source != SOURCE_CLIENT};
     /* "MSG " or "HMSG ", then subject, blank, sid, blank. */
     slice.reply_offset += (header_len > 0 ? 5U : 4U) + 2U;
     if (is_copied) {
@@ -319,17 +340,16 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
     }
     slice.len = (uint32_t)(at - line);
     batch->out_used = (size_t)(at - batch->out->data);
-    give(batch, receivers, &slice);
-    if (!is_copied) {
-        give_body(batch, receivers, msg->body + skipped, total_len + 2);
-    }
+    const struct body body = {.data = msg->body + skipped, .len = total_len + 2};
+    give(batch, receivers, &slice, is_copied ? &no_body : &body);
 }
 
 /*
  * The hot loop: formats messages of the run for receivers that share flags and sid. `only` limits it to the messages
  * whose chosen member is this one (NULL: all).
  */
-static void format_run(struct esi_batch *batch, const struct receivers *receivers, const struct esi_sub *only)
+static void format_run(struct esi_batch *batch, const struct receivers *receivers,
+                       const struct esi_sub *only)
 {
     const struct esi_sub *format = receivers->subs[0];
     const bool has_headers = (format->flags & SUB_HEADERS) != 0;
@@ -344,7 +364,7 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
             continue;
         }
         if (ESI_UNLIKELY(has_records || msg->extra.len > 0)) {
-            give_formatted(batch, receivers, &formatted, false);
+            give_formatted(batch, receivers, &formatted, &no_body);
             format_record(batch, receivers, msg, sid, has_headers);
             formatted.start = batch->out_used;
             continue;
@@ -355,15 +375,15 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
         const size_t needed = esi_client_writer_msg_size_max(subject.len, sid.len, msg->reply.len) +
                               (is_copied ? total_len + 2 : 0);
         if (batch->out == NULL || batch->out->capacity - batch->out_used < needed) {
-            give_formatted(batch, receivers, &formatted, false);
+            give_formatted(batch, receivers, &formatted, &no_body);
             if (reserve(batch, needed) == NULL) {
                 batch->stats.dropped++;
                 continue;
             }
             formatted.start = 0;
         }
-        char *at = esi_client_writer_msg(batch->out->data + batch->out_used, subject, sid, msg->reply,
-                                         has_headers ? msg->header_len : 0, total_len);
+        char *at = esi_client_writer_msg(batch->out->data + batch->out_used, subject, sid,
+                                         msg->reply, has_headers ? msg->header_len : 0, total_len);
         if (is_copied) {
             memcpy(at, msg->body + skipped, total_len + 2);
             batch->out_used = (size_t)(at - batch->out->data) + total_len + 2;
@@ -371,11 +391,11 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
             formatted.payload_len += (uint32_t)total_len;
         } else {
             batch->out_used = (size_t)(at - batch->out->data);
-            give_formatted(batch, receivers, &formatted, true);
-            give_body(batch, receivers, msg->body + skipped, total_len + 2);
+            const struct body body = {.data = msg->body + skipped, .len = total_len + 2};
+            give_formatted(batch, receivers, &formatted, &body);
         }
     }
-    give_formatted(batch, receivers, &formatted, false);
+    give_formatted(batch, receivers, &formatted, &no_body);
 }
 
 static bool has_same_format(const struct esi_sub *a, const struct esi_sub *b)
@@ -390,7 +410,8 @@ static void deliver_plain(struct esi_batch *batch)
 
     while (first < match->plain_count) {
         uint32_t end = first + 1;
-        while (end < match->plain_count && has_same_format(match->plain[first], match->plain[end])) {
+        while (end < match->plain_count &&
+               has_same_format(match->plain[first], match->plain[end])) {
             end++;
         }
         const struct receivers receivers = {.subs = &match->plain[first], .count = end - first};
@@ -412,25 +433,13 @@ static struct esi_sub *choose_member(struct esi_batch *batch, const struct esi_m
     const uint32_t start = (uint32_t)((next_random(batch) >> 32) * group->member_count >> 32);
 
     for (uint32_t i = 0; i < group->member_count; i++) {
-        const uint32_t index = start + i < group->member_count ? start + i : start + i - group->member_count;
+        const uint32_t index =
+            start + i < group->member_count ? start + i : start + i - group->member_count;
         if (may_get(batch, group->members[index])) {
             return group->members[index];
         }
     }
     return NULL;
-}
-
-static bool is_named(const struct esi_batch *batch, struct esi_str group)
-{
-    struct esi_str queues = batch->queues;
-    struct esi_str queue;
-
-    while (esi_gateway_parser_next_queue(&queues, &queue)) {
-        if (esi_str_equal(queue, group)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void deliver_group(struct esi_batch *batch, const struct esi_match_group *group)
@@ -450,6 +459,44 @@ static void deliver_group(struct esi_batch *batch, const struct esi_match_group 
             if (batch->choice[j] == chosen) {
                 batch->choice[j] = NULL;
             }
+        }
+    }
+}
+
+/* Marks a group of the present match; false when it was marked already. */
+static bool mark_group(struct esi_batch *batch, size_t index)
+{
+    if (index >= batch->mark_capacity) {
+        const size_t capacity = batch->match->group_count * (size_t)2;
+        uint32_t *marks = realloc(batch->marks, capacity * sizeof *marks);
+        if (marks == NULL) {
+            batch->stats.dropped++;
+            return false;
+        }
+        memset(marks + batch->mark_capacity, 0, (capacity - batch->mark_capacity) * sizeof *marks);
+        batch->marks = marks;
+        batch->mark_capacity = capacity;
+    }
+    const bool is_new = batch->marks[index] != batch->mark;
+    batch->marks[index] = batch->mark;
+    return is_new;
+}
+
+/* What came by a gateway goes to the groups that its line names, once each, however many names and groups there are. */
+static void deliver_named_groups(struct esi_batch *batch)
+{
+    const struct esi_match *match = batch->match;
+    struct esi_str queues = batch->queues;
+    struct esi_str queue;
+
+    if (++batch->mark == 0) {
+        batch->mark = 1;
+        batch->mark_capacity = 0; /* the old marks are cleared as it grows again */
+    }
+    while (esi_gateway_parser_next_queue(&queues, &queue)) {
+        const struct esi_match_group *group = esi_match_cache_find_group(match, queue);
+        if (group != NULL && mark_group(batch, (size_t)(group - match->groups))) {
+            deliver_group(batch, group);
         }
     }
 }
@@ -477,11 +524,13 @@ static struct esi_str map_reply(const struct esi_batch *batch, const struct run_
     }
     char *end = form->target->old_reply_prefix
                     ? esi_reply_map_write_old(room, &batch->options.cluster, msg->reply)
-                    : esi_reply_map_write(room, &batch->options.cluster, &batch->options.server, msg->reply);
+                    : esi_reply_map_write(room, &batch->options.cluster, &batch->options.server,
+                                          msg->reply);
     return (struct esi_str){.data = room, .len = (size_t)(end - room)};
 }
 
-static void deliver_link_msg(struct esi_batch *batch, const struct link_form *form, const struct run_msg *msg)
+static void deliver_link_msg(struct esi_batch *batch, const struct link_form *form,
+                             const struct run_msg *msg)
 {
     const size_t skipped = form->has_headers ? 0 : msg->header_len;
     const size_t total_len = msg->total_len - skipped;
@@ -555,12 +604,15 @@ static void flush_run(struct esi_batch *batch)
         return;
     }
     deliver_plain(batch);
-    for (uint32_t i = 0; i < match->group_count; i++) {
-        if (batch->source != SOURCE_GATEWAY || is_named(batch, match->groups[i].name)) {
-            deliver_group(batch, &match->groups[i]);
-        }
+    if (batch->source == SOURCE_GATEWAY) {
+        deliver_named_groups(batch);
+        batch->run_count = 0;
+        return;
     }
-    for (uint32_t i = 0; batch->source != SOURCE_GATEWAY && i < match->link_count; i++) {
+    for (uint32_t i = 0; i < match->group_count; i++) {
+        deliver_group(batch, &match->groups[i]);
+    }
+    for (uint32_t i = 0; i < match->link_count; i++) {
         deliver_link(batch, &match->links[i]);
     }
     batch->run_count = 0;
@@ -568,8 +620,8 @@ static void flush_run(struct esi_batch *batch)
 
 /* --- adding --- */
 
-void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source, struct esi_target *self,
-                     bool echo, struct esi_block *block, uint64_t now_ns)
+void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
+                     struct esi_target *self, bool echo, struct esi_block *block, uint64_t now_ns)
 {
     ESI_DEBUG_ASSERT(batch->run_count == 0 && batch->first == NULL);
     batch->source = source;
@@ -608,7 +660,8 @@ static bool must_map(const struct esi_batch *batch, struct esi_str reply)
         return false;
     }
     struct recent_search search = {.since_ns = since_ns};
-    esi_subtable_walk(batch->options.table, reply, esi_hashmap_hash(reply), look_for_recent, &search);
+    esi_subtable_walk(batch->options.table, reply, esi_hashmap_hash(reply), look_for_recent,
+                      &search);
     return search.is_found;
 }
 
@@ -654,9 +707,9 @@ uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publis
             batch->stats.dropped++;
             return 1;
         }
+        batch->receiver_count = count_receivers(batch);
     }
-    const uint32_t count = count_receivers(batch);
-    if (count == 0) {
+    if (batch->receiver_count == 0) {
         return 0;
     }
     struct run_msg *msg = &batch->run[batch->run_count++];
@@ -667,7 +720,7 @@ uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publis
     msg->total_len = (uint32_t)publish->total_len;
     msg->is_mapped = batch->match->link_count > 0 && batch->source != SOURCE_GATEWAY &&
                      must_map(batch, publish->reply);
-    return count;
+    return batch->receiver_count;
 }
 
 void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source source)
@@ -683,7 +736,8 @@ void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source sourc
 void esi_batch_send_link(struct esi_batch *batch, struct esi_target *target, bool has_headers,
                          const struct esi_publish *publish)
 {
-    const struct link_form form = {.target = target, .subject = publish->subject, .has_headers = has_headers};
+    const struct link_form form = {
+        .target = target, .subject = publish->subject, .has_headers = has_headers};
     const struct run_msg msg = {.reply = publish->reply,
                                 .extra = publish->extra,
                                 .body = publish->body,
@@ -728,11 +782,13 @@ static bool hand_over(struct esi_batch *batch, struct esi_delivery *delivery)
     batch->by_target[target->slot] = NULL;
     batch->stats.deliveries++;
     /* order: relaxed; a sum that decides about pauses and slow consumers, nothing is published by it. */
-    const uint64_t before = atomic_fetch_add_explicit(&target->pending_bytes, bytes, memory_order_relaxed);
+    const uint64_t before =
+        atomic_fetch_add_explicit(&target->pending_bytes, bytes, memory_order_relaxed);
     bool must_pause = false;
     if (before + bytes > batch->options.pause_bytes) {
         /* order: relaxed; a time that may be a turn old. */
-        const uint64_t progress_ns = atomic_load_explicit(&target->progress_ns, memory_order_relaxed);
+        const uint64_t progress_ns =
+            atomic_load_explicit(&target->progress_ns, memory_order_relaxed);
         must_pause = progress_ns + PROGRESS_RECENT_NS > batch->now_ns;
     }
     target->deliver(target, delivery);

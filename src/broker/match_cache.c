@@ -9,8 +9,14 @@
 
 enum {
     SEEN_BITS = 15,
-    PROBE_MAX = 4,
-    LINK_QUEUES_BYTES_MAX = 32 * 1024 /* group names on one message line, so that it stays under 64 KiB */
+    SET_SLOTS =
+        8, /* where a subject can stand: a set is two cache lines, and rarely full while the cache is not */
+    CACHE_BYTES_MAX =
+        64 * 1024 *
+        1024, /* all entries; when reached they are forgotten, and the cache fills anew */
+    ENTRY_BYTES_MAX = CACHE_BYTES_MAX / 4,
+    LINK_QUEUES_BYTES_MAX =
+        32 * 1024 /* group names on one message line, so that it stays under 64 KiB */
 };
 
 struct growable {
@@ -26,10 +32,16 @@ struct link_run {
     uint32_t rtt_us; /* read once: what may change at any moment gives no order to sort by */
 };
 
+/* The hash stands beside the pointer, so that a look-up touches no other entry. */
+struct slot {
+    uint64_t hash;
+    struct esi_match *match; /* owned; NULL: free */
+};
+
 struct esi_match_cache {
     const struct esi_subtable *table;  /* borrowed */
     const struct esi_targets *targets; /* borrowed */
-    struct esi_match **slots;          /* owned; capacity a power of two */
+    struct slot *slots;                /* owned; capacity a power of two */
     uint32_t capacity;
     /* Subjects seen once: a bit each, forgotten in whole when half full. */
     uint64_t seen[(1 << SEEN_BITS) / 64];
@@ -66,11 +78,12 @@ enum es_err esi_match_cache_new(const struct esi_subtable *table, const struct e
     while (cache->capacity < capacity) {
         cache->capacity *= 2;
     }
-    cache->slots = calloc(cache->capacity, sizeof(struct esi_match *));
+    cache->slots = aligned_alloc(ESI_CACHE_LINE, cache->capacity * sizeof *cache->slots);
     if (cache->slots == NULL) {
         free(cache);
         return ES_NO_MEMORY;
     }
+    memset(cache->slots, 0, cache->capacity * sizeof *cache->slots);
     *out = cache;
     return ES_OK;
 }
@@ -81,7 +94,7 @@ void esi_match_cache_free(struct esi_match_cache *cache)
         return;
     }
     for (uint32_t i = 0; i < cache->capacity; i++) {
-        free(cache->slots[i]);
+        free(cache->slots[i].match);
     }
     free(cache->slots);
     free(cache->plain.subs);
@@ -213,7 +226,8 @@ static bool stamp(struct esi_match_cache *cache, const struct esi_sub *sub)
             cache->has_failed = true;
             return false;
         }
-        memset(stamps + cache->stamp_capacity, 0, (capacity - cache->stamp_capacity) * sizeof *stamps);
+        memset(stamps + cache->stamp_capacity, 0,
+               (capacity - cache->stamp_capacity) * sizeof *stamps);
         cache->stamps = stamps;
         cache->stamp_capacity = capacity;
     }
@@ -256,7 +270,8 @@ static size_t match_bytes(const struct esi_match_cache *cache, size_t subject_le
     return sizeof(struct esi_match) +
            ((size_t)cache->plain.count + cache->members.count) * sizeof(struct esi_sub *) +
            cache->members.count * sizeof(struct esi_match_group) +
-           cache->remote.count * (sizeof(struct esi_match_link) + sizeof(struct esi_str)) + subject_len;
+           cache->remote.count * (sizeof(struct esi_match_link) + sizeof(struct esi_str)) +
+           subject_len;
 }
 
 static struct layout lay_out(const struct esi_match_cache *cache, void *memory)
@@ -272,7 +287,8 @@ static struct layout lay_out(const struct esi_match_cache *cache, void *memory)
     return layout;
 }
 
-static void fill_groups(struct esi_match *match, const struct growable *members, struct esi_sub **copy)
+static void fill_groups(struct esi_match *match, const struct growable *members,
+                        struct esi_sub **copy)
 {
     for (uint32_t i = 0; i < members->count; i++) {
         struct esi_sub *sub = members->subs[i];
@@ -329,7 +345,16 @@ static void order_links(struct esi_match_cache *cache)
 
 static int compare_group_name(const void *name, const void *group)
 {
-    return compare_str(*(const struct esi_str *)name, ((const struct esi_match_group *)group)->name);
+    return compare_str(*(const struct esi_str *)name,
+                       ((const struct esi_match_group *)group)->name);
+}
+
+const struct esi_match_group *esi_match_cache_find_group(const struct esi_match *match,
+                                                         struct esi_str name)
+{
+    return match->group_count == 0 ? NULL
+                                   : bsearch(&name, match->groups, match->group_count,
+                                             sizeof *match->groups, compare_group_name);
 }
 
 static int compare_queue_name(const void *name, const void *queue)
@@ -340,14 +365,13 @@ static int compare_queue_name(const void *name, const void *queue)
 /* Both the local groups and the groups of each link are in order of their names. */
 static bool is_served(const struct esi_match *match, struct esi_str queue)
 {
-    if (match->group_count > 0 && bsearch(&queue, match->groups, match->group_count, sizeof *match->groups,
-                                          compare_group_name) != NULL) {
+    if (esi_match_cache_find_group(match, queue) != NULL) {
         return true;
     }
     for (uint32_t i = 0; i < match->link_count; i++) {
         const struct esi_match_link *link = &match->links[i];
-        if (link->queue_count > 0 &&
-            bsearch(&queue, link->queues, link->queue_count, sizeof *link->queues, compare_queue_name) != NULL) {
+        if (link->queue_count > 0 && bsearch(&queue, link->queues, link->queue_count,
+                                             sizeof *link->queues, compare_queue_name) != NULL) {
             return true;
         }
     }
@@ -355,8 +379,8 @@ static bool is_served(const struct esi_match *match, struct esi_str queue)
 }
 
 /* What one link gets: plain interest, and the groups that nobody before it serves. Returns the end of its queues. */
-static struct esi_str *fill_link(struct esi_match *match, struct esi_sub *const *subs, uint32_t count,
-                                 struct esi_str *queues)
+static struct esi_str *fill_link(struct esi_match *match, struct esi_sub *const *subs,
+                                 uint32_t count, struct esi_str *queues)
 {
     struct esi_match_link *link = &match->links[match->link_count];
     size_t bytes = 0;
@@ -364,7 +388,8 @@ static struct esi_str *fill_link(struct esi_match *match, struct esi_sub *const 
     *link = (struct esi_match_link){.queues = queues};
     for (uint32_t i = 0; i < count; i++) {
         const struct esi_str queue = subs[i]->queue;
-        const bool is_repeated = link->queue_count > 0 && esi_str_equal(queues[link->queue_count - 1], queue);
+        const bool is_repeated =
+            link->queue_count > 0 && esi_str_equal(queues[link->queue_count - 1], queue);
         if (queue.len > 0 && (is_repeated || is_served(match, queue) ||
                               bytes + queue.len + 1 > LINK_QUEUES_BYTES_MAX)) {
             continue;
@@ -385,7 +410,8 @@ static struct esi_str *fill_link(struct esi_match *match, struct esi_sub *const 
 
 /* The walk over links in ascending round-trip time: a group goes to the first that has it, and only when nobody here
  * serves it. */
-static void fill_links(struct esi_match *match, const struct esi_match_cache *cache, struct esi_str *queues)
+static void fill_links(struct esi_match *match, const struct esi_match_cache *cache,
+                       struct esi_str *queues)
 {
     for (uint32_t i = 0; i < cache->run_count; i++) {
         const struct link_run *run = &cache->runs[i];
@@ -426,20 +452,72 @@ static bool was_seen(struct esi_match_cache *cache, uint64_t hash)
     return false;
 }
 
-/* The slot for a subject: its own, a free one, else the first probed: the older entry gives way. */
-static struct esi_match **choose_slot(struct esi_match_cache *cache, struct esi_str subject, uint64_t hash)
+static struct slot *set_of(const struct esi_match_cache *cache, uint64_t hash)
 {
-    for (uint64_t i = 0; i < PROBE_MAX; i++) {
-        struct esi_match **slot = &cache->slots[(hash + i) & (cache->capacity - 1)];
-        if (*slot == NULL || ((*slot)->hash == hash && esi_str_equal((*slot)->subject, subject))) {
-            return slot;
+    return &cache->slots[(hash & (cache->capacity / SET_SLOTS - 1)) * SET_SLOTS];
+}
+
+static struct slot *find_slot(const struct esi_match_cache *cache, struct esi_str subject,
+                              uint64_t hash)
+{
+    struct slot *set = set_of(cache, hash);
+
+    for (uint32_t i = 0; i < SET_SLOTS; i++) {
+        if (set[i].hash == hash && set[i].match != NULL &&
+            esi_str_equal(set[i].match->subject, subject)) {
+            return &set[i];
         }
     }
-    return &cache->slots[(hash + (hash >> 32) % PROBE_MAX) & (cache->capacity - 1)];
+    return NULL;
+}
+
+/*
+ * The slot for a subject: its own, a free one, that of a stale entry, else any of its set, but then only now and then:
+ * where one subject too many takes turns, most stay. NULL: none this time.
+ */
+static struct slot *choose_slot(const struct esi_match_cache *cache, struct esi_str subject,
+                                uint64_t hash)
+{
+    struct slot *set = set_of(cache, hash);
+    struct slot *chosen = find_slot(cache, subject, hash);
+
+    for (uint32_t i = 0; i < SET_SLOTS && chosen == NULL; i++) {
+        chosen = set[i].match == NULL ? &set[i] : NULL;
+    }
+    for (uint32_t i = 0; i < SET_SLOTS && chosen == NULL; i++) {
+        chosen = esi_match_cache_is_current(cache, set[i].match) ? NULL : &set[i];
+    }
+    if (chosen == NULL && cache->stats.misses % SET_SLOTS == 0) {
+        chosen = &set[cache->stats.misses / SET_SLOTS % SET_SLOTS];
+    }
+    return chosen;
+}
+
+static void forget_all(struct esi_match_cache *cache)
+{
+    for (uint32_t i = 0; i < cache->capacity; i++) {
+        free(cache->slots[i].match);
+        cache->slots[i] = (struct slot){0};
+    }
+    cache->stats.bytes = 0;
+    cache->stats.entries = 0;
+}
+
+/* Where a match of this size goes; NULL: nowhere, it is used once. */
+static struct slot *admit(struct esi_match_cache *cache, struct esi_str subject, uint64_t hash,
+                          size_t bytes)
+{
+    if (!was_seen(cache, hash) || bytes > ENTRY_BYTES_MAX) {
+        return NULL;
+    }
+    if (cache->stats.bytes + bytes > CACHE_BYTES_MAX) {
+        forget_all(cache);
+    }
+    return choose_slot(cache, subject, hash);
 }
 
 /* Memory for a match: a new entry's own, or the scratch. */
-static void *reserve(struct esi_match_cache *cache, struct esi_match **slot, size_t bytes)
+static void *reserve(struct esi_match_cache *cache, const struct slot *slot, size_t bytes)
 {
     if (slot != NULL) {
         return malloc(bytes);
@@ -455,7 +533,8 @@ static void *reserve(struct esi_match_cache *cache, struct esi_match **slot, siz
     return cache->scratch;
 }
 
-static const struct esi_match *build(struct esi_match_cache *cache, struct esi_str subject, uint64_t hash)
+static const struct esi_match *build(struct esi_match_cache *cache, struct esi_str subject,
+                                     uint64_t hash)
 {
     const uint32_t bucket = esi_subtable_bucket(subject);
     /* Before the walk: a change during it leaves the match stale, never wrongly current. */
@@ -478,8 +557,8 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
     if (cache->has_failed) {
         return NULL;
     }
-    struct esi_match **slot = was_seen(cache, hash) ? choose_slot(cache, subject, hash) : NULL;
     const size_t bytes = match_bytes(cache, subject.len);
+    struct slot *slot = admit(cache, subject, hash, bytes);
     void *memory = reserve(cache, slot, bytes);
     if (memory == NULL) {
         return NULL;
@@ -492,12 +571,14 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
                                        .wildcard_generation = wildcard_generation,
                                        .bucket = bucket,
                                        .has_repeated_target = is_repeated,
-                                       .is_cached = slot != NULL};
+                                       .is_cached = slot != NULL,
+                                       .bytes = bytes};
     fill(cache, &layout);
     if (slot != NULL) {
-        cache->stats.entries += *slot == NULL;
-        free(*slot);
-        *slot = layout.match;
+        cache->stats.entries += slot->match == NULL;
+        cache->stats.bytes += bytes - (slot->match != NULL ? slot->match->bytes : 0);
+        free(slot->match);
+        *slot = (struct slot){.hash = hash, .match = layout.match};
     }
     return layout.match;
 }
@@ -505,16 +586,11 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
 const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject)
 {
     const uint64_t hash = esi_hashmap_hash(subject);
+    const struct slot *slot = find_slot(cache, subject, hash);
 
-    for (uint64_t i = 0; i < PROBE_MAX; i++) {
-        const struct esi_match *match = cache->slots[(hash + i) & (cache->capacity - 1)];
-        if (match != NULL && match->hash == hash && esi_str_equal(match->subject, subject)) {
-            if (esi_match_cache_is_current(cache, match)) {
-                cache->stats.hits++;
-                return match;
-            }
-            break;
-        }
+    if (ESI_LIKELY(slot != NULL && esi_match_cache_is_current(cache, slot->match))) {
+        cache->stats.hits++;
+        return slot->match;
     }
     cache->stats.misses++;
     return build(cache, subject, hash);

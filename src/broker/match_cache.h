@@ -35,22 +35,26 @@ struct esi_match_link {
 struct esi_match {
     struct esi_str subject;
     uint64_t hash;
-    uint64_t generation;          /* of the subject's bucket */
+    uint64_t generation; /* of the subject's bucket */
     uint64_t wildcard_generation;
     uint32_t bucket;
     uint32_t plain_count;
     uint32_t group_count;
     uint32_t link_count;
-    bool has_repeated_target;     /* a target stands in it twice: messages must be formatted one by one */
+    bool has_repeated_target; /* a target stands in it twice: messages are formatted one by one */
     bool is_cached;
-    struct esi_sub **plain;       /* equal format side by side: same flags, same sid */
-    struct esi_match_group *groups;
+    size_t bytes;                   /* of memory that it takes */
+    struct esi_sub **plain;         /* equal format side by side: same flags, same sid */
+    struct esi_match_group *groups; /* in order of their names */
     struct esi_match_link *links;
 };
 
 struct esi_match_cache;
 
-/* capacity: cached subjects at most. */
+/*
+ * capacity: cached subjects at most. Their memory is bounded too: a match is as long as its list of receivers, and a peer
+ * chooses both subjects and subscriptions.
+ */
 ES_MUST_USE enum es_err esi_match_cache_new(const struct esi_subtable *table,
                                             const struct esi_targets *targets, uint32_t capacity,
                                             struct esi_match_cache **out);
@@ -63,9 +67,14 @@ const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, stru
 /* True while nothing that the match depends on has changed. */
 bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match);
 
+/* The local group of this name, or NULL. */
+const struct esi_match_group *esi_match_cache_find_group(const struct esi_match *match,
+                                                         struct esi_str name);
+
 struct esi_match_cache_stats {
     uint64_t hits;
     uint64_t misses;
     uint32_t entries;
+    size_t bytes; /* of all entries */
 };
 void esi_match_cache_stats(const struct esi_match_cache *cache, struct esi_match_cache_stats *out);

@@ -14,6 +14,15 @@ struct esi_rcu_table {
     _Atomic(struct esi_rcu_entry *) slots[];
 };
 
+/*
+ * Where the search for a hash begins. Not by its low bits: they tell the parts of the subscription table apart, so within
+ * a part many entries share them.
+ */
+static uint64_t first_slot(uint64_t hash)
+{
+    return hash >> 16;
+}
+
 /* Marks a slot whose entry was removed: a look-up goes on behind it. */
 static struct esi_rcu_entry tombstone;
 
@@ -30,7 +39,8 @@ void esi_rcu_map_deinit(struct esi_rcu_map *map)
     esi_rcu_map_init(map);
 }
 
-struct esi_rcu_entry *esi_rcu_map_find(const struct esi_rcu_map *map, struct esi_str key, uint64_t hash)
+struct esi_rcu_entry *esi_rcu_map_find(const struct esi_rcu_map *map, struct esi_str key,
+                                       uint64_t hash)
 {
     const struct esi_rcu_table *table = ESI_RCU_READ(map->table);
 
@@ -38,7 +48,7 @@ struct esi_rcu_entry *esi_rcu_map_find(const struct esi_rcu_map *map, struct esi
         return NULL;
     }
     /* The writer keeps a free slot in every table, so this ends. */
-    for (uint64_t index = hash;; index++) {
+    for (uint64_t index = first_slot(hash);; index++) {
         struct esi_rcu_entry *entry = ESI_RCU_READ(table->slots[index & (table->capacity - 1)]);
         if (entry == NULL) {
             return NULL;
@@ -52,7 +62,7 @@ struct esi_rcu_entry *esi_rcu_map_find(const struct esi_rcu_map *map, struct esi
 /* Puts an entry into the first free slot of a table. */
 static void place(struct esi_rcu_table *table, struct esi_rcu_entry *entry)
 {
-    uint64_t index = entry->hash;
+    uint64_t index = first_slot(entry->hash);
 
     while (ESI_RCU_OWN(table->slots[index & (table->capacity - 1)]) != NULL) {
         index++;
@@ -111,7 +121,7 @@ void esi_rcu_map_remove(struct esi_rcu_map *map, const struct esi_rcu_entry *ent
     struct esi_rcu_table *table = ESI_RCU_OWN(map->table);
 
     ESI_REQUIRE(table != NULL);
-    for (uint64_t index = entry->hash;; index++) {
+    for (uint64_t index = first_slot(entry->hash);; index++) {
         struct esi_rcu_entry *found = ESI_RCU_OWN(table->slots[index & (table->capacity - 1)]);
         ESI_REQUIRE(found != NULL);
         if (found == entry) {

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VECTOR_CAPACITY_MIN = 2, WALK_STACK_MAX = 2100 };
+enum { VECTOR_CAPACITY_MIN = 2 };
 
 struct sub_vector {
     struct esi_retired retired; /* first */
@@ -104,20 +104,6 @@ enum es_err esi_subtable_new(uint32_t router_count, struct esi_subtable **out)
     }
     *out = table;
     return ES_OK;
-}
-
-void esi_subtable_free(struct esi_subtable *table)
-{
-    if (table == NULL) {
-        return;
-    }
-    for (uint32_t i = 0; i <= table->router_count; i++) {
-        ESI_REQUIRE(table->parts[i].literals.count == 0 &&
-                    table->parts[i].root.children.count == 0);
-        esi_rcu_map_deinit(&table->parts[i].literals);
-        esi_rcu_map_deinit(&table->parts[i].root.children);
-    }
-    free(table);
 }
 
 static struct esi_str first_token(struct esi_str subject)
@@ -209,6 +195,19 @@ static bool is_empty_node(const struct esi_subtable_node *node)
 
     return (subs == NULL || subs->live == 0) && node->children.count == 0 &&
            ESI_RCU_OWN(node->star) == NULL && ESI_RCU_OWN(node->rest) == NULL;
+}
+
+void esi_subtable_free(struct esi_subtable *table)
+{
+    if (table == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i <= table->router_count; i++) {
+        ESI_REQUIRE(table->parts[i].literals.count == 0 && is_empty_node(&table->parts[i].root));
+        esi_rcu_map_deinit(&table->parts[i].literals);
+        esi_rcu_map_deinit(&table->parts[i].root.children);
+    }
+    free(table);
 }
 
 static void retire_node(struct esi_subtable_node *node, struct esi_retired **retired)
@@ -371,6 +370,10 @@ static enum es_err rebuild_vector(struct esi_subtable_node *node, struct esi_ret
 enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub,
                              struct esi_retired **retired)
 {
+    if (esi_subject_has_wildcard(sub->subject) &&
+        esi_subject_token_count(sub->subject) > ESI_SUBTABLE_TOKENS_MAX) {
+        return ES_TOO_LARGE;
+    }
     struct esi_subtable_node *node = reach(table, sub->subject, retired);
 
     if (node == NULL) {
@@ -481,11 +484,11 @@ struct branch {
 };
 
 /* One branch is followed; a second one at the same node waits on the stack, which therefore never
- * holds more than one a token. */
+ * holds more than one a level, and no node is deeper than ESI_SUBTABLE_TOKENS_MAX. */
 static void walk_trie(const struct esi_subtable_node *root, struct esi_str subject,
                       const struct walk *walk)
 {
-    struct branch stack[WALK_STACK_MAX];
+    struct branch stack[ESI_SUBTABLE_TOKENS_MAX];
     uint32_t depth = 0;
     const char *end = subject.data + subject.len;
     struct branch at = {.node = root, .rest = subject.data};
@@ -508,7 +511,8 @@ static void walk_trie(const struct esi_subtable_node *root, struct esi_str subje
                     ? NULL
                     : esi_rcu_map_find(&at.node->children, token, esi_hashmap_hash(token));
             if (child != NULL) {
-                if (star != NULL && depth < WALK_STACK_MAX) {
+                if (star != NULL) {
+                    ESI_DEBUG_ASSERT(depth < ESI_SUBTABLE_TOKENS_MAX);
                     stack[depth++] = (struct branch){.node = star, .rest = next};
                 }
                 at = (struct branch){.node = (const struct esi_subtable_node *)(const void *)child,

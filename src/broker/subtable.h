@@ -25,7 +25,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { ESI_SUBTABLE_BUCKETS = 256, ESI_SUBTABLE_ROUTERS_MAX = 16 };
+enum {
+    ESI_SUBTABLE_BUCKETS = 256,
+    ESI_SUBTABLE_ROUTERS_MAX = 16,
+    /* Of a subject with wildcards: more than a control line of the usual size can hold. */
+    ESI_SUBTABLE_TOKENS_MAX = 2100
+};
 
 enum esi_sub_flag {
     SUB_HEADERS = 1, /* the client takes HMSG; else headers are stripped */
@@ -70,8 +75,8 @@ uint32_t esi_subtable_router_of(const struct esi_subtable *table, struct esi_str
 
 /*
  * Adds a subscription (a valid subject; borrowed until it is removed and a grace period has
- * passed). What must be freed after a grace period is put in front of *retired. ES_NO_MEMORY:
- * nothing changed. Thread: the part's router.
+ * passed). What must be freed after a grace period is put in front of *retired. ES_NO_MEMORY,
+ * ES_TOO_LARGE (a wildcard subject of too many tokens): nothing changed. Thread: the part's router.
  */
 ES_MUST_USE enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub,
                                          struct esi_retired **retired);

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Goal: a match is what the table holds at the time of asking, cached or not; its parts stand in the promised order; the
+ * cache admits at the second use and is bounded in entries and memory. Method: small tables, and random changes compared
+ * with a match made by a fresh cache.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "broker_case.h"
+
+static struct broker_case broker;
+
+static int set_up(void **state)
+{
+    (void)state;
+    broker_case_init(&broker, 1);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    broker_case_deinit(&broker);
+    return 0;
+}
+
+static const struct esi_match *find(const char *subject)
+{
+    const struct esi_match *match = esi_match_cache_find(broker.cache, esi_str_from(subject));
+
+    broker_check(match != NULL);
+    broker_check(esi_str_equal(match->subject, esi_str_from(subject)));
+    return match;
+}
+
+static struct esi_match_cache_stats stats_of_cache(void)
+{
+    struct esi_match_cache_stats stats;
+
+    esi_match_cache_stats(broker.cache, &stats);
+    return stats;
+}
+
+static void test_admitted_at_second_use(void **state)
+{
+    (void)state;
+    struct sink *sink = new_sink(&broker, false);
+    struct esi_sub *sub = subscribe(sink, "a.*", "", "1", 0);
+    assert_false(find("a.b")->is_cached);
+    assert_int_equal(stats_of_cache().entries, 0);
+    assert_true(find("a.b")->is_cached);
+    assert_int_equal(stats_of_cache().entries, 1);
+    const uint64_t misses = stats_of_cache().misses;
+    const struct esi_match *match = find("a.b");
+    assert_int_equal(match->plain_count, 1);
+    assert_ptr_equal(match->plain[0], sub);
+    assert_int_equal(stats_of_cache().misses, misses);
+    assert_int_equal(stats_of_cache().hits, 1);
+    unsubscribe(sub);
+    free_sink(sink);
+}
+
+/* Every change that concerns a cached subject is seen at once, and no other subject pays for it. */
+static void test_staleness(void **state)
+{
+    (void)state;
+    struct sink *sink = new_sink(&broker, false);
+    find("a.b");
+    find("a.b");
+    find("other.b");
+    find("other.b");
+    struct esi_sub *literal = subscribe(sink, "a.b", "", "1", 0);
+    const struct esi_match *match = find("a.b");
+    assert_int_equal(match->plain_count, 1);
+    assert_true(esi_match_cache_is_current(broker.cache, match));
+    struct esi_sub *star = subscribe(sink, "*.b", "", "2", 0);
+    assert_false(esi_match_cache_is_current(broker.cache, match));
+    assert_int_equal(find("a.b")->plain_count, 2);
+    assert_int_equal(find("other.b")->plain_count, 1);
+    const uint64_t misses = stats_of_cache().misses;
+    struct esi_sub *elsewhere = subscribe(sink, "a.c", "", "3", 0);
+    assert_int_equal(find("other.b")->plain_count, 1);
+    assert_int_equal(stats_of_cache().misses, misses);
+    unsubscribe(literal);
+    assert_int_equal(find("a.b")->plain_count, 1);
+    unsubscribe(star);
+    assert_int_equal(find("a.b")->plain_count, 0);
+    assert_int_equal(find("other.b")->plain_count, 0);
+    unsubscribe(elsewhere);
+    free_sink(sink);
+}
+
+static void test_equal_formats_stand_side_by_side(void **state)
+{
+    enum { SUBS = 40 };
+    struct esi_sub *subs[SUBS];
+    struct sink *sinks[SUBS];
+    static const char *const sids[] = {"1", "22", "3"};
+    bool is_seen[3][2] = {{false}};
+
+    (void)state;
+    for (uint32_t i = 0; i < SUBS; i++) {
+        sinks[i] = new_sink(&broker, false);
+        subs[i] = subscribe(sinks[i], "s", "", sids[i * 7 % 3], i % 2 == 0 ? SUB_HEADERS : 0);
+    }
+    const struct esi_match *match = find("s");
+    assert_int_equal(match->plain_count, SUBS);
+    assert_false(match->has_repeated_target);
+    for (uint32_t i = 0; i < SUBS; i++) {
+        const struct esi_sub *sub = match->plain[i];
+        const uint32_t sid = sub->sid.data[0] == '1' ? 0 : sub->sid.data[0] == '2' ? 1 : 2;
+        const struct esi_sub *previous = i > 0 ? match->plain[i - 1] : NULL;
+        if (previous == NULL || previous->flags != sub->flags ||
+            !esi_str_equal(previous->sid, sub->sid)) {
+            assert_false(is_seen[sid][sub->flags]);
+            is_seen[sid][sub->flags] = true;
+        }
+    }
+    for (uint32_t i = 0; i < SUBS; i++) {
+        unsubscribe(subs[i]);
+        free_sink(sinks[i]);
+    }
+}
+
+static void test_groups(void **state)
+{
+    struct sink *one = new_sink(&broker, false);
+    struct sink *two = new_sink(&broker, false);
+
+    (void)state;
+    struct esi_sub *subs[] = {
+        subscribe(one, "a.b", "g1", "1", 0),
+        subscribe(two, "a.*", "g1", "1", 0),
+        subscribe(one, "a.>", "g2", "2", 0),
+        subscribe(two, "x", "g1", "3", 0),
+    };
+    const struct esi_match *match = find("a.b");
+    assert_int_equal(match->plain_count, 0);
+    assert_int_equal(match->group_count, 2);
+    assert_true(match->has_repeated_target);
+    const struct esi_match_group *g1 = esi_match_cache_find_group(match, ESI_STR("g1"));
+    const struct esi_match_group *g2 = esi_match_cache_find_group(match, ESI_STR("g2"));
+    assert_int_equal(g1->member_count, 2);
+    assert_int_equal(g2->member_count, 1);
+    assert_ptr_equal(g2->members[0], subs[2]);
+    assert_null(esi_match_cache_find_group(match, ESI_STR("g")));
+    assert_null(esi_match_cache_find_group(match, ESI_STR("g3")));
+    for (size_t i = 0; i < 4; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(one);
+    free_sink(two);
+}
+
+static void test_one_target_twice_is_told(void **state)
+{
+    (void)state;
+    struct sink *one = new_sink(&broker, false);
+    struct esi_sub *first = subscribe(one, "a.b", "", "1", 0);
+    assert_false(find("a.b")->has_repeated_target);
+    struct esi_sub *second = subscribe(one, "a.*", "q", "2", 0);
+    assert_true(find("a.b")->has_repeated_target);
+    unsubscribe(first);
+    assert_false(find("a.b")->has_repeated_target);
+    unsubscribe(second);
+    free_sink(one);
+}
+
+static void set_rtt(struct sink *link, uint32_t rtt_us)
+{
+    /* order: relaxed; one thread. */
+    atomic_store_explicit(&link->target.rtt_us, rtt_us, memory_order_relaxed);
+}
+
+/* Near links first; a group goes to the first that has it, and to none when it is served here. */
+static void test_links(void **state)
+{
+    struct sink *far_link = new_sink(&broker, true);
+    struct sink *near_link = new_sink(&broker, true);
+    struct sink *only_groups = new_sink(&broker, true);
+    struct sink *local = new_sink(&broker, false);
+
+    (void)state;
+    set_rtt(far_link, 9000);
+    set_rtt(near_link, 10);
+    set_rtt(only_groups, 5000);
+    struct esi_sub *subs[] = {
+        subscribe(far_link, "a.b", "", "", 0),      subscribe(far_link, "a.b", "g1", "", 0),
+        subscribe(far_link, "a.*", "g9", "", 0),    subscribe(near_link, "a.b", "g1", "", 0),
+        subscribe(near_link, "a.>", "", "", 0),     subscribe(near_link, "a.*", "g1", "", 0),
+        subscribe(near_link, "a.b", "here", "", 0), subscribe(only_groups, "a.b", "g1", "", 0),
+        subscribe(local, "a.b", "here", "5", 0),
+    };
+    const struct esi_match *match = find("a.b");
+    assert_int_equal(match->group_count, 1);
+    assert_int_equal(match->link_count, 2);
+    assert_ptr_equal(match->links[0].sub->target, &near_link->target);
+    assert_true(match->links[0].has_plain);
+    assert_int_equal(match->links[0].queue_count, 1);
+    assert_true(esi_str_equal(match->links[0].queues[0], ESI_STR("g1")));
+    assert_ptr_equal(match->links[1].sub->target, &far_link->target);
+    assert_true(match->links[1].has_plain);
+    assert_int_equal(match->links[1].queue_count, 1);
+    assert_true(esi_str_equal(match->links[1].queues[0], ESI_STR("g9")));
+    for (size_t i = 0; i < sizeof subs / sizeof subs[0]; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(far_link);
+    free_sink(near_link);
+    free_sink(only_groups);
+    free_sink(local);
+}
+
+/* A subscription wider than its owner's rights gets only what it may. */
+static void test_denied_deliveries_are_left_out(void **state)
+{
+    const struct esi_str denied[] = {ESI_STR("a.secret")};
+    const struct esi_permissions_spec spec = {
+        .subscribe_deny = {.entries = denied, .count = 1, .is_given = true}};
+    struct esi_permissions *permissions = NULL;
+
+    (void)state;
+    assert_int_equal(esi_permissions_new(&spec, &permissions, NULL), ES_OK);
+    struct sink *sink = new_sink(&broker, false);
+    struct esi_sub *sub = subscribe(sink, "a.*", "", "1", 0);
+    sub->permissions = permissions;
+    assert_int_equal(find("a.b")->plain_count, 1);
+    assert_int_equal(find("a.secret")->plain_count, 0);
+    assert_int_equal(find("a.secret")->plain_count, 0);
+    unsubscribe(sub);
+    free_sink(sink);
+    esi_permissions_unref(permissions);
+}
+
+/* However many subjects come, the number of entries stays bounded and every answer right. */
+static void test_many_subjects(void **state)
+{
+    char subject[32];
+
+    (void)state;
+    struct sink *sink = new_sink(&broker, false);
+    struct esi_sub *even = subscribe(sink, "*.even", "", "1", 0);
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < 20000; i++) {
+            snprintf(subject, sizeof subject, "n%u.%s", i, i % 2 == 0 ? "even" : "odd");
+            assert_int_equal(find(subject)->plain_count, i % 2 == 0);
+        }
+    }
+    assert_in_range(stats_of_cache().entries, 500, 1024);
+    unsubscribe(even);
+    free_sink(sink);
+}
+
+/* A peer may choose both a long list of receivers and many subjects: memory is bounded all the same. */
+static void test_memory_is_bounded(void **state)
+{
+    enum { MEMBERS = 20000 };
+    struct esi_sub **subs = test_malloc(MEMBERS * sizeof *subs);
+    char subject[32];
+    size_t bytes_max = 0;
+
+    (void)state;
+    struct sink *sink = new_sink(&broker, false);
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        subs[i] = subscribe(sink, ">", "q", "1", 0);
+    }
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < 150; i++) {
+            snprintf(subject, sizeof subject, "n%u", i);
+            find(subject);
+            assert_int_equal(find(subject)->groups[0].member_count, MEMBERS);
+            bytes_max = stats_of_cache().bytes > bytes_max ? stats_of_cache().bytes : bytes_max;
+        }
+    }
+    assert_in_range(bytes_max, 10 * 1024 * 1024, 64 * 1024 * 1024);
+    assert_true(stats_of_cache().entries > 0);
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(sink);
+    test_free(subs);
+}
+
+/* Random changes: what the cache says is what a cache says that has seen nothing before. */
+static void test_against_a_fresh_cache(void **state)
+{
+    enum { SUBS = 60, STEPS = 4000 };
+    static const char *const subjects[] = {"a", "b", "a.a", "a.b", "b.a", "b.b", "a.a.a", "b.a.b"};
+    static const char *const patterns[] = {"a", "b", "a.a", "a.b", "a.*",   "*.a",
+                                           "*", ">", "a.>", "b.>", "*.*.b", "b.a.b"};
+    static const char *const groups[] = {"", "", "g", "h"};
+    struct esi_sub *subs[SUBS] = {NULL};
+    struct sink *sinks[4];
+    uint64_t random = 9;
+
+    (void)state;
+    for (uint32_t i = 0; i < 4; i++) {
+        sinks[i] = new_sink(&broker, i == 3);
+    }
+    for (uint32_t step = 0; step < STEPS; step++) {
+        random = random * 6364136223846793005ULL + 1442695040888963407ULL;
+        struct esi_sub **sub = &subs[(random >> 33) % SUBS];
+        if (*sub != NULL) {
+            unsubscribe(*sub);
+            *sub = NULL;
+        } else {
+            *sub = subscribe(sinks[(random >> 40) % 4], patterns[(random >> 45) % 12],
+                             groups[(random >> 50) % 4], "1", 0);
+        }
+        const char *subject = subjects[(random >> 55) % 8];
+        struct esi_match_cache *fresh = NULL;
+        assert_int_equal(esi_match_cache_new(broker.table, broker.targets, 64, &fresh), ES_OK);
+        const struct esi_match *expected = esi_match_cache_find(fresh, esi_str_from(subject));
+        const struct esi_match *match = find(subject);
+        assert_int_equal(match->plain_count, expected->plain_count);
+        assert_int_equal(match->group_count, expected->group_count);
+        assert_int_equal(match->link_count, expected->link_count);
+        assert_int_equal(match->has_repeated_target, expected->has_repeated_target);
+        for (uint32_t i = 0; i < match->group_count; i++) {
+            assert_int_equal(match->groups[i].member_count, expected->groups[i].member_count);
+            assert_true(esi_str_equal(match->groups[i].name, expected->groups[i].name));
+        }
+        for (uint32_t i = 0; i < match->link_count; i++) {
+            assert_ptr_equal(match->links[i].sub->target, expected->links[i].sub->target);
+            assert_int_equal(match->links[i].queue_count, expected->links[i].queue_count);
+        }
+        esi_match_cache_free(fresh);
+    }
+    assert_true(stats_of_cache().hits > STEPS / 50);
+    for (uint32_t i = 0; i < SUBS; i++) {
+        if (subs[i] != NULL) {
+            unsubscribe(subs[i]);
+        }
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        free_sink(sinks[i]);
+    }
+}
+
+/* More subjects in turn than the cache holds: most of those that it holds are found, and few are replaced. */
+static void test_one_too_many_does_not_empty_it(void **state)
+{
+    enum { SUBJECTS = 1200 };
+    char subject[32];
+
+    (void)state;
+    for (uint32_t round = 0; round < 20; round++) {
+        for (uint32_t i = 0; i < SUBJECTS; i++) {
+            snprintf(subject, sizeof subject, "turn.%u", i);
+            find(subject);
+        }
+    }
+    assert_true(stats_of_cache().hits > (uint64_t)18 * SUBJECTS / 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_admitted_at_second_use, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_staleness, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_equal_formats_stand_side_by_side, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_target_twice_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_denied_deliveries_are_left_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_many_subjects, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_too_many_does_not_empty_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_memory_is_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_against_a_fresh_cache, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
