@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,10 +108,14 @@ static int check(const struct program *program, const char *path)
         return EXIT_CONFIG;
     }
     char *text = es_config_print(config);
-    fputs(text != NULL ? text : "", stdout);
-    fprintf(stderr, "%s: configuration file %s is valid\n", program->name, path);
+    const bool is_printed = text != NULL && fputs(text, stdout) != EOF && fflush(stdout) == 0;
     free(text);
     es_config_free(config);
+    if (!is_printed) {
+        fprintf(stderr, "%s: what is in effect cannot be printed\n", program->name);
+        return EXIT_RUN_TIME;
+    }
+    fprintf(stderr, "%s: configuration file %s is valid\n", program->name, path);
     return EXIT_CLEAN;
 }
 
