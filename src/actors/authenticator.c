@@ -183,11 +183,14 @@ static void answer(struct esi_auth_check *check)
     esi_actor_send(check->asker, &check->msg);
 }
 
+/* Also when the authenticator has finished: whoever asks is always answered. */
 static void free_question(struct esi_msg *msg)
 {
     struct question *question = (struct question *)(void *)msg;
 
-    esi_authenticator_check_free(question->check);
+    if (question->check != NULL) {
+        answer(question->check);
+    }
     free(question);
 }
 
