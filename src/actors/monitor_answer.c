@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Answers carry nosniff and no-store: what they hold comes partly from peers, and is old at once. */
+/* Answers carry nosniff and no-store: what they hold comes partly from peers, and is old at
+ * once. */
 #include "actors/monitor_answer.h"
 #include "actors/monitor_client.h"
 #include "base/bytes.h"

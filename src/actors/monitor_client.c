@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A peer's phases: see monitor_client.h. Its deadline is set when a phase begins and not put off by what happens in it,
- * except by progress in writing, so that a peer that drips bytes gains nothing.
+ * A peer's phases: see monitor_client.h. Its deadline is set when a phase begins and not put off by
+ * what happens in it, except by progress in writing, so that a peer that drips bytes gains nothing.
  */
 #include "actors/monitor_client.h"
 #include "actors/monitor_page.h"

@@ -81,8 +81,8 @@ void esi_monitor_client_close(struct esi_monitor_client *client);
 /* Bytes of answers in memory. */
 size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client);
 /*
- * For how long the monitor has waited for the peer. UINT64_MAX: it has its answer; 0: it waits for the monitor, and is
- * there.
+ * For how long the monitor has waited for the peer. UINT64_MAX: it has its answer; 0: it waits for
+ * the monitor, and is there.
  */
 uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client);
 
@@ -94,8 +94,8 @@ uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients);
 struct esi_monitor_client *esi_monitor_client_next_waiting(const struct esi_list *clients,
                                                            size_t *held_bytes);
 /*
- * Makes room: closes the peer that has kept the monitor waiting for longest, if that was at least 250 ms: a burst of
- * peers shall not throw each other out before they could ask.
+ * Makes room: closes the peer that has kept the monitor waiting for longest, if that was at least
+ * 250 ms: a burst of peers shall not throw each other out before they could ask.
  *   must_hold   one whose answer holds memory
  * False: there is none.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Entries in hand are ordered by id, to be found by the visited items; all others by key. Both orders are total, so
- * that a portion can be put back in its place.
+ * Entries in hand are ordered by id, to be found by the visited items; all others by key. Both
+ * orders are total, so that a portion can be put back in its place.
  */
 #include "actors/monitor_list.h"
 #include "base/assert.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Words are looked up in tables; numbers are summed up with checks, as they may be of any length. Refusals quote at most
- * 64 bytes of the peer's text, printable ones only.
+ * Words are looked up in tables; numbers are summed up with checks, as they may be of any length.
+ * Refusals quote at most 64 bytes of the peer's text, printable ones only.
  */
 #include "actors/monitor_query.h"
 #include "base/own.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The figures come from /proc/self/statm and /proc/self/stat, whose fields are found by their place.
+ * The figures come from /proc/self/statm and /proc/self/stat, whose fields are found by their
+ * place.
  */
 #include "actors/monitor_sample.h"
 #include "base/bytes.h"

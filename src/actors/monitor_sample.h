@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Memory and CPU of the process, read on a service thread, since reading files is never done on a worker. Belongs to
- * the asking actor, except between begin and the message `done`.
+ * Memory and CPU of the process, read on a service thread, since reading files is never done on a
+ * worker. Belongs to the asking actor, except between begin and the message `done`.
  */
 #pragma once
 

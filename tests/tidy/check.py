@@ -165,12 +165,15 @@ ACTOR_PARTS = {
     "gateway_remotes.c": "gateway: the clusters it knows and when to dial",
     "gateway_routes.c": "which link leads to which server, read by all workers",
     "monitor_actorz.c": "monitor: one page",
+    "monitor_answer.c": "monitor: what is answered at once, and how",
     "monitor_client.c": "monitor: one HTTP client",
     "monitor_connz.c": "monitor: one page",
+    "monitor_eventz.c": "monitor: one page",
     "monitor_gatewayz.c": "monitor: one page",
     "monitor_list.c": "monitor: sorting and paging of lists",
     "monitor_page.c": "monitor: the table of pages",
     "monitor_query.c": "monitor: the query of a request",
+    "monitor_sample.c": "monitor: memory and CPU of the process",
     "monitor_text.c": "monitor: times and numbers as text",
     "monitor_varz.c": "monitor: one page",
     "outbound.c": "what waits to be written to one peer",
@@ -180,6 +183,10 @@ ACTOR_PARTS = {
 
 # Sources without a unit test of their own.
 NO_UNIT_TEST = {
+    **{
+        f"src/actors/monitor_{part}.c": "seen over HTTP: test_monitor.c, integration/monitoring.py"
+        for part in "actorz answer client connz eventz gatewayz page varz".split()
+    },
     "src/server/library.c": "has no code",
     "src/programs/event_service.c": "one call, with a table; run by every integration test",
     "src/programs/event_gateway.c": "one call, with a table; run by every integration test",

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: the monitor answers from its start to the end of the stop, and says truly whether the server is starting, ready
- * or stopping; its pages show the actors that are there. Method: a runtime with a monitor and actors of the test's own,
- * asked over loopback; one of these actors holds the stop up for as long as the test wants.
+ * Goal: the monitor answers from its start to the end of the stop, and says truly whether the
+ * server is starting, ready or stopping; its pages show the actors that are there. Method: a
+ * runtime with a monitor and actors of the test's own, asked over loopback; one of these actors
+ * holds the stop up for as long as the test wants.
  */
 #include <setjmp.h>
 #include <stdarg.h>

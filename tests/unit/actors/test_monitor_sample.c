@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a sample tells the memory and the CPU of this process. Method: an actor takes one after the process has touched
- * memory and used a core; the kernel's own figures, read another way, are the measure.
+ * Goal: a sample tells the memory and the CPU of this process. Method: an actor takes one after the
+ * process has touched memory and used a core; the kernel's own figures, read another way, are the
+ * measure.
  */
 #include <setjmp.h>
 #include <stdarg.h>
