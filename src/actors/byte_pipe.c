@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Invariant: bytes between `written` and the end of `output` are the oldest that the peer has not
+ * got; the machine is asked for more only when there are none.
+ */
 #include "actors/byte_pipe.h"
 #include "env/env.h"
 #include "net/stream.h"

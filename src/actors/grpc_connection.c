@@ -2,13 +2,12 @@
 /*
  * A connection of the publish API.
  *
- * State     | bytes in           | calls                    | leaves to
- * SHAKING   | the TLS library's  | -                        | OPEN, CLOSED
- * OPEN      | fed to gRPC        | answered                 | CLOSING, CLOSED
- * CLOSING   | fed to gRPC        | those in work answered   | LINGER: all is written; CLOSED: time
- * is up LINGER    | read and dropped   | -                        | CLOSED: the peer has closed, or
- * time is up CLOSED    | -                  | -                        | finished when the queue
- * has answered everything
+ * State   | bytes in          | calls                  | leaves to
+ * SHAKING | the TLS library's | -                      | OPEN, CLOSED
+ * OPEN    | fed to gRPC       | answered               | CLOSING, CLOSED
+ * CLOSING | fed to gRPC       | those in work answered | LINGER: all is written; CLOSED: time is up
+ * LINGER  | read and dropped  | -                      | CLOSED: the peer closed, or time is up
+ * CLOSED  | -                 | -                      | finished: the queue has answered all
  *
  * A deadline stands behind each state: the TLS handshake (tls.timeout), the HTTP/2 preface and each
  * request (in net/grpc_server), idleness (PINGs, as for NATS clients), a peer that takes nothing
@@ -525,6 +524,8 @@ static void stop(struct esi_actor *actor)
     if (self->state == STATE_SHAKING) {
         close_now(self, "the server stops");
     } else {
+        /* So that calls that are held get their answers before the end. */
+        esi_queue_end_holding(self->context->queue);
         close_later(self, "the server stops");
     }
 }

@@ -2,13 +2,13 @@
 /*
  * A handler's connection to its worker.
  *
- * State      | is waiting for                  | jobs that come | leaves to
- * DOWN       | the time to connect again       | given back     | RESOLVING
- * RESOLVING  | the name, by a service thread   | given back     | DIALLING, DOWN
- * DIALLING   | TCP                             | given back     | SHAKING, UP, DIALLING (next
- * address), DOWN SHAKING    | TLS                             | given back     | UP, DOWN UP |
- * answers                         | called         | DOWN: the connection is lost or drained DONE
- * | -                               | given back     | finished
+ * State     | is waiting for                | jobs       | leaves to
+ * DOWN      | the time to connect again     | given back | RESOLVING
+ * RESOLVING | the name, by a service thread | given back | DIALLING, DOWN
+ * DIALLING  | TCP                           | given back | SHAKING, UP, DIALLING (next), DOWN
+ * SHAKING   | TLS                           | given back | UP, DOWN
+ * UP        | answers                       | called     | DOWN: the connection is lost or drained
+ * DONE      | -                             | given back | finished
  *
  * In each state but UP the window is told as 0, so that the queue sends nothing; what was under way
  * comes back. When a connection is lost, calls in flight are retried as "the worker's fault" (never
@@ -20,11 +20,11 @@
 #include "actors/handler.h"
 #include "actors/byte_pipe.h"
 #include "actors/context.h"
+#include "actors/handler_verdict.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "event/event.h"
-#include "event/event_protobuf.h"
 #include "event/registry.h"
 #include "journal/retry.h"
 #include "net/grpc_client.h"
@@ -32,7 +32,6 @@
 #include "runtime/actor.h"
 #include "runtime/runtime.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +63,6 @@ struct esi_handler {
     struct esi_byte_pipe pipe;
     struct esi_grpc_client *client; /* owned; LINK_UP only */
     bool is_losing;                 /* results that come now were not the worker's answers */
-    bool has_answered;              /* on this connection */
     uint64_t read_ns;               /* when bytes came last */
     /* connecting */
     struct esi_job resolve_job;
@@ -190,19 +188,6 @@ static void give_back_waiting(struct esi_handler *self)
     }
 }
 
-static void ESI_PRINTF(2, 3) set_note(struct esi_handler_job *job, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    const int len = vsnprintf(job->note, sizeof job->note, format, arguments);
-    va_end(arguments);
-    job->note_len = len < 0 ? 0 : (uint32_t)len;
-    if (job->note_len >= sizeof job->note) {
-        job->note_len = sizeof job->note - 1;
-    }
-}
-
 /* --- telling the asker --- */
 
 static void free_status(struct esi_msg *msg)
@@ -295,62 +280,16 @@ static void conclude(struct esi_handler *self, struct esi_handler_job *job,
     const struct esi_retry_policy policy = {.delay_ns = retry->delay_ns,
                                             .delay_max_ns = retry->delay_max_ns,
                                             .attempts_max = retry->attempts_max};
-    job->is_counted = esi_retry_is_counted(failure);
-    const struct esi_retry_outcome outcome = {.failure = failure,
-                                              .attempts = job->attempt,
-                                              .counted =
-                                                  job->counted + (job->is_counted ? 1U : 0U)};
 
-    if (failure == RETRY_OVERLOADED) {
+    esi_handler_verdict_decide(job, &policy, failure, random_bits(self));
+    if (failure == RETRY_DELIVERED) {
+        note_success(self);
+    } else if (failure == RETRY_OVERLOADED) {
         note_overload(self);
     } else if (failure == RETRY_UNAUTHORIZED || failure == RETRY_UNIMPLEMENTED) {
         log_refusal(self, job);
     }
-    switch (esi_retry_decide(&policy, outcome, random_bits(self), &job->delay_ns)) {
-    case RETRY_VERDICT_DONE:
-        note_success(self);
-        job->outcome = HANDLER_DELIVERED;
-        break;
-    case RETRY_VERDICT_AGAIN:
-        job->outcome = HANDLER_RETRY;
-        break;
-    case RETRY_VERDICT_GIVE_UP:
-        job->outcome = HANDLER_DEAD;
-        break;
-    }
     finish_job(self, job);
-}
-
-/* The class of a result that the worker did not give. */
-static enum esi_retry_class classify_own(const struct esi_handler *self,
-                                         const struct esi_grpc_result *result)
-{
-    if (self->is_losing || result->is_unstarted) {
-        return RETRY_UNREACHABLE;
-    }
-    return esi_retry_classify((uint32_t)result->status, false);
-}
-
-static void conclude_answer(struct esi_handler *self, struct esi_handler_job *job,
-                            const struct esi_grpc_result *result)
-{
-    bool is_success = false;
-
-    if (result->status != GRPC_OK) {
-        set_note(job, "%s: %.*s", esi_grpc_status_name(result->status),
-                 ESI_STR_ARG(result->status_text));
-        conclude(self, job,
-                 result->is_from_peer ? esi_retry_classify((uint32_t)result->status, false)
-                                      : classify_own(self, result));
-        return;
-    }
-    if (esi_event_protobuf_read_response(result->message, &is_success) != ES_OK) {
-        set_note(job, "the worker's answer is no EventResponse");
-        conclude(self, job, RETRY_LATER);
-        return;
-    }
-    set_note(job, is_success ? "OK" : "the worker answered Success=false");
-    conclude(self, job, esi_retry_classify(RETRY_GRPC_OK, is_success));
 }
 
 /* A worker of another age: the other name is tried once. Returns false when there is none. */
@@ -373,7 +312,6 @@ static void on_result(struct esi_handler *self, const struct esi_grpc_result *re
 
     self->calling--;
     if (result->is_from_peer) {
-        self->has_answered = true;
         self->failures = 0;
     }
     if (result->is_unstarted && (self->is_losing || self->is_stopping)) {
@@ -386,12 +324,7 @@ static void on_result(struct esi_handler *self, const struct esi_grpc_result *re
     if (result->status == GRPC_OK) {
         self->uses_older_path = job->is_older_path;
     }
-    if (result->is_unstarted && result->status == GRPC_UNAVAILABLE) {
-        set_note(job, "the worker takes no more calls now");
-        conclude(self, job, RETRY_OVERLOADED);
-        return;
-    }
-    conclude_answer(self, job, result);
+    conclude(self, job, esi_handler_verdict_classify(job, result, self->is_losing));
 }
 
 static void take_results(struct esi_handler *self)
@@ -520,7 +453,6 @@ static void open_link(struct esi_handler *self)
     }
     esi_actor_timer_cancel(&self->connect_timer);
     self->state = LINK_UP;
-    self->has_answered = false;
     self->is_refusal_logged = false;
     self->is_down_logged = false;
     self->read_ns = now_ns(self);
@@ -666,7 +598,7 @@ static void start_calls(struct esi_handler *self)
         } else if (err == ES_CLOSED) {
             give_back(self, job);
         } else {
-            set_note(job, "the call could not be made: %s", es_err_text(err));
+            esi_handler_verdict_note(job, "the call could not be made: %s", es_err_text(err));
             job->outcome = HANDLER_RETRY;
             job->is_counted = false;
             job->delay_ns = MEMORY_DELAY_NS;

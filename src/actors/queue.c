@@ -35,7 +35,7 @@ enum queue_msg {
     QUEUE_DETACHED,
     QUEUE_JOB_DONE,
     QUEUE_HANDLER_STATUS,
-    QUEUE_SWITCH,
+    QUEUE_ORDER,
     QUEUE_REPORT
 };
 
@@ -49,9 +49,11 @@ static const uint64_t MEMORY_DELAY_NS = 1000000000;
 
 static const struct esi_str GROUP = ESI_STR("event-service");
 
-struct switch_msg {
+enum order { ORDER_PAUSE, ORDER_RESUME, ORDER_END_HOLDING };
+
+struct order_msg {
     struct esi_msg msg;
-    bool is_dispatching;
+    enum order order;
 };
 
 static struct esi_queue *self_of(struct esi_actor *actor)
@@ -152,16 +154,25 @@ void esi_queue_report(struct esi_queue *queue, struct esi_queue_report *report)
     esi_actor_send(&queue->actor, &report->msg);
 }
 
-void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching)
+static void give_order(struct esi_queue *queue, enum order order)
 {
-    struct switch_msg *order = malloc(sizeof *order);
+    struct order_msg *msg = malloc(sizeof *msg);
 
     /* Without memory for this there is none for anything; the caller asks again. */
-    if (order != NULL) {
-        *order = (struct switch_msg){.msg = {.kind = QUEUE_SWITCH, .free = free_msg},
-                                     .is_dispatching = is_dispatching};
-        esi_actor_send(&queue->actor, &order->msg);
+    if (msg != NULL) {
+        *msg = (struct order_msg){.msg = {.kind = QUEUE_ORDER, .free = free_msg}, .order = order};
+        esi_actor_send(&queue->actor, &msg->msg);
     }
+}
+
+void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching)
+{
+    give_order(queue, is_dispatching ? ORDER_RESUME : ORDER_PAUSE);
+}
+
+void esi_queue_end_holding(struct esi_queue *queue)
+{
+    give_order(queue, ORDER_END_HOLDING);
 }
 
 /* --- dead letters --- */
@@ -360,7 +371,7 @@ static void on_handler_status(struct esi_queue *queue, const struct esi_handler_
     queue->needs_dispatch |= (uint64_t)1 << status->handler_index;
 }
 
-static void on_switch(struct esi_queue *queue, bool is_dispatching)
+static void set_dispatching(struct esi_queue *queue, bool is_dispatching)
 {
     if (queue->is_dispatching != is_dispatching) {
         queue->is_dispatching = is_dispatching;
@@ -368,6 +379,21 @@ static void on_switch(struct esi_queue *queue, bool is_dispatching)
     }
     if (is_dispatching) {
         queue->needs_dispatch |= queue->addressed;
+    }
+}
+
+static void on_order(struct esi_queue *queue, enum order order)
+{
+    switch (order) {
+    case ORDER_PAUSE:
+        set_dispatching(queue, false);
+        break;
+    case ORDER_RESUME:
+        set_dispatching(queue, true);
+        break;
+    case ORDER_END_HOLDING:
+        esi_queue_intake_end_holding(queue);
+        break;
     }
 }
 
@@ -397,7 +423,7 @@ static void stop(struct esi_actor *actor)
     queue->is_stopping = true;
     /* order: relaxed; a hint for senders that choose among members of a group. */
     atomic_store_explicit(&queue->target.is_gone, true, memory_order_relaxed);
-    esi_queue_intake_expire(queue, true);
+    esi_queue_intake_end_holding(queue);
     esi_route_ops_remove(&queue->routes, ESI_MOVE(queue->sub));
     esi_actor_timer_cancel(&queue->retry_timer);
     esi_actor_timer_cancel(&queue->hold_timer);
@@ -457,7 +483,7 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
     if (fired == &queue->retry_timer.timer) {
         queue->needs_dispatch |= queue->addressed;
     } else if (fired == &queue->hold_timer.timer) {
-        esi_queue_intake_expire(queue, false);
+        esi_queue_intake_expire(queue);
     } else if (fired == &queue->stop_timer.timer) {
         queue->is_patience_over = true;
     }
@@ -491,8 +517,8 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     case QUEUE_HANDLER_STATUS:
         on_handler_status(queue, (const struct esi_handler_status *)(const void *)msg);
         break;
-    case QUEUE_SWITCH:
-        on_switch(queue, ((const struct switch_msg *)(const void *)msg)->is_dispatching);
+    case QUEUE_ORDER:
+        on_order(queue, ((const struct order_msg *)(const void *)msg)->order);
         break;
     case QUEUE_REPORT:
         esi_queue_report_fill(queue, (struct esi_queue_report *)(void *)msg);

@@ -49,20 +49,20 @@ struct esi_queue_report {
     struct esi_msg msg;      /* first */
     struct esi_actor *asker; /* a reference, given up by esi_queue_report_free */
     uint32_t answer_kind;    /* the asker's message kind for the answer */
-    char id[ESI_QUEUE_REPORT_ID_MAX +
-            1];    /* ended by NUL. "": the overview; else where this event is */
-    size_t offset; /* overview: dead letters left out, from the newest on */
-    size_t limit;  /* overview: dead letters shown at most */
-    /* the answer */
-    enum es_err err;       /* ES_OK; ES_NOT_FOUND: no such event is known; ES_CLOSED: the queue has
-                              stopped; ES_NO_MEMORY */
+    size_t offset;           /* overview: dead letters left out, from the newest on */
+    size_t limit;            /* overview: dead letters shown at most */
+    /* the event that is asked for, ended by NUL; "": the overview */
+    char id[ESI_QUEUE_REPORT_ID_MAX + 1];
+    /* the answer: ES_NOT_FOUND: no such event is known; ES_CLOSED: the queue has stopped */
+    enum es_err err;
     struct esi_bytes json; /* owned; ES_OK: one JSON object, indented as the monitoring pages are */
 };
 
 /*
- * A question, owned by the caller, with a reference to the asker; NULL when memory is exhausted or
- * the id is longer than any event's. id      empty: the overview limit   0:
- * ESI_QUEUE_REPORT_LIMIT_DEFAULT; what is above ESI_QUEUE_REPORT_LIMIT_MAX is cut to it
+ * A question, owned by the caller, with a reference to the asker.
+ *   id      empty: the overview
+ *   limit   0: ESI_QUEUE_REPORT_LIMIT_DEFAULT; above ESI_QUEUE_REPORT_LIMIT_MAX it is cut
+ * Returns NULL when memory is exhausted or the id is longer than any event's.
  */
 struct esi_queue_report *esi_queue_report_new(struct esi_actor *asker, uint32_t answer_kind,
                                               struct esi_str id, size_t offset, size_t limit);
@@ -107,3 +107,8 @@ void esi_queue_publish(struct esi_queue *queue, struct esi_queue_publish *publis
 
 /* Starts or stops giving events to handlers; they are accepted all the same. Thread: a worker. */
 void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching);
+/*
+ * The server stops: publishers that are held are told so now, while they can still be answered; from
+ * here on nobody is held. Thread: a worker.
+ */
+void esi_queue_end_holding(struct esi_queue *queue);

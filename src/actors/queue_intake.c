@@ -77,6 +77,7 @@ void esi_queue_intake_init(struct esi_queue *queue)
     esi_bytes_init(&intake->answer_text, ANSWERS_BYTES_MAX);
     esi_hashmap_init(&intake->warned_types);
     intake->random_used = sizeof intake->random;
+    intake->is_holding = queue->context->config->queue.when_full == CONFIG_FULL_HOLD;
 }
 
 /* --- answers --- */
@@ -381,8 +382,7 @@ static bool hold(struct esi_queue *queue, const struct arrival *arrival)
     const struct esi_queue_intake *intake = &queue->intake;
     const size_t texts_len = arrival->reply.len + arrival->mapped.len;
 
-    if (queue->context->config->queue.when_full != CONFIG_FULL_HOLD ||
-        intake->held_count >= HELD_MAX ||
+    if (!intake->is_holding || intake->held_count >= HELD_MAX ||
         intake->held_bytes + arrival->event->memory_bytes > HELD_BYTES_MAX) {
         return false;
     }
@@ -488,27 +488,37 @@ void esi_queue_intake_release(struct esi_queue *queue)
     set_hold_timer(queue);
 }
 
-void esi_queue_intake_expire(struct esi_queue *queue, bool all)
+void esi_queue_intake_expire(struct esi_queue *queue)
 {
     struct esi_list *list = &queue->intake.held;
     char detail[ESI_QUEUE_DETAIL_MAX];
 
     while (!esi_list_is_empty(list)) {
         struct held *held = ESI_CONTAINER_OF(list->next, struct held, link);
-        const struct arrival arrival = arrival_of(held);
-        if (!all && held->deadline_ns > now_ns(queue)) {
+        if (held->deadline_ns > now_ns(queue)) {
             break;
         }
-        if (all) {
-            refuse(queue, &arrival, REFUSED_STOPPING, "the server stops");
-        } else {
-            print(detail, sizeof detail, "the queue had no room for %llu ms",
-                  (unsigned long long)(queue->context->config->queue.hold_timeout_ns / 1000000));
-            refuse(queue, &arrival, REFUSED_FULL, detail);
-        }
+        const struct arrival arrival = arrival_of(held);
+        print(detail, sizeof detail, "the queue had no room for %llu ms",
+              (unsigned long long)(queue->context->config->queue.hold_timeout_ns / 1000000));
+        refuse(queue, &arrival, REFUSED_FULL, detail);
         let_go(queue, held);
     }
     set_hold_timer(queue);
+}
+
+void esi_queue_intake_end_holding(struct esi_queue *queue)
+{
+    struct esi_list *list = &queue->intake.held;
+
+    queue->intake.is_holding = false;
+    while (!esi_list_is_empty(list)) {
+        struct held *held = ESI_CONTAINER_OF(list->next, struct held, link);
+        const struct arrival arrival = arrival_of(held);
+        refuse(queue, &arrival, REFUSED_STOPPING, "the server stops");
+        let_go(queue, held);
+    }
+    esi_actor_timer_cancel(&queue->hold_timer);
 }
 
 /* --- arrivals --- */

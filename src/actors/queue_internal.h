@@ -73,6 +73,7 @@ struct esi_queue_intake {
     uint8_t random[QUEUE_RANDOM_BYTES];
     size_t random_used;
     bool is_full_logged;
+    bool is_holding; /* publishers wait where the queue is full */
 };
 
 struct esi_queue {
@@ -112,8 +113,10 @@ void esi_queue_intake_delivery(struct esi_queue *queue, const struct esi_deliver
 void esi_queue_intake_publish(struct esi_queue *queue, struct esi_queue_publish *publish);
 /* There may be room: publishers that wait go on, in order. */
 void esi_queue_intake_release(struct esi_queue *queue);
-/* Refuses those that have waited long enough; with `all` everybody. */
-void esi_queue_intake_expire(struct esi_queue *queue, bool all);
+/* Refuses those that have waited long enough. */
+void esi_queue_intake_expire(struct esi_queue *queue);
+/* Refuses everybody who waits, and holds nobody from here on. */
+void esi_queue_intake_end_holding(struct esi_queue *queue);
 /* Publishes the answers of this turn. */
 void esi_queue_intake_flush(struct esi_queue *queue);
 

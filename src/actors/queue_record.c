@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The line was written by ourselves (broker/batch.c); its numbers are checked all the same, so that
+ * a message that was cut where memory ran out is never read beyond its end.
+ */
 #include "actors/queue_record.h"
 #include "base/num.h"
 #include "broker/batch.h"

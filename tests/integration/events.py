@@ -399,7 +399,9 @@ def case_answer_first(bench):
 
 def case_restart(bench):
     """Workers come and go, in order and killed, under load: every accepted event is delivered, the rest is not touched."""
-    worker = bench.worker("worker", *FEED, "--delay", "5")
+    # Two streams at once: most of the window waits in the handler, and must come back when the worker is lost.
+    options = (*FEED, "--delay", "5", "--streams", "2")
+    worker = bench.worker("worker", *options)
     steady = bench.worker("steady", "--service", "event_feed")
     bench.start({"feed": worker, "event_feed": steady}, service={"event_limit": 20000})
     client = bench.client()
@@ -425,7 +427,7 @@ def case_restart(bench):
             worker.stop(kill=kill)
             count = len(steady.calls())
             steady.wait_calls(count + 20)
-            worker.start(*FEED, "--delay", "5")
+            worker.start(*options)
     finally:
         done.set()
         thread.join()
@@ -526,6 +528,7 @@ def case_busy_worker(bench):
     closed.wait_ids(["c1"])
     wait_settled(bench)
     require_equal(bench.report()["dead_letters"]["count"], 0, "dead letters")
+    require(bench.handler("feed")["window"] < 16, "fewer calls at once for a busy worker", None, bench.handler("feed"))
     bench.wait_log("LOG_WORKER_REFUSES")
 
 
@@ -753,6 +756,28 @@ def case_gateway(bench):
     require(client.ask("strange", event("z8"))["dead_letter"], "the link goes on")
 
 
+def case_stop_held(bench):
+    """SIGTERM while publishers are held: those by gRPC are told, the others' connections end, nobody waits for the time."""
+    dead = bench.worker("dead")
+    bench.start({"feed": dead}, service={"event_limit": 2}, queue={"when_full": "hold", "hold_timeout": "60s"})
+    client = bench.client()
+    publish_all(client, TYPE, ["s0"])
+    client.publish(TYPE, event("s1"))
+    future = bench.channel().unary_unary("/chef.automate.domain.event.api.EventService/Publish").future(
+        publish_request(event("s2", TYPE)), timeout=2 * PATIENCE_S)
+    wait_until(lambda: bench.report()["queue"]["held"] == 2, "two are held")
+    bench.server.process.terminate()
+    error = future.exception(PATIENCE_S)
+    require_equal((error.code().name, error.details()), ("UNAVAILABLE", "the server stops"), "by gRPC")
+    while client.read(time.monotonic() + PATIENCE_S):
+        pass
+    require(client.is_closed, "the connection ends")
+    require_equal(bench.server.wait_exit(PATIENCE_S), 0, "the exit status")
+    text = bench.server.log_text()
+    require("did not end in time" not in text, "gRPC connections end in order", None, text[-1500:])
+    require("queued=1" in text, "what is left is counted", None, text[-600:])
+
+
 def case_stop(bench):
     """SIGTERM under load: whoever waits is answered or its connection closed; what is left is counted, nothing hangs."""
     worker = bench.worker("worker", *FEED, "--delay", "20")
@@ -814,10 +839,10 @@ def case_stop(bench):
 CASES = {name[5:]: value for name, value in list(globals().items()) if name.startswith("case_")}
 
 
-def run_case(name, program, folder, certs):
+def run_case(name, program, folder, certs, settings):
     """(None or what failed, seconds)"""
     began = time.monotonic()
-    bench = Bench(program, os.path.join(folder, name), certs)
+    bench = Bench(program, os.path.join(folder, name), certs, settings)
     try:
         CASES[name](bench)
         bench.end()
@@ -837,6 +862,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build", "release"))
     parser.add_argument("--program", help="event-service; default: the one of the build folder")
     parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(CASES))
+    parser.add_argument("--spread", action="store_true", help="four workers, and the actors spread over them")
     parser.add_argument("--timings", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep configuration files, records and logs")
     args = parser.parse_args()
@@ -847,13 +873,14 @@ def main():
             parser.error("%s is none of %s" % (name, ", ".join(CASES)))
     if not os.access(program, os.X_OK):
         parser.error("there is no program %s" % program)
+    settings = {"threads": {"workers": 4, "placement": "spread"}} if args.spread else {}
     stop_on_signal()
     folder = tempfile.mkdtemp(prefix="es-events.")
     certs = Certificates(os.path.join(folder, "certs"))
     passed = failed = 0
     try:
         for name in names:
-            failure, took = run_case(name, program, folder, certs)
+            failure, took = run_case(name, program, folder, certs, settings)
             tail = " (%.2f s)" % took if args.timings else ""
             if failure is None:
                 passed += 1

@@ -260,9 +260,9 @@ class EventService(Ours):
 class Bench:
     """event-service, workers and clients of one case."""
 
-    def __init__(self, program, folder, certs):
+    def __init__(self, program, folder, certs, settings=None):
         os.makedirs(folder)
-        self.program, self.folder, self.certs = program, folder, certs
+        self.program, self.folder, self.certs, self.settings = program, folder, certs, settings or {}
         self.server = None
         self.closing = contextlib.ExitStack()
         self.is_ended = False
@@ -283,7 +283,7 @@ class Bench:
             worker = row.pop("worker")
             row["address"] = "%s://%s:%d" % (row.pop("scheme", "grpc"), HOST, worker.port)
             rows[name] = row
-        base = merge(Ours.base, {"handlers": rows, "grpc": {}})
+        base = merge(merge(Ours.base, self.settings), {"handlers": rows, "grpc": {}})
         self.server = Server(EventService(self.program), merge(base, settings), self.folder)
         return self.server
 

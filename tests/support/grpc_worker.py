@@ -185,6 +185,8 @@ def parse_options():
     parser.add_argument("--print", action="store_true", help="the same lines to standard output")
     parser.add_argument("--human", action="store_true", help="lines for people instead")
     parser.add_argument("--threads", type=int, default=16, help="calls handled at a time")
+    parser.add_argument("--streams", type=int, default=0, metavar="N",
+                        help="calls that a client may have open at once; 0: any number")
     parser.add_argument("--fail-first", type=int, default=0, metavar="N",
                         help="fail the first N calls with UNAVAILABLE, or with --status")
     parser.add_argument("--fail-first-each", type=int, default=0, metavar="N",
@@ -215,7 +217,8 @@ def main():
     server = grpc.server(
         concurrent.futures.ThreadPoolExecutor(options.threads),
         # Two workers on one port would each get a part of the calls: a test could not tell.
-        options=(("grpc.so_reuseport", 0),))
+        options=(("grpc.so_reuseport", 0),)
+        + ((("grpc.max_concurrent_streams", options.streams),) if options.streams else ()))
     Worker(options).add_to(server)
     address = "%s:%d" % (options.host, options.port)
     if options.plain:
