@@ -215,13 +215,11 @@ static void copy_out(struct esi_outbound *outbound)
         if (part.len < COPY_OUT_MAX && (block == NULL || block->capacity - used < part.len)) {
             block = esi_block_new(&outbound->pools->blocks);
             used = 0;
-            previous = NULL;
         }
         if (part.len >= COPY_OUT_MAX || block == NULL) {
             *part_at(outbound, kept) = part;
             uncovered = part.owns_block ? NULL : part_at(outbound, kept);
             kept++;
-            block = NULL;
             continue;
         }
         memcpy(block->data + used, part.data, part.len);
@@ -234,6 +232,10 @@ static void copy_out(struct esi_outbound *outbound)
         if (used > 0 && previous != NULL && previous->block == block) {
             previous->len += part.len;
         } else {
+            if (used > 0) {
+                /* A large part stands between: the block goes on behind it. */
+                esi_block_ref(block, 1);
+            }
             *part_at(outbound, kept++) = (struct esi_outbound_part){
                 .block = block, .data = block->data + used, .len = part.len, .owns_block = true};
         }

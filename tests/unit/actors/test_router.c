@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Goal: what an asker hands over is in force when it is told so, is out of every worker's sight when it is told that, and
+ * links learn of the first and last interest in order, after a snapshot. Method: an asker and a link as actors, which
+ * note what they are told; the test's thread sends and waits.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "actors/router.h"
+#include "base/hashmap.h"
+#include "base/own.h"
+#include "runtime_case.h"
+
+#include <string.h>
+
+enum { IN_FORCE = 1, DETACHED = 2, INTEREST = 3 };
+
+struct asker {
+    struct esi_actor actor; /* first */
+    sem_t in_force;
+    sem_t detached;
+    sem_t interest;
+    struct esi_bytes lines; /* what the link was told, in order */
+    enum es_err err;
+    bool has_snapshot;
+};
+
+static struct esi_runtime *runtime;
+static struct esi_subtable *table;
+static struct esi_router *router;
+static struct esi_target client;
+static struct esi_target link_target;
+static struct asker *asker;
+static sem_t freed;
+
+static void on_interest(struct asker *self, const struct esi_interest_msg *msg)
+{
+    /* The snapshot comes first, and once. */
+    case_check(msg->is_snapshot == !self->has_snapshot);
+    self->has_snapshot = true;
+    esi_bytes_append_str(&self->lines, esi_bytes_str(&msg->queues));
+    esi_bytes_append_str(&self->lines, esi_bytes_str(&msg->lines));
+    sem_post(&self->interest);
+}
+
+static void asker_handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct asker *self = ESI_CONTAINER_OF(actor, struct asker, actor);
+    struct esi_route_batch *batch;
+
+    switch (msg->kind) {
+    case IN_FORCE:
+        batch = ESI_CONTAINER_OF(msg, struct esi_route_batch, in_force);
+        self->err = batch->err;
+        if (!batch->has_detached) {
+            free(batch);
+        }
+        sem_post(&self->in_force);
+        break;
+    case DETACHED:
+        batch = ESI_CONTAINER_OF(msg, struct esi_route_batch, detached);
+        for (uint32_t i = 0; i < batch->count; i++) {
+            free(batch->ops[i].kind == ROUTE_REMOVE    ? batch->ops[i].sub
+                 : batch->ops[i].kind == ROUTE_REPLACE ? batch->ops[i].replaced
+                                                       : NULL);
+        }
+        free(batch);
+        sem_post(&self->detached);
+        break;
+    default:
+        on_interest(self, (const struct esi_interest_msg *)(const void *)msg);
+        break;
+    }
+}
+
+static void asker_stop(struct esi_actor *actor)
+{
+    esi_actor_finish(actor);
+}
+
+static void asker_free(struct esi_actor *actor)
+{
+    struct asker *self = ESI_CONTAINER_OF(actor, struct asker, actor);
+
+    esi_bytes_deinit(&self->lines);
+    sem_destroy(&self->in_force);
+    sem_destroy(&self->detached);
+    sem_destroy(&self->interest);
+    free(self);
+    sem_post(&freed);
+}
+
+static const struct esi_actor_type asker_type = {.name = "asker",
+                                                 .stop_phase = STOP_PEERS,
+                                                 .handle = asker_handle,
+                                                 .stop = asker_stop,
+                                                 .free = asker_free};
+
+static int set_up(void **state)
+{
+    (void)state;
+    sem_init(&freed, 0, 0);
+    link_target.is_link = true;
+    runtime = start_runtime(2);
+    case_check(esi_subtable_new(1, &table) == ES_OK);
+    case_check(esi_router_new(runtime, table, ESI_STR("$G"), &router) == ES_OK);
+    asker = aligned_alloc(ESI_CACHE_LINE, sizeof *asker);
+    case_check(asker != NULL);
+    memset(asker, 0, sizeof *asker);
+    sem_init(&asker->in_force, 0, 0);
+    sem_init(&asker->detached, 0, 0);
+    sem_init(&asker->interest, 0, 0);
+    esi_bytes_init(&asker->lines, 0);
+    esi_actor_init(&asker->actor, &asker_type, runtime, esi_runtime_worker(runtime, 1));
+    esi_actor_start(&asker->actor);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    stop_runtime(runtime);
+    await(&freed);
+    esi_router_free(router);
+    esi_subtable_free(table);
+    sem_destroy(&freed);
+    return 0;
+}
+
+static struct esi_sub *new_sub(struct esi_target *target, const char *subject, const char *queue)
+{
+    struct esi_sub *sub =
+        esi_sub_new(target, esi_str_from(subject), esi_str_from(queue), ESI_STR("1"));
+
+    case_check(sub != NULL);
+    return sub;
+}
+
+static struct esi_route_batch *new_batch(void)
+{
+    struct esi_route_batch *batch = esi_router_batch_new(16);
+
+    case_check(batch != NULL);
+    batch->asker = &asker->actor;
+    batch->in_force_kind = IN_FORCE;
+    batch->detached_kind = DETACHED;
+    return batch;
+}
+
+static void add_op(struct esi_route_batch *batch, enum esi_route_kind kind, struct esi_sub *sub,
+                   struct esi_sub *replaced)
+{
+    batch->ops[batch->count++] =
+        (struct esi_route_op){.kind = kind, .sub = sub, .replaced = replaced};
+}
+
+static void submit_one(enum esi_route_kind kind, struct esi_sub *sub, struct esi_sub *replaced)
+{
+    struct esi_route_batch *batch = new_batch();
+
+    add_op(batch, kind, sub, replaced);
+    esi_router_submit(router, batch);
+    await(&asker->in_force);
+}
+
+static void count_found(void *argument, struct esi_sub *sub)
+{
+    (void)sub;
+    (*(uint32_t *)argument)++;
+}
+
+static uint32_t count_matches(const char *subject)
+{
+    uint32_t count = 0;
+
+    esi_subtable_walk(table, esi_str_from(subject), esi_hashmap_hash(esi_str_from(subject)),
+                      count_found, &count);
+    return count;
+}
+
+static void test_in_force_and_detached(void **state)
+{
+    (void)state;
+    struct esi_sub *sub = new_sub(&client, "a.*", "");
+    submit_one(ROUTE_ADD, sub, NULL);
+    assert_int_equal(asker->err, ES_OK);
+    assert_int_equal(count_matches("a.b"), 1);
+    assert_int_equal(sem_trywait(&asker->detached), -1);
+    struct esi_sub *fresh = new_sub(&client, "a.*", "");
+    submit_one(ROUTE_REPLACE, fresh, sub);
+    assert_int_equal(count_matches("a.b"), 1);
+    await(&asker->detached);
+    submit_one(ROUTE_REMOVE, fresh, NULL);
+    assert_int_equal(count_matches("a.b"), 0);
+    await(&asker->detached);
+}
+
+/* All of one batch, in its order; a subscription that comes and goes within it leaves nothing. */
+static void test_a_batch_is_applied_in_order(void **state)
+{
+    struct esi_route_batch *batch = new_batch();
+
+    (void)state;
+    struct esi_sub *stays = new_sub(&client, "x", "");
+    struct esi_sub *goes = new_sub(&client, "x", "");
+    struct esi_sub *never = new_sub(&client, "x", "");
+    add_op(batch, ROUTE_ADD, goes, NULL);
+    add_op(batch, ROUTE_ADD, stays, NULL);
+    add_op(batch, ROUTE_REMOVE, goes, NULL);
+    /* What was never added is removed without harm: its ADD may have failed. */
+    add_op(batch, ROUTE_REMOVE, never, NULL);
+    esi_router_submit(router, batch);
+    await(&asker->in_force);
+    await(&asker->detached);
+    assert_int_equal(count_matches("x"), 1);
+    submit_one(ROUTE_REMOVE, stays, NULL);
+    await(&asker->detached);
+    assert_int_equal(esi_subtable_count(table), 0);
+}
+
+static void expect_lines(const char *lines)
+{
+    esi_bytes_append(&asker->lines, "", 1);
+    assert_string_equal(asker->lines.data, lines);
+    esi_bytes_clear(&asker->lines);
+}
+
+static void test_interest(void **state)
+{
+    (void)state;
+    struct esi_sub *first = new_sub(&client, "a", "");
+    struct esi_sub *queue = new_sub(&client, "q", "g");
+    struct esi_sub *remote = new_sub(&link_target, "far", "");
+    submit_one(ROUTE_ADD, first, NULL);
+    submit_one(ROUTE_ADD, queue, NULL);
+    submit_one(ROUTE_ADD, remote, NULL);
+    esi_router_listen(router, &asker->actor, INTEREST);
+    await(&asker->interest);
+    expect_lines("RS+ $G q g 1\r\nRS+ $G a\r\n");
+    struct esi_sub *second = new_sub(&client, "a", "");
+    struct esi_sub *other = new_sub(&client, "b.>", "");
+    struct esi_route_batch *batch = new_batch();
+    add_op(batch, ROUTE_ADD, second, NULL);
+    add_op(batch, ROUTE_ADD, other, NULL);
+    add_op(batch, ROUTE_REMOVE, queue, NULL);
+    esi_router_submit(router, batch);
+    await(&asker->in_force);
+    await(&asker->detached);
+    await(&asker->interest);
+    /* Only what is first or last of its kind, one message a batch. */
+    expect_lines("RS+ $G b.>\r\nRS- $G q g\r\n");
+    submit_one(ROUTE_REMOVE, first, NULL);
+    await(&asker->detached);
+    assert_int_equal(sem_trywait(&asker->interest), -1);
+    submit_one(ROUTE_REMOVE, second, NULL);
+    await(&asker->detached);
+    await(&asker->interest);
+    expect_lines("RS- $G a\r\n");
+    esi_router_unlisten(router, &asker->actor);
+    submit_one(ROUTE_REMOVE, other, NULL);
+    await(&asker->detached);
+    submit_one(ROUTE_REMOVE, remote, NULL);
+    await(&asker->detached);
+    assert_int_equal(sem_trywait(&asker->interest), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_in_force_and_detached, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_batch_is_applied_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_interest, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
