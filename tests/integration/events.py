@@ -441,6 +441,22 @@ def case_restart(bench):
     require_equal(bench.report()["dead_letters"]["count"], 0, "dead letters")
 
 
+def case_wake(bench):
+    """What was lost with a worker is not left to long delays once the worker is back."""
+    worker = bench.worker("worker", *FEED, "--delay", "60000")
+    bench.start({"feed": {"worker": worker, "retry": {"delay": "10m", "delay_max": "10m"}, "timeout": "10m"}})
+    client = bench.client()
+    ids = ["w%d" % i for i in range(16)]
+    publish_all(client, TYPE, ids)
+    worker.wait_calls(16)
+    worker.stop(kill=True)
+    wait_until(lambda: bench.handler("feed")["retrying"] == 16, "all wait for a retry", PATIENCE_S)
+    worker.start(*FEED)
+    worker.wait_calls(32)
+    wait_settled(bench)
+    require_equal(bench.report()["dead_letters"]["count"], 0, "dead letters")
+
+
 def case_retries(bench):
     """A failing call is tried again, later each time at most, then the event is a dead letter; others pass it."""
     worker = bench.worker("worker", *FEED, "--status", "INTERNAL")

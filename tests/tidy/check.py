@@ -164,6 +164,7 @@ ACTOR_PARTS = {
     "gateway_interest.c": "gateway link: what each side has said about interest",
     "gateway_remotes.c": "gateway: the clusters it knows and when to dial",
     "gateway_routes.c": "which link leads to which server, read by all workers",
+    "handler_verdict.c": "handler: what a worker's answer means for the event",
     "monitor_actorz.c": "monitor: one page",
     "monitor_answer.c": "monitor: what is answered at once, and how",
     "monitor_client.c": "monitor: one HTTP client",
@@ -177,6 +178,9 @@ ACTOR_PARTS = {
     "monitor_text.c": "monitor: times and numbers as text",
     "monitor_varz.c": "monitor: one page",
     "outbound.c": "what waits to be written to one peer",
+    "queue_intake.c": "queue: the way in, publishers and their answers",
+    "queue_record.c": "queue: one published message",
+    "queue_report.c": "queue: what monitoring sees",
     "reader.c": "reading into the worker's block, for connection and gateway link",
     "route_ops.c": "the run of SUB and UNSUB that goes to a router",
 }
@@ -188,6 +192,12 @@ NO_UNIT_TEST = {
         for part in "actorz answer client connz eventz gatewayz page varz".split()
     },
     "src/server/library.c": "has no code",
+    "src/actors/byte_pipe.c": "reads and writes for the gRPC actors; tests/integration/events.py with every size",
+    "src/actors/grpc_connection.c": "needs the queue, TLS and a gRPC client: tests/integration/events.py",
+    "src/actors/handler.c": "needs a worker and the queue: tests/integration/events.py",
+    "src/actors/queue.c": "needs routers and handlers: tests/integration/events.py",
+    "src/actors/queue_intake.c": "a part of the queue: tests/integration/events.py",
+    "src/actors/queue_report.c": "a part of the queue: tests/integration/events.py reads each figure",
     "src/programs/event_service.c": "one call, with a table; run by every integration test",
     "src/programs/event_gateway.c": "one call, with a table; run by every integration test",
 }
