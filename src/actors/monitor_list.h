@@ -19,7 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ESI_MONITOR_LIST_PORTION = 1024 };
+/* How many items write in one visit: some 10 us each, so that a worker is held up for 2 or 3 ms. */
+enum { ESI_MONITOR_LIST_PORTION = 256 };
 
 struct esi_monitor_entry {
     uint64_t key;
