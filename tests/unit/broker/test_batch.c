@@ -501,6 +501,114 @@ static void test_texts_keep_their_place(void **state)
     free_sink(link);
 }
 
+/* A message for one link alone stands in its place, whatever the interest, with headers as that peer takes them. */
+static void test_one_link_alone(void **state)
+{
+    struct sink *link = new_sink(&broker, true);
+    struct sink *other = new_sink(&broker, true);
+    struct sink *local = new_sink(&broker, false);
+
+    (void)state;
+    struct esi_sub *subs[] = {subscribe(link, "t", "", "", 0), subscribe(other, ">", "", "", 0),
+                              subscribe(local, ">", "", "1", 0)};
+    const char *body = "NATS/1.0\r\n\r\nbody";
+    begin_as_client(NULL, true);
+    publish(&broker, "t", "", "1");
+    struct esi_publish message = {.subject = ESI_STR("_GR_.abcdef.ghijkl.r"),
+                                  .reply = ESI_STR("next"),
+                                  .body = put_body(&broker, body, strlen(body)),
+                                  .header_len = 12,
+                                  .total_len = strlen(body)};
+    esi_batch_send_link(broker.batch, &link->target, true, &message);
+    esi_batch_send_link(broker.batch, &link->target, false, &message);
+    publish(&broker, "t", "", "3");
+    (void)!esi_batch_flush(broker.batch);
+    assert_string_equal(take(link),
+                        "RMSG $G t 1\r\n1\r\n"
+                        "HMSG $G _GR_.abcdef.ghijkl.r next 12 16\r\nNATS/1.0\r\n\r\nbody\r\n"
+                        "RMSG $G _GR_.abcdef.ghijkl.r next 4\r\nbody\r\n"
+                        "RMSG $G t 1\r\n3\r\n");
+    assert_string_equal(take(other), "RMSG $G t 1\r\n1\r\nRMSG $G t 1\r\n3\r\n");
+    assert_string_equal(take(local), "MSG t 1 1\r\n1\r\nMSG t 1 1\r\n3\r\n");
+    for (size_t i = 0; i < 3; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(link);
+    free_sink(other);
+    free_sink(local);
+}
+
+/* Ordinary messages of a gateway and answers that came home, mixed in one block. */
+static void test_sources_change_within_a_batch(void **state)
+{
+    struct sink *link = new_sink(&broker, true);
+    struct sink *local = new_sink(&broker, false);
+
+    (void)state;
+    struct esi_sub *subs[] = {subscribe(link, "f", "", "", 0), subscribe(local, "f", "", "1", 0),
+                              subscribe(local, "f", "q", "2", 0)};
+    begin(&broker, SOURCE_GATEWAY, NULL, true, 60000);
+    publish(&broker, "f", "", "1");
+    esi_batch_set_source(broker.batch, SOURCE_GATEWAY_REPLY);
+    struct esi_publish answer = {.subject = ESI_STR("f"),
+                                 .reply = ESI_STR("r"),
+                                 .extra = ESI_STR("_GR_.abcdef.ghijkl.r"),
+                                 .body = put_body(&broker, "2", 1),
+                                 .total_len = 1};
+    esi_batch_add(broker.batch, &answer);
+    esi_batch_set_source(broker.batch, SOURCE_GATEWAY);
+    publish(&broker, "f", "", "3");
+    (void)!esi_batch_flush(broker.batch);
+    /* Another link sees the reply in the form that leads back to where it came from. */
+    assert_string_equal(take(link), "RMSG $G f _GR_.abcdef.ghijkl.r 1\r\n2\r\n");
+    assert_string_equal(take(local), "MSG f 1 1\r\n1\r\nMSG f 1 r 1\r\n2\r\nMSG f 2 r 1\r\n2\r\n"
+                                     "MSG f 1 1\r\n3\r\n");
+    for (size_t i = 0; i < 3; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(link);
+    free_sink(local);
+}
+
+/* A link that gets everything but what it refused gets each message once, and is told enough to leave it out. */
+static void test_optimistic_link(void **state)
+{
+    struct sink *link = new_sink(&broker, true);
+
+    (void)state;
+    link->keeps_last = true;
+    struct esi_sub *subs[] = {subscribe(link, "o.x", "", "", 0),
+                              subscribe(link, ">", "", "", SUB_OPTIMISTIC),
+                              subscribe(link, "o.*", "", "", 0)};
+    begin_as_client(NULL, true);
+    assert_int_equal(publish(&broker, "o.x", "", "1"), 1);
+    (void)!esi_batch_flush(broker.batch);
+    assert_string_equal(take(link), "RMSG $G o.x 1\r\n1\r\n");
+    const struct esi_slice *slice = &link->last->slices[0];
+    assert_true(slice->is_record);
+    assert_int_equal(slice->reply_len, 3);
+    assert_memory_equal(slice->data + slice->reply_offset, "o.x", 3);
+    /* Each message by itself, so that one can be left out. */
+    begin_as_client(NULL, true);
+    publish(&broker, "o.x", "", "1");
+    publish(&broker, "o.x", "", "2");
+    (void)!esi_batch_flush(broker.batch);
+    assert_string_equal(take(link), "RMSG $G o.x 1\r\n1\r\nRMSG $G o.x 1\r\n2\r\n");
+    assert_int_equal(link->last->slice_count, 2);
+    /* A group is named: it must go out in any case. */
+    struct esi_sub *group = subscribe(link, "o.x", "q", "", 0);
+    begin_as_client(NULL, true);
+    publish(&broker, "o.x", "", "1");
+    (void)!esi_batch_flush(broker.batch);
+    assert_string_equal(take(link), "RMSG $G o.x | q 1\r\n1\r\n");
+    assert_int_equal(link->last->slices[0].reply_len, 0);
+    unsubscribe(group);
+    for (size_t i = 0; i < 3; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(link);
+}
+
 /* --- backpressure --- */
 
 static void test_pause(void **state)
@@ -771,6 +879,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_young_replies_are_mapped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mapped_replies_travel_beside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_texts_keep_their_place, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_link_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_sources_change_within_a_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_optimistic_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pause, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_changes_within_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_traffic, set_up, tear_down),

@@ -215,6 +215,34 @@ static void test_links(void **state)
     free_sink(local);
 }
 
+/* A peer's many groups on one subject: those that fit on a line are named, in no more than that much work. */
+static void test_group_names_of_a_line_are_bounded(void **state)
+{
+    enum { GROUPS = 20000, NAMES_BYTES_MAX = 60 * 1024 };
+    struct sink *link = new_sink(&broker, true);
+    struct esi_sub **subs = test_malloc(GROUPS * sizeof *subs);
+    char name[16];
+    size_t bytes = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < GROUPS; i++) {
+        snprintf(name, sizeof name, "group%u", i);
+        subs[i] = subscribe(link, "a", name, "", 0);
+    }
+    const struct esi_match *match = find("a");
+    assert_int_equal(match->link_count, 1);
+    assert_in_range(match->links[0].queue_count, 1000, GROUPS - 1);
+    for (uint32_t i = 0; i < match->links[0].queue_count; i++) {
+        bytes += match->links[0].queues[i].len + 1;
+    }
+    assert_in_range(bytes, 1000, NAMES_BYTES_MAX);
+    for (uint32_t i = 0; i < GROUPS; i++) {
+        unsubscribe(subs[i]);
+    }
+    test_free(subs);
+    free_sink(link);
+}
+
 /* A subscription wider than its owner's rights gets only what it may. */
 static void test_denied_deliveries_are_left_out(void **state)
 {
@@ -366,6 +394,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_target_twice_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_group_names_of_a_line_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_denied_deliveries_are_left_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_subjects, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_too_many_does_not_empty_it, set_up, tear_down),
