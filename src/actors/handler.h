@@ -40,6 +40,7 @@ struct esi_handler_job {
     struct esi_handler *handler; /* borrowed */
     struct esi_event *event;     /* a reference */
     uint64_t seq;                /* of the journal */
+    uint64_t accepted_ns;        /* likewise: when the event was accepted */
     uint32_t handler_index;
     uint32_t attempt; /* this one's number, from 1 */
     uint32_t counted; /* failures before that count against attempts_max */

@@ -30,6 +30,7 @@
 
 enum queue_msg {
     QUEUE_DELIVERY,
+    QUEUE_DELIVERY_KEPT, /* only in our own hands */
     QUEUE_PUBLISH,
     QUEUE_ROUTED,
     QUEUE_DETACHED,
@@ -73,12 +74,16 @@ static void free_msg(struct esi_msg *msg)
     free(msg);
 }
 
+/* The free of one on its way here; what the reaction has kept is freed when it was read. */
 static void free_delivery(struct esi_msg *msg)
 {
     struct esi_worker *worker = esi_worker_current();
     struct esi_local *local = worker != NULL ? esi_worker_local(worker) : NULL;
 
-    esi_delivery_free((struct esi_delivery *)(void *)msg, 0, local != NULL ? &local->pools : NULL);
+    if (msg->kind != QUEUE_DELIVERY_KEPT) {
+        esi_delivery_free((struct esi_delivery *)(void *)msg, 0,
+                          local != NULL ? &local->pools : NULL);
+    }
 }
 
 static void deliver(struct esi_target *target, struct esi_delivery *delivery)
@@ -222,11 +227,13 @@ static uint32_t dispatch_to(struct esi_queue *queue, uint32_t index, uint32_t bo
             const enum es_err err =
                 esi_journal_give_back(queue->journal, index, delivery.seq, now_ns(queue));
             ESI_ASSERT(err == ES_OK);
-            break; /* the timer of retries comes back to it: what was given back is due */
+            queue->is_out_of_memory = true;
+            break; /* the timer comes back to it: what was given back is due */
         }
         job->seq = delivery.seq;
         job->attempt = delivery.attempt;
         job->counted = delivery.counted;
+        job->accepted_ns = delivery.accepted_ns;
         handler->outstanding++;
         queue->outstanding++;
         count++;
@@ -267,8 +274,8 @@ static void set_retry_timer(struct esi_queue *queue)
         esi_actor_timer_cancel(&queue->retry_timer);
         return;
     }
-    if (due_ns <= now_ns(queue) && queue->needs_dispatch == 0) {
-        /* It was due and not taken: memory is exhausted. */
+    if (queue->is_out_of_memory) {
+        queue->is_out_of_memory = false;
         due_ns = now_ns(queue) + MEMORY_DELAY_NS;
     }
     esi_actor_timer_set(&queue->retry_timer, due_ns);
@@ -286,16 +293,11 @@ static void log_dead(const struct esi_handler_job *job, const struct esi_queue_h
 static enum es_err give_up(struct esi_queue *queue, struct esi_handler_job *job,
                            const struct esi_queue_handler *handler, struct esi_str note)
 {
-    struct esi_journal_view view;
     struct esi_event *event = NULL;
-    uint64_t accepted_ns = now_ns(queue);
 
-    if (esi_journal_find(queue->journal, job->event->id, &view) == ES_OK && view.seq == job->seq) {
-        accepted_ns = view.accepted_ns;
-    }
     /* Kept there before it is let go here. */
     const enum es_err err = esi_queue_bury(queue, job->event, esi_str_from(handler->registry->name),
-                                           note, job->attempt, accepted_ns);
+                                           note, job->attempt, job->accepted_ns);
     if (err != ES_OK) {
         return esi_journal_retry(queue->journal, job->handler_index, job->seq, now_ns(queue),
                                  now_ns(queue) + MEMORY_DELAY_NS, false, note);
@@ -448,7 +450,8 @@ static void log_end(const struct esi_queue *queue)
 static void finish_if_stopped(struct esi_queue *queue)
 {
     if (!queue->is_stopping || queue->actor.is_finished || !esi_route_ops_is_idle(&queue->routes) ||
-        queue->actor.mailbox.head != NULL || (queue->outstanding > 0 && !queue->is_patience_over)) {
+        queue->actor.mailbox.head != NULL || queue->intake.first != NULL ||
+        (queue->outstanding > 0 && !queue->is_patience_over)) {
         return;
     }
     esi_actor_timer_cancel(&queue->stop_timer);
@@ -465,6 +468,7 @@ static void turn_end(struct esi_actor *actor)
         queue->has_freed_room = false;
         esi_queue_intake_release(queue);
     }
+    esi_queue_intake_work(queue);
     dispatch(queue);
     if (!queue->is_stopping) {
         set_retry_timer(queue);
@@ -496,8 +500,11 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     /* No default: the compiler then names a message that nobody handles. */
     switch ((enum queue_msg)msg->kind) {
     case QUEUE_DELIVERY:
-        esi_queue_intake_delivery(queue, (const struct esi_delivery *)(const void *)msg);
+        msg->kind = QUEUE_DELIVERY_KEPT;
+        esi_queue_intake_keep(queue, (struct esi_delivery *)(void *)msg);
         break;
+    case QUEUE_DELIVERY_KEPT:
+        break; /* nobody sends this */
     case QUEUE_PUBLISH:
         esi_queue_intake_publish(queue, (struct esi_queue_publish *)(void *)msg);
         break;

@@ -27,7 +27,8 @@ enum {
     HELD_BYTES_MAX = 64 * 1024 * 1024,
     WARNED_TYPES_MAX = 1024,
     ANSWERS_BYTES_MAX = 16 * 1024 * 1024,
-    RELEASED_A_TURN = 1024
+    RELEASED_A_TURN = 1024,
+    READ_BYTES_A_TURN = 256 * 1024
 };
 
 static const struct esi_str SID = ESI_STR("1");
@@ -602,21 +603,83 @@ static void take_record(struct esi_queue *queue, const struct esi_queue_record *
     esi_event_unref(event);
 }
 
-void esi_queue_intake_delivery(struct esi_queue *queue, const struct esi_delivery *delivery)
+/* So many bytes wait behind this that reading it would only let more gather: told unread. */
+static void shed_record(struct esi_queue *queue, const struct esi_queue_record *record)
+{
+    static const char detail[] = "events come faster than they can be read";
+
+    queue->intake.refused[REFUSED_FULL]++;
+    esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", refusal_word(REFUSED_FULL)),
+            ESI_LOG_STR("subject", record->subject), ESI_LOG_TEXT("detail", detail));
+    answer_refused(queue, record->reply, record->mapped, REFUSED_FULL, detail);
+}
+
+static void read_delivery(struct esi_queue *queue, const struct esi_delivery *delivery)
 {
     struct esi_queue_record record;
     uint32_t used = 0;
 
+    /* order: relaxed; a sum that decides about pauses, nothing is published by it. */
+    const uint64_t before = atomic_fetch_sub_explicit(&queue->target.pending_bytes, delivery->bytes,
+                                                      memory_order_relaxed);
+    /* order: relaxed; publishers are held back only for a target that makes progress. */
+    atomic_store_explicit(&queue->target.progress_ns, now_ns(queue), memory_order_relaxed);
+    const bool is_swamped =
+        before - delivery->bytes > queue->context->config->limits.max_pending_bytes;
     for (uint32_t i = 0; i < delivery->slice_count; i += used) {
         if (esi_queue_record_read(&delivery->slices[i], delivery->slice_count - i, SID, &record,
-                                  &used) == ES_OK) {
+                                  &used) != ES_OK) {
+            continue;
+        }
+        if (is_swamped) {
+            shed_record(queue, &record);
+        } else {
             take_record(queue, &record);
         }
     }
-    /* order: relaxed; a sum that decides about pauses, nothing is published by it. */
-    atomic_fetch_sub_explicit(&queue->target.pending_bytes, delivery->bytes, memory_order_relaxed);
-    /* order: relaxed; publishers are held back only for a target that makes progress. */
-    atomic_store_explicit(&queue->target.progress_ns, now_ns(queue), memory_order_relaxed);
+}
+
+void esi_queue_intake_keep(struct esi_queue *queue, struct esi_delivery *delivery)
+{
+    struct esi_queue_intake *intake = &queue->intake;
+
+    delivery->msg.next = NULL;
+    if (intake->last == NULL) {
+        intake->first = &delivery->msg;
+    } else {
+        intake->last->next = &delivery->msg;
+    }
+    intake->last = &delivery->msg;
+}
+
+static struct esi_delivery *pop_delivery(struct esi_queue_intake *intake)
+{
+    struct esi_msg *msg = intake->first;
+
+    if (msg == NULL) {
+        return NULL;
+    }
+    intake->first = msg->next;
+    if (intake->first == NULL) {
+        intake->last = NULL;
+    }
+    return (struct esi_delivery *)(void *)msg;
+}
+
+void esi_queue_intake_work(struct esi_queue *queue)
+{
+    struct esi_queue_intake *intake = &queue->intake;
+    uint64_t bytes = 0;
+
+    while (intake->first != NULL && bytes < READ_BYTES_A_TURN) {
+        struct esi_delivery *delivery = pop_delivery(intake);
+        bytes += delivery->bytes;
+        read_delivery(queue, delivery);
+        esi_delivery_free(delivery, 0, &queue->local->pools);
+    }
+    if (intake->first != NULL) {
+        esi_actor_continue(&queue->actor);
+    }
 }
 
 void esi_queue_intake_publish(struct esi_queue *queue, struct esi_queue_publish *publish)
@@ -630,10 +693,14 @@ void esi_queue_intake_publish(struct esi_queue *queue, struct esi_queue_publish 
 void esi_queue_intake_deinit(struct esi_queue *queue)
 {
     struct esi_queue_intake *intake = &queue->intake;
+    struct esi_delivery *delivery;
     size_t cursor = 0;
     struct esi_str key;
     void *value;
 
+    while ((delivery = pop_delivery(intake)) != NULL) {
+        esi_delivery_free(delivery, 0, NULL);
+    }
     while (!esi_list_is_empty(&intake->held)) {
         /* Only after a stop by force; those who waited are gone. */
         struct held *held = ESI_CONTAINER_OF(intake->held.next, struct held, link);

@@ -60,6 +60,8 @@ struct esi_queue_handler {
 
 /* The way in. */
 struct esi_queue_intake {
+    struct esi_msg *first; /* owned: deliveries that are not read yet, in order */
+    struct esi_msg *last;
     struct esi_list held; /* publishers that wait for room, in order */
     uint32_t held_count;
     uint64_t held_bytes;
@@ -98,6 +100,7 @@ struct esi_queue {
     bool is_stopping;
     bool has_freed_room; /* in this turn: held publishers may go on */
     bool is_patience_over;
+    bool is_out_of_memory;
     struct esi_actor_timer retry_timer;
     struct esi_actor_timer hold_timer;
     struct esi_actor_timer stop_timer;
@@ -107,8 +110,10 @@ struct esi_queue {
 
 void esi_queue_intake_init(struct esi_queue *queue);
 void esi_queue_intake_deinit(struct esi_queue *queue);
-/* Takes what workers have published; the charge is given back, the delivery stays the caller's. */
-void esi_queue_intake_delivery(struct esi_queue *queue, const struct esi_delivery *delivery);
+/* Takes a delivery, to be read by esi_queue_intake_work. */
+void esi_queue_intake_keep(struct esi_queue *queue, struct esi_delivery *delivery);
+/* Reads what was published, up to a turn's share, in order; asks for another turn for the rest. */
+void esi_queue_intake_work(struct esi_queue *queue);
 /* Decides about one, or keeps it (is_held). */
 void esi_queue_intake_publish(struct esi_queue *queue, struct esi_queue_publish *publish);
 /* There may be room: publishers that wait go on, in order. */

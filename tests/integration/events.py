@@ -380,6 +380,40 @@ def case_hold_timeout(bench):
     wait_until(lambda: bench.report()["queue"]["refused"]["full"] == 3, "three were refused")
 
 
+def case_swamped(bench):
+    """Events that come faster than they can be read are refused unread: each one is answered, and memory is bounded."""
+    worker = bench.worker("worker", *FEED)
+    bench.start({"feed": {"worker": worker, "in_flight_max": 64}},
+                limits={"max_payload": "16KiB", "max_pending": "16KiB"})
+    bench.wait_connected("feed")
+    clients = [bench.client() for _ in range(6)]
+    results, failures = [], []
+
+    def publish(index):
+        try:
+            client = clients[index]
+            body = event("x%d" % index, TYPE, field(50, bytes(12000)))
+            for _ in range(40):
+                client.send(b"".join(client.line(TYPE, body) for _ in range(5)))
+                results.extend(client.answer(number) for number in range(client.next - 4, client.next + 1))
+        except Exception as fault:  # told by the main thread
+            failures.append(fault)
+
+    threads = [threading.Thread(target=publish, args=(i,)) for i in range(len(clients))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    require(not failures, "publishers", None, failures)
+    require_equal(len(results), 6 * 200, "answers")
+    accepted = sum(1 for answer in results if answer["success"])
+    require({answer["error"] for answer in results if not answer["success"]} <= {"full"}, "refusals")
+    wait_settled(bench)
+    require_equal(bench.handler("feed")["delivered"], accepted, "what was accepted is delivered")
+    require_equal(bench.report()["queue"]["refused"]["full"], len(results) - accepted, "the rest is counted")
+    require(0 < accepted < len(results), "some get in, some do not", None, accepted)
+
+
 # --- workers in trouble -------------------------------------------------------------------------
 
 
