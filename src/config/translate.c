@@ -391,6 +391,15 @@ static void check_auth(struct translation *self)
         esi_report_add_key(
             self->report, "auth",
             "event-gateway must know who may connect: give token_file, users or token");
+        return;
+    }
+    /* Without credentials everybody may do everything: not what these keys were written for. */
+    static const char *const restricting[] = {"auth.users", "auth.default_permissions"};
+    for (size_t i = 0; i < ESI_COUNT_OF(restricting) && !has_credentials; i++) {
+        if (is_given(self, restricting[i])) {
+            esi_report_add_key(self->report, restricting[i],
+                               "restricts nobody without a user, token or token_file");
+        }
     }
 }
 

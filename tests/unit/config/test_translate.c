@@ -236,6 +236,20 @@ static void ports_are_not_used_twice(void **state)
         expect_good("f.yaml", CONFIG_EVENT_SERVICE, "service: {port: 0}\ngateway: {port: 0}\n"));
 }
 
+/* Somebody meant to restrict access: a slip must not open it to everybody. */
+static void restrictions_restrict_somebody(void **state)
+{
+    (void)state;
+    expect_errors("f.yaml", CONFIG_EVENT_SERVICE, "auth: {users: []}\n",
+                  "f.yaml:1:8: auth.users: restricts nobody without a user, token or token_file\n");
+    expect_errors("f.yaml", CONFIG_EVENT_SERVICE, "auth:\n  default_permissions: {publish: [a]}\n",
+                  "f.yaml:2:3: auth.default_permissions: restricts nobody without a user, token or "
+                  "token_file\n");
+    esi_config_free(expect_good("f.yaml", CONFIG_EVENT_SERVICE, "auth: {timeout: 3s}\n"));
+    esi_config_free(expect_good("f.yaml", CONFIG_EVENT_SERVICE,
+                                "auth: {token: t, default_permissions: {publish: [a]}}\n"));
+}
+
 static void event_gateway_must_know_who_comes_in(void **state)
 {
     (void)state;
@@ -395,6 +409,7 @@ int main(void)
         cmocka_unit_test(tls_sections_are_complete),
         cmocka_unit_test(plain_listeners_stay_on_loopback),
         cmocka_unit_test(ports_are_not_used_twice),
+        cmocka_unit_test(restrictions_restrict_somebody),
         cmocka_unit_test(event_gateway_must_know_who_comes_in),
         cmocka_unit_test(users_and_permissions_are_read),
         cmocka_unit_test(gateways_are_checked),
