@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A look goes from cheap to dear: what the file system tells, then the content's digest, then the
+ * parser. An outcome other than TOKEN_WATCH_SAME is given once for each change.
+ */
 #include "actors/token_watch.h"
 #include "base/bytes.h"
 #include "base/own.h"

@@ -8,8 +8,8 @@
 int main(int argc, char **argv)
 {
     static const struct program_command commands[] = {
-        {"token", TOKEN_COMMAND_USAGE, token_command_run},
-        {"health-check", HEALTH_CHECK_USAGE, health_check_run},
+        {"token", TOKEN_COMMAND_USAGE, esi_token_command_run},
+        {"health-check", HEALTH_CHECK_USAGE, esi_health_check_run},
         {NULL, NULL, NULL}};
     static const struct program program = {
         .name = "event-gateway",

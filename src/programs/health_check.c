@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command line around es_health_check: one line says how it went. */
 #include "health_check.h"
 #include "program.h"
 
@@ -65,7 +66,7 @@ static int check(const char *path, uint32_t timeout_ms)
     return EXIT_CLEAN;
 }
 
-int health_check_run(int argc, char **argv)
+int esi_health_check_run(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"timeout", required_argument, NULL, 't'},

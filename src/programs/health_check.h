@@ -5,4 +5,4 @@
 #define HEALTH_CHECK_USAGE "--config FILE [--timeout MILLISECONDS]"
 
 /* The whole command (argv[0] is "health-check"); returns the exit status. */
-int health_check_run(int argc, char **argv);
+int esi_health_check_run(int argc, char **argv);

@@ -152,7 +152,7 @@ static const char *find_fault(const struct token_arguments *arguments, int word_
     return arguments->config_path == NULL ? "--config FILE is missing" : NULL;
 }
 
-int token_command_run(int argc, char **argv)
+int esi_token_command_run(int argc, char **argv)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},  {"expires", required_argument, NULL, 'e'},

@@ -8,4 +8,4 @@
     "       event-gateway token revoke NAME --config FILE"
 
 /* The whole command (argv[0] is "token"); returns the exit status. */
-int token_command_run(int argc, char **argv);
+int esi_token_command_run(int argc, char **argv);

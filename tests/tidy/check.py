@@ -159,6 +159,7 @@ ACTOR_PARTS = {
     "byte_pipe.c": "a state machine's bytes to and from a stream, for the gRPC actors",
     "client_subs.c": "the subscriptions of one connection",
     "context.c": "what all actors of one server share",
+    "credentials.c": "authenticator: users and tokens of the configuration",
     "gateway_acceptor.c": "gateway link: the role of the accepting side",
     "gateway_dialler.c": "gateway link: the role of the dialling side",
     "gateway_interest.c": "gateway link: what each side has said about interest",
@@ -183,6 +184,7 @@ ACTOR_PARTS = {
     "queue_report.c": "queue: what monitoring sees",
     "reader.c": "reading into the worker's block, for connection and gateway link",
     "route_ops.c": "the run of SUB and UNSUB that goes to a router",
+    "token_watch.c": "authenticator: sees changes of the token file",
 }
 
 # Sources without a unit test of their own.
@@ -192,6 +194,8 @@ NO_UNIT_TEST = {
         for part in "actorz answer client connz eventz gatewayz page varz".split()
     },
     "src/server/library.c": "has no code",
+    "src/server/health_check.c": "needs a whole server: tests/integration/tokens.py, health and health-of-others",
+    "src/server/tokens.c": "token_file.c and env_files.c have theirs; the edits: tests/integration/tokens.py",
     "src/actors/byte_pipe.c": "reads and writes for the gRPC actors; tests/integration/events.py with every size",
     "src/actors/grpc_connection.c": "needs the queue, TLS and a gRPC client: tests/integration/events.py",
     "src/actors/handler.c": "needs a worker and the queue: tests/integration/events.py",
@@ -200,6 +204,8 @@ NO_UNIT_TEST = {
     "src/actors/queue_report.c": "a part of the queue: tests/integration/events.py reads each figure",
     "src/programs/event_service.c": "one call, with a table; run by every integration test",
     "src/programs/event_gateway.c": "one call, with a table; run by every integration test",
+    "src/programs/health_check.c": "options and one call: tests/integration/tokens.py, health",
+    "src/programs/token_command.c": "options and three calls: tests/integration/tokens.py, command-line",
 }
 
 COLUMNS_MAX = 100

@@ -86,7 +86,7 @@ static enum esi_credentials_answer judge_at(struct shown shown, uint64_t now_ns,
 
     /* The verdict and the answer say the same. */
     assert_int_equal(check->verdict.kind == VERDICT_ACCEPTED, answer == CREDENTIALS_ACCEPTED);
-    strncpy(kept, check->verdict.name != NULL ? check->verdict.name : "", sizeof kept - 1);
+    snprintf(kept, sizeof kept, "%s", check->verdict.name != NULL ? check->verdict.name : "");
     *name = kept;
     esi_authenticator_check_free(check);
     return answer;
