@@ -407,7 +407,8 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
         if (self->state == STATE_SHAKING) {
             fail_handshake(self, "the handshake took too long");
         } else {
-            close_now(self, "the client did not end in time");
+            self->close_reason = "the client did not end in time";
+            close_now(self, self->close_reason);
         }
     } else if (fired == &self->call_timer.timer) {
         esi_grpc_server_tick(self->server, now_ns(self));

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -618,8 +619,6 @@ def case_no_such_call(bench):
 
 def case_garbage_peer(bench):
     """A worker's port that speaks no HTTP/2, or drops connections: the events wait, the server is calm."""
-    import socket
-
     listener = socket.create_server((HOST, 0))
     port = listener.getsockname()[1]
     stopped = threading.Event()
@@ -714,6 +713,37 @@ def case_grpc_many(bench):
     require(status in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"), "over max_payload", None, (status, detail))
 
 
+def case_grpc_peers(bench):
+    """Peers of the publish API that are silent, slow or speak something else are let go; others are served meanwhile."""
+    worker = bench.worker("worker", *FEED)
+    bench.start({"feed": worker})
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    peers = {
+        "silent": b"",
+        "half a preface": preface[:10],
+        "a preface and no more": preface + b"\0\0\0\4\0\0\0\0\0",
+        "HTTP/1": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a frame too long": preface + b"\0\0\0\4\0\0\0\0\0" + b"\xff\xff\xff\0\0\0\0\0\1",
+    }
+    socks = {}
+    for what, data in peers.items():
+        socks[what] = socket.create_connection((HOST, bench.grpc_port), PATIENCE_S)
+        socks[what].sendall(data)
+    require_equal(call(bench.channel(), "Publish", publish_request(event("p1", TYPE))), ("OK", OK), "others")
+    began = time.monotonic()
+    for what, sock in socks.items():
+        sock.settimeout(PATIENCE_S)
+        try:
+            while sock.recv(4096):
+                pass
+        except ConnectionError:
+            pass
+        sock.close()
+        require(time.monotonic() - began < 14, what + " is let go in time", None, time.monotonic() - began)
+    require_equal(call(bench.channel(), "Publish", publish_request(event("p2", TYPE))), ("OK", OK), "others")
+    bench.wait_log("LOG_GRPC_FAULT")
+
+
 def case_tls(bench):
     """Mutual TLS on every way: NATS, the publish API and the workers; who cannot show a certificate stays out."""
     certs = bench.certs
@@ -752,8 +782,6 @@ def case_tls(bench):
     require(status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"), "without a certificate", None, status)
     status, _ = call(bench.channel(), "Publish", publish_request(event("t6", TYPE)), 2)
     require(status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"), "without TLS", None, status)
-    import socket
-
     silent = socket.create_connection((HOST, bench.grpc_port), PATIENCE_S)
     require_equal(silent.recv(1), b"", "a silent peer is let go")
     silent.close()
