@@ -135,16 +135,15 @@ enum es_err esi_hashmap_insert(struct esi_hashmap *map, struct esi_str key, void
     ESI_REQUIRE(key.data != NULL && value != NULL);
     const uint64_t hash = esi_hashmap_hash(key);
     struct esi_hashmap_entry *entry = map->capacity > 0 ? find_slot(map, key, hash) : NULL;
-    if (entry == NULL || entry->key.data == NULL) {
-        if (map->count * 4 >= map->capacity * 3) {
-            const enum es_err err = grow(map);
-            if (err != ES_OK) {
-                return err;
-            }
-            entry = find_slot(map, key, hash);
+    const bool is_new = entry == NULL || entry->key.data == NULL;
+    if (entry == NULL || (is_new && map->count * 4 >= map->capacity * 3)) {
+        const enum es_err err = grow(map);
+        if (err != ES_OK) {
+            return err;
         }
-        map->count++;
+        entry = find_slot(map, key, hash);
     }
+    map->count += is_new;
     *entry = (struct esi_hashmap_entry){.key = key, .hash = hash, .value = value};
     return ES_OK;
 }

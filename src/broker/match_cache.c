@@ -292,14 +292,13 @@ static void fill_groups(struct esi_match *match, const struct growable *members,
 {
     for (uint32_t i = 0; i < members->count; i++) {
         struct esi_sub *sub = members->subs[i];
-        struct esi_match_group *group =
-            match->group_count > 0 ? &match->groups[match->group_count - 1] : NULL;
-        if (group == NULL || !esi_str_equal(group->name, sub->queue)) {
-            group = &match->groups[match->group_count++];
-            *group = (struct esi_match_group){.name = sub->queue, .members = &copy[i]};
+        if (match->group_count == 0 ||
+            !esi_str_equal(match->groups[match->group_count - 1].name, sub->queue)) {
+            match->groups[match->group_count++] =
+                (struct esi_match_group){.name = sub->queue, .members = &copy[i]};
         }
         copy[i] = sub;
-        group->member_count++;
+        match->groups[match->group_count - 1].member_count++;
     }
 }
 

@@ -691,16 +691,15 @@ static enum es_err read_pinned(struct esi_env *env, struct esi_tls_context *cont
     esi_bytes_init(&text, CERT_FILE_BYTES_MAX + 1);
     enum es_err err = read_file(env, path, CERT_FILE_BYTES_MAX, &text, error);
     rest = esi_bytes_str(&text);
-    if (err == ES_OK && !take_pem_certificate(&rest, &block)) {
-        err = refuse(error, ES_INVALID, "%s: holds no PEM certificate", path);
-    }
-    if (err == ES_OK) {
+    if (err == ES_OK && take_pem_certificate(&rest, &block)) {
         decode_pem(block, &context->pinned, &context->pinned_len);
         if (context->pinned == NULL) {
             err = refuse(error, ES_NO_MEMORY, "%s: %s", path, es_err_text(ES_NO_MEMORY));
         } else if (context->pinned_len == 0) {
             err = refuse(error, ES_INVALID, "%s: the certificate is broken", path);
         }
+    } else if (err == ES_OK) {
+        err = refuse(error, ES_INVALID, "%s: holds no PEM certificate", path);
     }
     esi_bytes_deinit(&text);
     return err;
