@@ -1394,6 +1394,8 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
 
 static void stop(struct esi_actor *actor)
 {
+    /* What was published before the stop, and perhaps answered, is on its way to us: it goes out first. */
+    esi_actor_drain(actor);
     /* nats-server ends connections without a line of its own when it stops. */
     close_with(self_of(actor), ESI_STR(""), "Server Shutdown");
 }

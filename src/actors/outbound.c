@@ -12,6 +12,9 @@ enum {
     PARTS_KEPT_MAX = 256,
     IOV_MAX_PARTS = 256,
     COPY_OUT_MAX = 16 * 1024, /* a waiting part of fewer bytes is copied out of its shared block */
+    /* What one call writes at most, about a millisecond's work: the worker has other actors. */
+    WRITE_BYTES_MAX = 1024 * 1024,
+    WRITE_TLS_BYTES_MAX = 256 * 1024,
     TEXT_BLOCK_BYTES = 512
 };
 
@@ -245,17 +248,22 @@ static void copy_out(struct esi_outbound *outbound)
     outbound->copied_count = kept;
 }
 
-static size_t fill_iov(const struct esi_outbound *outbound, struct iovec *iov)
+/* *bytes: in, the most that is wanted; out, what there is of it. */
+static size_t fill_iov(const struct esi_outbound *outbound, struct iovec *iov, size_t *bytes)
 {
+    const size_t wanted = *bytes;
     size_t count = 0;
 
-    for (uint32_t i = 0; i < outbound->count && count < IOV_MAX_PARTS; i++) {
+    *bytes = 0;
+    for (uint32_t i = 0; i < outbound->count && count < IOV_MAX_PARTS && *bytes < wanted; i++) {
         const struct esi_outbound_part *part = part_at(outbound, i);
+        const size_t len = part->len < wanted - *bytes ? part->len : wanted - *bytes;
+        *bytes += len;
         if (count > 0 && (char *)iov[count - 1].iov_base + iov[count - 1].iov_len == part->data) {
-            iov[count - 1].iov_len += part->len;
+            iov[count - 1].iov_len += len;
             continue;
         }
-        iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)part->data, .iov_len = part->len};
+        iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)part->data, .iov_len = len};
     }
     return count;
 }
@@ -263,17 +271,16 @@ static size_t fill_iov(const struct esi_outbound *outbound, struct iovec *iov)
 enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream, uint64_t now_ns,
                                bool *has_progress)
 {
+    const size_t total_max = esi_stream_is_tls(stream) ? WRITE_TLS_BYTES_MAX : WRITE_BYTES_MAX;
     enum es_err err = ES_OK;
-    uint64_t total = 0;
+    size_t total = 0;
+    bool has_had_its_share = false;
 
     while (outbound->count > 0) {
         struct iovec iov[IOV_MAX_PARTS];
-        const size_t iov_count = fill_iov(outbound, iov);
-        size_t offered = 0;
+        size_t offered = total_max - total;
         size_t written = 0;
-        for (size_t i = 0; i < iov_count; i++) {
-            offered += iov[i].iov_len;
-        }
+        const size_t iov_count = fill_iov(outbound, iov, &offered);
         err = esi_stream_writev(stream, iov, iov_count, &written);
         if (err != ES_OK) {
             break;
@@ -283,6 +290,11 @@ enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream 
         if (written < offered) {
             /* A short write means that the socket is full: asking again would only cost a system call. */
             err = ES_AGAIN;
+            break;
+        }
+        if (total >= total_max && outbound->count > 0) {
+            /* The socket is ready again at once. */
+            has_had_its_share = true;
             break;
         }
     }
@@ -301,5 +313,5 @@ enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream 
     } else if (err == ES_AGAIN) {
         copy_out(outbound);
     }
-    return err;
+    return err == ES_OK && has_had_its_share ? ES_AGAIN : err;
 }

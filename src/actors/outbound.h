@@ -49,8 +49,9 @@ void esi_outbound_drop_bytes(struct esi_outbound *outbound, uint64_t bytes);
 /* Appends a copy of a line of our own. ES_NO_MEMORY: not taken. */
 ES_MUST_USE enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str text);
 /*
- * Writes as much as the stream takes. ES_OK: nothing is left (in the stream's own buffer neither); ES_AGAIN: watch for
- * POLL_WRITE; other errors: the peer is gone. *has_progress: the peer took bytes.
+ * Writes as much as the stream takes, and no more than a share, so that other actors have their turns. ES_OK: nothing is
+ * left (in the stream's own buffer neither); ES_AGAIN: watch for POLL_WRITE (which comes at once when it was the share that
+ * ended it); other errors: the peer is gone. *has_progress: the peer took bytes.
  */
 ES_MUST_USE enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream,
                                            uint64_t now_ns, bool *has_progress);

@@ -198,6 +198,19 @@ static void expect_so_far(void)
     esi_bytes_consume(&expected, done);
 }
 
+/* The peer takes all there is. */
+static void write_all(void)
+{
+    bool has_progress = true;
+
+    while (!esi_outbound_is_empty(&outbound)) {
+        assert_true(has_progress);
+        const enum es_err err = esi_outbound_write(&outbound, stream, 1, &has_progress);
+        assert_int_equal(err, esi_outbound_is_empty(&outbound) ? ES_OK : ES_AGAIN);
+    }
+    expect_so_far();
+}
+
 static void test_random_traffic(void **state)
 {
     uint32_t blocked = 0;
@@ -230,10 +243,7 @@ static void test_random_traffic(void **state)
     }
     assert_true(blocked > ROUNDS / 2);
     socket_room = SIZE_MAX / 2;
-    bool has_progress = false;
-    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
-    expect_so_far();
-    assert_true(esi_outbound_is_empty(&outbound));
+    write_all();
 }
 
 /* Everything that waits goes out with few writes. */
@@ -282,7 +292,33 @@ static void test_a_slow_peer_pins_little(void **state)
     assert_true(esi_block_is_unique(sources[0]));
     assert_true(pools.blocks.allocation_count <= before + 3);
     socket_room = SIZE_MAX / 2;
-    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
+    write_all();
+}
+
+/* A peer that takes everything at once: still nobody's turn is longer than a share, and nothing is copied for that. */
+static void test_a_quick_peer_gets_shares(void **state)
+{
+    const size_t share = 1024 * 1024;
+    const size_t total = (size_t)300 * 17000;
+    bool has_progress = false;
+    size_t calls = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < 300; i++) {
+        push_piece(sources[i % SOURCES], i * 100, 17000, true);
+    }
+    const uint64_t before = pools.blocks.allocation_count;
+    socket_room = SIZE_MAX / 2;
+    while (!esi_outbound_is_empty(&outbound)) {
+        const uint64_t pending = esi_outbound_pending_bytes(&outbound);
+        const enum es_err err = esi_outbound_write(&outbound, stream, 1, &has_progress);
+        assert_true(has_progress);
+        assert_true(pending - esi_outbound_pending_bytes(&outbound) <= share);
+        assert_int_equal(err, esi_outbound_is_empty(&outbound) ? ES_OK : ES_AGAIN);
+        calls++;
+    }
+    assert_int_equal(calls, (total + share - 1) / share);
+    assert_int_equal(pools.blocks.allocation_count, before);
     expect_so_far();
 }
 
@@ -350,6 +386,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_random_traffic, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_gathered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_slow_peer_pins_little, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_quick_peer_gets_shares, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_peer_that_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_skipped_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_texts_reuse_their_memory, set_up, tear_down),
