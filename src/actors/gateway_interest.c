@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Each entry owns its subscription until that is handed to the routers for removal. Invariants:
+ * `all` is in the table exactly while messages are sent unasked; a subject is refused only then.
+ */
 #include "actors/gateway_interest.h"
 #include "actors/route_ops.h"
 #include "base/assert.h"

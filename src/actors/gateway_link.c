@@ -849,7 +849,8 @@ static void turn_end(struct esi_actor *actor)
 
 static void stop(struct esi_actor *actor)
 {
-    /* What was published before the stop, and perhaps answered, is on its way to us: it goes out first. */
+    /* What was published before the stop, and perhaps answered, is on its way to us: it goes out
+     * first. */
     esi_actor_drain(actor);
     esi_gateway_link_close(self_of(actor), ESI_STR(""), "Server Shutdown");
 }

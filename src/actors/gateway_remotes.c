@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Addresses stand in one array, configured ones first: so forgetting what was learned is a shorter
+ * count. What a peer calls an address counts as one only when host and port are valid by the
+ * configuration's own rules.
+ */
 #include "actors/gateway_remotes.h"
 #include "base/num.h"
 #include "base/own.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Few links, looked up by all workers: an array is walked, without a lock. A slot is taken and
+ * given back by its link alone; the limit only rises, so that it never hides a route.
+ */
 #include "actors/gateway_routes.h"
 #include "base/assert.h"
 #include "base/rcu.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Invariant: the tail holds exactly the bytes that were read and not parsed; with `needed` above a
+ * block's size it stands in a block that the whole message fits into.
+ */
 #include "actors/reader.h"
 #include "actors/context.h"
 #include "base/assert.h"

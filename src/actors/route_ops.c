@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One batch a router is collected at a time; a full one is handed over at once, so that operations
+ * on one subject, which all belong to one router, keep their order.
+ */
 #include "actors/route_ops.h"
 #include "actors/context.h"
 #include "base/assert.h"

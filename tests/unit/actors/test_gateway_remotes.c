@@ -31,11 +31,11 @@ static void assert_urls(const struct esi_gateway_remote *remote, const char *exp
 {
     char all[4096] = "";
     char text[ESI_GATEWAY_URL_TEXT_MAX];
+    size_t len = 0;
 
     for (uint32_t i = 0; i < remote->url_count; i++) {
         esi_gateway_remotes_write_url(remote->urls[i].host, remote->urls[i].port, text);
-        strcat(all, text);
-        strcat(all, " ");
+        len += (size_t)snprintf(all + len, sizeof all - len, "%s ", text);
     }
     assert_string_equal(all, expected);
 }
