@@ -442,7 +442,7 @@ static void works_with_grpcio_as_client(void **state)
     struct service service = {.server = NULL};
     struct grpc_peer peer = {0};
     char text[64];
-    unsigned port;
+    unsigned port = 0;
     (void)state;
 
     if (!peer_is_available()) {
