@@ -1400,6 +1400,11 @@ static void stop(struct esi_actor *actor)
     close_with(self_of(actor), ESI_STR(""), "Server Shutdown");
 }
 
+static void cut(struct esi_actor *actor)
+{
+    close_now(self_of(actor), "Server Shutdown");
+}
+
 static void describe(const struct esi_actor *actor, struct esi_description *description)
 {
     const struct esi_connection *self = ESI_CONTAINER_OF(actor, const struct esi_connection, actor);
@@ -1432,6 +1437,7 @@ const struct esi_actor_type esi_connection_type = {
     .timer = timer,
     .turn_end = turn_end,
     .stop = stop,
+    .cut = cut,
     .describe = describe,
     .free = free_connection,
 };

@@ -855,6 +855,11 @@ static void stop(struct esi_actor *actor)
     esi_gateway_link_close(self_of(actor), ESI_STR(""), "Server Shutdown");
 }
 
+static void cut(struct esi_actor *actor)
+{
+    esi_gateway_link_close_now(self_of(actor), "Server Shutdown");
+}
+
 static void describe(const struct esi_actor *actor, struct esi_description *description)
 {
     const struct esi_gateway_link *self =
@@ -890,6 +895,7 @@ const struct esi_actor_type esi_gateway_link_type = {
     .timer = timer,
     .turn_end = turn_end,
     .stop = stop,
+    .cut = cut,
     .describe = describe,
     .free = free_link,
 };

@@ -66,6 +66,9 @@ struct esi_actor_type {
     void (*turn_end)(struct esi_actor *actor);
     /* Told once to stop; must lead to esi_actor_finish in bounded time. */
     void (*stop)(struct esi_actor *actor);
+    /* Told when the stop's time is up and it has not finished: ends without waiting for its peer.
+     * May be NULL. */
+    void (*cut)(struct esi_actor *actor);
     void (*describe)(const struct esi_actor *actor, struct esi_description *description);
     /* Frees the struct; no reference and no message is left. */
     void (*free)(struct esi_actor *actor);

@@ -20,7 +20,8 @@ enum {
     WORK_BOUND_DEFAULT = 256,
     BUSY_ENOUGH_PERMILLE = 700,
     BUSY_VALID_NS = 1000000000,
-    SWEEPS_MAX = 1000
+    SWEEPS_MAX = 1000,
+    CUT_NS = 1000000000 /* what actors that are cut off have for their end */
 };
 
 struct grace_request {
@@ -33,7 +34,7 @@ struct esi_runtime {
     struct esi_runtime_options options;
     uint32_t worker_count;
     struct esi_worker *workers;    /* owned array */
-    struct esi_worker_stop *stops; /* owned: one a worker */
+    struct esi_worker_stop *stops; /* owned: two a phase and worker */
     struct esi_msg *ends;          /* owned: one a worker */
     /* Service threads: what blocks. A mutex is right here: nothing of this is on the path of a
      * message. */
@@ -58,6 +59,7 @@ struct esi_runtime {
     int64_t living[STOP_PHASE_COUNT];
     uint32_t workers_up;
     bool has_local_failed;
+    bool has_forced;
     _Atomic uint32_t next_worker; /* placement spread */
 };
 
@@ -260,8 +262,9 @@ void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
     esi_actor_send(&runtime->workers[0].agent, &visit->msg);
 }
 
-static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase,
-                           uint64_t timeout_ns, bool *timed_out)
+/* True when the phase is over: none of its actors is left. */
+static bool wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase,
+                           uint64_t timeout_ns)
 {
     struct timespec deadline;
 
@@ -273,11 +276,25 @@ static void wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phas
     while (runtime->living[phase] > 0) {
         if (pthread_cond_timedwait(&runtime->count_changed, &runtime->count_mutex, &deadline) !=
             0) {
-            *timed_out = true;
             break;
         }
     }
+    const bool is_over = runtime->living[phase] == 0;
     pthread_mutex_unlock(&runtime->count_mutex);
+    return is_over;
+}
+
+static void tell_actors(struct esi_runtime *runtime, enum esi_stop_phase phase, bool is_cut)
+{
+    const uint32_t first = ((uint32_t)phase * 2 + is_cut) * runtime->worker_count;
+
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct esi_worker_stop *stop = &runtime->stops[first + i];
+        *stop = (struct esi_worker_stop){.msg = {.kind = WORKER_STOP_ACTORS, .free = keep},
+                                         .phase = phase,
+                                         .is_cut = is_cut};
+        esi_actor_send(&runtime->workers[i].agent, &stop->msg);
+    }
 }
 
 static void end_workers(struct esi_runtime *runtime)
@@ -373,21 +390,26 @@ enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns)
 {
     bool timed_out = false;
 
-    for (int phase = 0; phase < STOP_PHASE_COUNT; phase++) {
-        for (uint32_t i = 0; i < runtime->worker_count; i++) {
-            struct esi_worker_stop *stop =
-                &runtime->stops[(uint32_t)phase * runtime->worker_count + i];
-            *stop = (struct esi_worker_stop){.msg = {.kind = WORKER_STOP_ACTORS, .free = keep},
-                                             .phase = (enum esi_stop_phase)phase};
-            esi_actor_send(&runtime->workers[i].agent, &stop->msg);
+    for (int i = 0; i < STOP_PHASE_COUNT; i++) {
+        const enum esi_stop_phase phase = (enum esi_stop_phase)i;
+        tell_actors(runtime, phase, false);
+        if (!wait_for_phase(runtime, phase, timeout_ns)) {
+            timed_out = true;
+            tell_actors(runtime, phase, true);
+            runtime->has_forced |=
+                !wait_for_phase(runtime, phase, timeout_ns < CUT_NS ? timeout_ns : CUT_NS);
         }
-        wait_for_phase(runtime, (enum esi_stop_phase)phase, timeout_ns, &timed_out);
     }
     /* Jobs first: their answers are messages to actors that the workers still free. */
     end_helpers(runtime);
     end_workers(runtime);
     sweep(runtime);
     return timed_out ? ES_TIMEOUT : ES_OK;
+}
+
+bool esi_runtime_has_forced(const struct esi_runtime *runtime)
+{
+    return runtime->has_forced;
 }
 
 void esi_runtime_free(struct esi_runtime *runtime)
@@ -483,7 +505,7 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
     runtime->grace_tail = &runtime->grace_head;
     const uint32_t count = runtime->options.worker_count;
     runtime->workers = aligned_alloc(ESI_CACHE_LINE, count * sizeof *runtime->workers);
-    runtime->stops = calloc((size_t)count * STOP_PHASE_COUNT, sizeof *runtime->stops);
+    runtime->stops = calloc((size_t)count * STOP_PHASE_COUNT * 2, sizeof *runtime->stops);
     runtime->ends = calloc(count, sizeof *runtime->ends);
     if (runtime->workers == NULL || runtime->stops == NULL || runtime->ends == NULL) {
         goto fail;

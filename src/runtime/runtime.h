@@ -34,11 +34,14 @@ ES_MUST_USE enum es_err esi_runtime_new(const struct esi_runtime_options *option
                                         struct esi_runtime **out);
 /*
  * Stops all actors in order of their phases, at most timeout_ns for each phase, then ends and joins
- * all threads.
+ * all threads. Those that have not ended in time are cut off, and have a second for that.
  * Blocks. Thread: one that is not the runtime's own. Returns ES_OK, or ES_TIMEOUT when actors were
- * left (they are finished by force).
+ * cut off.
  */
 enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns);
+/* After the stop: true when actors had not even ended when they were cut off, and were finished by
+ * force. What they had left with others (subscriptions in a table) was not taken back. */
+bool esi_runtime_has_forced(const struct esi_runtime *runtime);
 /* Frees a stopped runtime; NULL is accepted. */
 void esi_runtime_free(struct esi_runtime *runtime);
 

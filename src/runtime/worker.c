@@ -256,6 +256,20 @@ static void stop_actors(struct esi_worker *worker, enum esi_stop_phase phase)
     }
 }
 
+static void cut_actors(struct esi_worker *worker, enum esi_stop_phase phase)
+{
+    for (struct esi_list *link = worker->actors.next; link != &worker->actors;) {
+        struct esi_actor *actor = ESI_CONTAINER_OF(link, struct esi_actor, in_worker);
+        link = link->next;
+        if (actor->type->stop_phase == phase && actor->type->cut != NULL) {
+            actor->type->cut(actor);
+            if (!actor->is_finished) {
+                esi_actor_continue(actor);
+            }
+        }
+    }
+}
+
 static void visit(struct esi_worker *worker, struct esi_visit *visit)
 {
     if (visit->visit_worker != NULL) {
@@ -292,9 +306,11 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     struct esi_worker *worker = ESI_CONTAINER_OF(actor, struct esi_worker, agent);
 
     switch ((enum worker_msg)msg->kind) {
-    case WORKER_STOP_ACTORS:
-        stop_actors(worker, ((struct esi_worker_stop *)(void *)msg)->phase);
+    case WORKER_STOP_ACTORS: {
+        const struct esi_worker_stop *stop = (const struct esi_worker_stop *)(const void *)msg;
+        (stop->is_cut ? cut_actors : stop_actors)(worker, stop->phase);
         break;
+    }
     case WORKER_END:
         worker->is_ending = true;
         break;

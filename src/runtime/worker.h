@@ -44,6 +44,7 @@ enum worker_msg { WORKER_STOP_ACTORS, WORKER_END, WORKER_VISIT, WORKER_REAP };
 struct esi_worker_stop {
     struct esi_msg msg;
     enum esi_stop_phase phase;
+    bool is_cut; /* else the first word */
 };
 
 /* Prepares the worker; the thread is started by the runtime. */

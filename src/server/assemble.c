@@ -261,11 +261,15 @@ enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_c
 enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns)
 {
     struct esi_context *context = &assembly->context;
+    bool has_forced = false;
     enum es_err err = ES_OK;
 
     if (context->runtime != NULL) {
-        esi_log(LOG_SERVER_STOPPING, ESI_LOG_U64("connections", context->counters.connections));
+        /* order: relaxed; a counter. */
+        const uint32_t connections = atomic_load_explicit(&context->counters.connections, memory_order_relaxed);
+        esi_log(LOG_SERVER_STOPPING, ESI_LOG_U64("connections", connections));
         err = esi_runtime_stop(context->runtime, timeout_ns);
+        has_forced = esi_runtime_has_forced(context->runtime);
     }
     for (uint32_t i = 0; i < context->router_count; i++) {
         esi_router_free(context->routers[i]);
@@ -274,7 +278,7 @@ enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns
     esi_grpc_connection_free_door(context->grpc_door);
     esi_runtime_free(context->runtime);
     esi_gateway_free(context->gateway);
-    if (err == ES_OK) {
+    if (!has_forced) {
         esi_subtable_free(context->table);
     }
     esi_targets_free(context->targets);

@@ -24,6 +24,7 @@ struct part {
     struct esi_actor actor; /* first */
     void (*on_msg)(struct part *self, struct esi_msg *msg);
     void (*on_stop)(struct part *self);
+    void (*on_cut)(struct part *self);
     struct part *other;
     sem_t *done;
     struct esi_msg kept;
@@ -88,6 +89,15 @@ static void part_stop(struct esi_actor *actor)
     }
 }
 
+static void part_cut(struct esi_actor *actor)
+{
+    struct part *self = ESI_CONTAINER_OF(actor, struct part, actor);
+
+    if (self->on_cut != NULL) {
+        self->on_cut(self);
+    }
+}
+
 static void part_free(struct esi_actor *actor)
 {
     struct part *self = ESI_CONTAINER_OF(actor, struct part, actor);
@@ -106,7 +116,7 @@ static void part_free(struct esi_actor *actor)
 #define PART_TYPE(phase)                                                                           \
     {                                                                                              \
         .name = "part", .stop_phase = (phase), .handle = part_handle, .stop = part_stop,           \
-        .free = part_free                                                                          \
+        .cut = part_cut, .free = part_free                                                         \
     }
 static const struct esi_actor_type types[STOP_PHASE_COUNT] = {
     PART_TYPE(STOP_DOORS), PART_TYPE(STOP_PEERS), PART_TYPE(STOP_SERVICES)};
@@ -216,8 +226,37 @@ static void test_patience_ends(void **state)
         esi_actor_start(&parts[i]->actor);
     }
     assert_int_equal(esi_runtime_stop(runtime, 20000000), ES_TIMEOUT);
+    assert_true(esi_runtime_has_forced(runtime));
     esi_runtime_free(runtime);
     assert_int_equal(note_count, 3);
+    expect_all_gone();
+}
+
+static void end_at_last(struct part *self)
+{
+    note(self->number + 10);
+    esi_actor_finish(&self->actor);
+}
+
+/* Who does not end in time is cut off: told once more, and only then is the next phase's turn. */
+static void test_who_waits_too_long_is_cut_off(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct part *part = new_part(i, STOP_PEERS, 1);
+        part->on_stop = do_nothing;
+        part->on_cut = end_at_last;
+        esi_actor_start(&part->actor);
+    }
+    esi_actor_start(&new_part(0, STOP_SERVICES, 20)->actor);
+    assert_int_equal(esi_runtime_stop(runtime, 20000000), ES_TIMEOUT);
+    assert_false(esi_runtime_has_forced(runtime));
+    esi_runtime_free(runtime);
+    static const uint32_t wanted[] = {1, 1, 1, 11, 11, 11, 20};
+    assert_int_equal(note_count, ESI_COUNT_OF(wanted));
+    for (uint32_t i = 0; i < note_count; i++) {
+        assert_int_equal(notes[i], wanted[i]);
+    }
     expect_all_gone();
 }
 
@@ -439,6 +478,7 @@ int main(void)
         cmocka_unit_test_setup(test_phases_in_order, set_up),
         cmocka_unit_test_setup(test_who_comes_late_is_stopped_too, set_up),
         cmocka_unit_test_setup(test_patience_ends, set_up),
+        cmocka_unit_test_setup(test_who_waits_too_long_is_cut_off, set_up),
         cmocka_unit_test_setup(test_jobs_answer, set_up),
         cmocka_unit_test_setup(test_jobs_of_the_last_moment_run, set_up),
         cmocka_unit_test_setup(test_grace_periods_end, set_up),
