@@ -42,8 +42,10 @@ void esi_gateway_remotes_remove(struct esi_gateway_remotes *remotes,
 void esi_gateway_remotes_deinit(struct esi_gateway_remotes *remotes)
 {
     while (!esi_list_is_empty(&remotes->list)) {
-        esi_gateway_remotes_remove(
-            remotes, ESI_CONTAINER_OF(remotes->list.next, struct esi_gateway_remote, link));
+        struct esi_list *first = remotes->list.next;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): a ring: the first is another one each time */
+        esi_gateway_remotes_remove(remotes,
+                                   ESI_CONTAINER_OF(first, struct esi_gateway_remote, link));
     }
 }
 

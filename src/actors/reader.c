@@ -80,6 +80,7 @@ enum es_err esi_reader_next(struct esi_reader *reader, struct esi_local *local,
         }
     }
     if (reader->tail_len > 0) {
+        ESI_ASSERT(reader->tail != NULL);
         memcpy(room, reader->tail->data, reader->tail_len);
     }
     *piece = (struct esi_reader_piece){.data = room,

@@ -132,11 +132,10 @@ static int load_and_work(const struct token_arguments *arguments)
 static const char *find_fault(const struct token_arguments *arguments, int word_count)
 {
     const struct es_token_request *request = &arguments->request;
-    const bool is_add = arguments->verb != NULL && strcmp(arguments->verb, "add") == 0;
-    const bool is_list = arguments->verb != NULL && strcmp(arguments->verb, "list") == 0;
+    const bool is_add = strcmp(arguments->verb, "add") == 0;
+    const bool is_list = strcmp(arguments->verb, "list") == 0;
 
-    if (!is_add && !is_list &&
-        (arguments->verb == NULL || strcmp(arguments->verb, "revoke") != 0)) {
+    if (!is_add && !is_list && strcmp(arguments->verb, "revoke") != 0) {
         return "say add, list or revoke";
     }
     if (word_count > (is_list ? 1 : 2)) {
@@ -184,7 +183,7 @@ int esi_token_command_run(int argc, char **argv)
         }
     }
     const int word_count = argc - optind;
-    arguments.verb = word_count > 0 ? argv[optind] : NULL;
+    arguments.verb = word_count > 0 ? argv[optind] : "";
     arguments.request.name = word_count > 1 ? argv[optind + 1] : NULL;
     const char *fault = find_fault(&arguments, word_count);
     return fault != NULL ? fail_usage(fault) : load_and_work(&arguments);
