@@ -105,17 +105,22 @@ def read_numbers(client, subject, count, timeout=60):
     )
 
 
-def churn(client, prefix, stopped):
-    """SUB and UNSUB of other subjects until told to stop."""
+def churn(client, prefix, begun, stopped):
+    """SUB and UNSUB of other subjects until told to stop; tells `begun` of its first round."""
     rounds = 0
-    while not stopped.is_set():
-        client.sub("%s.%d" % (prefix, rounds), "7")
-        client.sub("%s.queue" % prefix, "8", "g")
-        client.unsub("7")
-        client.unsub("8")
-        client.flush(60)
-        rounds += 1
-    want(rounds > 0, "no SUB/UNSUB ran meanwhile")
+    try:
+        while not stopped.is_set():
+            client.sub("%s.%d" % (prefix, rounds), "7")
+            client.sub("%s.queue" % prefix, "8", "g")
+            client.unsub("7")
+            client.unsub("8")
+            client.flush(60)
+            rounds += 1
+            if rounds == 1:
+                begun.release()
+    finally:
+        if rounds == 0:
+            begun.release()
 
 
 def exchange(new_left, new_right, count):
@@ -130,9 +135,12 @@ def exchange(new_left, new_right, count):
     left_churn, right_churn = new_left("left churn"), new_right("right churn")
     interest_across(left_in, right_out)
     interest_across(right_in, left_out)
-    stopped = threading.Event()
+    begun, stopped = threading.Semaphore(0), threading.Event()
 
     def traffic():
+        # A small count would be through before a slow machine has started the others.
+        begun.acquire()
+        begun.acquire()
         try:
             in_threads(
                 lambda: publish_numbers(left_out, "from.left", count),
@@ -145,8 +153,8 @@ def exchange(new_left, new_right, count):
 
     in_threads(
         traffic,
-        lambda: churn(left_churn, "churn.left", stopped),
-        lambda: churn(right_churn, "churn.right", stopped),
+        lambda: churn(left_churn, "churn.left", begun, stopped),
+        lambda: churn(right_churn, "churn.right", begun, stopped),
     )
     for client in (left_in, right_in, left_out, right_out, left_churn, right_churn):
         client.close()
