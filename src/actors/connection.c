@@ -1013,6 +1013,9 @@ static void on_read_error(struct esi_connection *self, enum es_err err)
         /* A half-close counts as a close, but what waits is written first. */
         close_with(self, ESI_STR(""), "Client Closed");
     } else {
+        if (err == ES_TLS) {
+            log_fault(self, esi_stream_failure(self->stream));
+        }
         close_now(self, "Read Error");
     }
 }

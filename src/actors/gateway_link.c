@@ -472,11 +472,23 @@ static size_t parse(struct esi_gateway_link *self, const struct esi_reader_piece
 
 /* --- reading --- */
 
+static void log_tls_failure(const struct esi_gateway_link *self)
+{
+    esi_log(LOG_GATEWAY_TLS_FAILED, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("direction", self->is_outbound ? "outbound" : "inbound"),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_TEXT("reason", esi_stream_failure(self->stream)));
+}
+
 static void on_read_error(struct esi_gateway_link *self, enum es_err err)
 {
     if (err == ES_CLOSED) {
         /* A half-close counts as a close, but what waits is written first. */
         esi_gateway_link_close(self, ESI_STR(""), "Remote Closed");
+    } else if (err == ES_TLS) {
+        /* With TLS 1.3 a peer refuses our certificate when the handshake is done for us. */
+        log_tls_failure(self);
+        esi_gateway_link_close_now(self, "TLS Failure");
     } else {
         esi_gateway_link_close_now(self, err == ES_NO_MEMORY ? "Out Of Memory" : "Read Error");
     }
@@ -560,10 +572,7 @@ static void shake_hands(struct esi_gateway_link *self)
         return;
     }
     if (err != ES_OK) {
-        esi_log(LOG_GATEWAY_TLS_FAILED, ESI_LOG_U64("cid", self->cid),
-                ESI_LOG_TEXT("direction", self->is_outbound ? "outbound" : "inbound"),
-                ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
-                ESI_LOG_TEXT("reason", esi_stream_failure(self->stream)));
+        log_tls_failure(self);
         esi_gateway_link_close_now(self, "TLS Handshake Failure");
         return;
     }

@@ -985,7 +985,7 @@ static const char *failure_text(int code)
         {UNSUPPORTED_SUITE, "no cipher suite in common"},
         {RSA_KEY_SIZE_E, "the peer's RSA key is shorter than 2048 bits"},
         {ECC_KEY_SIZE_E, "the peer's key is shorter than 256 bits"},
-        {VERIFY_CERT_ERROR, "the peer's certificate was refused"},
+        {VERIFY_CERT_ERROR, "the peer showed no certificate, or one that was refused"},
         {VERIFY_SIGN_ERROR, "the peer does not own the key of its certificate"},
         {SIG_VERIFY_E, "the peer does not own the key of its certificate"},
         {VERIFY_FINISHED_ERROR, "the handshake was tampered with"},
