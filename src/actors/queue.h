@@ -108,7 +108,7 @@ void esi_queue_publish(struct esi_queue *queue, struct esi_queue_publish *publis
 /* Starts or stops giving events to handlers; they are accepted all the same. Thread: a worker. */
 void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching);
 /*
- * The server stops: publishers that are held are told so now, while they can still be answered; from
- * here on nobody is held. Thread: a worker.
+ * The server stops: publishers that are held are told so now, while they can still be answered;
+ * from here on nobody is held. Thread: a worker.
  */
 void esi_queue_end_holding(struct esi_queue *queue);
