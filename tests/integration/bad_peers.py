@@ -25,6 +25,7 @@ from bystanders import (
     Stand,
     connect_line,
     main,
+    merge,
     require,
     reset,
     wait_until,
@@ -233,8 +234,19 @@ def leaving_early(bench):
 
 def before_connect(bench):
     """Where a token is demanded nothing is obeyed before it, whatever comes."""
-    settings = {"auth": {"token": TOKEN, "timeout": "1s"}}
-    with Stand(bench, settings) as stand, stand.bystanders(TOKEN), stand.memory_bound(20):
+    refuse_before_connect(bench, "event-service", {})
+
+
+def before_connect_outside(bench):
+    """The same at event-gateway."""
+    everything = {"publish": {"allow": [">"]}, "subscribe": {"allow": [">"]}}
+    more = {"service": {"disable_frontend_tls": True}, "auth": {"default_permissions": everything}}
+    refuse_before_connect(bench, "event-gateway", more)
+
+
+def refuse_before_connect(bench, kind, more):
+    settings = merge({"auth": {"token": TOKEN, "timeout": "1s"}}, more)
+    with Stand(bench, settings, kind) as stand, stand.bystanders(TOKEN), stand.memory_bound(20):
         witness = stand.client(TOKEN)
         witness.send("SUB > 1\r\n")
         witness.expect_open()
@@ -561,6 +573,7 @@ CASES = [
     stop_writing,
     too_many_connections,
     before_connect,
+    before_connect_outside,
     after_the_close,
     random_bytes,
     client_faults,
