@@ -418,7 +418,11 @@ static void dispatch(struct esi_gateway_link *self, enum esi_gateway_op op,
 
 static bool is_waiting(const struct esi_gateway_link *self)
 {
-    return self->ops.routes_pending > 0 || self->acceptor.is_checking ||
+    /* What stands behind an INFO is answered when our interest has been told: so a PONG says that
+     * it has. */
+    const bool is_announcing = self->acceptor.is_listening && !self->acceptor.is_announced;
+
+    return self->ops.routes_pending > 0 || self->acceptor.is_checking || is_announcing ||
            (self->state != LINK_STATE_OPENING && self->state != LINK_STATE_OPEN);
 }
 
