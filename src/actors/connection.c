@@ -366,7 +366,7 @@ static void on_deliver(struct esi_connection *self, struct esi_delivery *deliver
     }
     for (uint32_t i = 0; i < delivery->slice_count; i++) {
         const struct esi_slice *slice = &delivery->slices[i];
-        if (!accept_slice(self, slice)) {
+        if (self->state == STATE_CLOSED || !accept_slice(self, slice)) {
             esi_outbound_skip_slice(&self->outbound, slice);
             continue;
         }
@@ -374,9 +374,7 @@ static void on_deliver(struct esi_connection *self, struct esi_delivery *deliver
         self->out_bytes += slice->payload_len;
         if (esi_outbound_push_slice(&self->outbound, slice) != ES_OK) {
             esi_outbound_skip_slice(&self->outbound, slice);
-            delivery->slice_count = i + 1;
-            close_now(self, "Out Of Memory");
-            break;
+            close_now(self, "Out Of Memory"); /* what follows is left out as well */
         }
     }
     /* The references have moved to the outbound queue. */
