@@ -298,9 +298,11 @@ class Bench:
 
     def channel(self, credentials=None, name=None):
         address = "%s:%d" % (HOST, self.grpc_port)
-        extra = (("grpc.ssl_target_name_override", name),) if name else ()
+        # A connection of its own: by default channels to one address share one.
+        extra = (("grpc.use_local_subchannel_pool", 1),)
+        extra += (("grpc.ssl_target_name_override", name),) if name else ()
         channel = (grpc.secure_channel(address, credentials, options=extra) if credentials
-                   else grpc.insecure_channel(address))
+                   else grpc.insecure_channel(address, options=extra))
         self.closing.callback(channel.close)
         return channel
 
