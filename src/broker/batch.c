@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * References to a block are counted in the batch while it works, and settled with one atomic
+ * operation a block when it is done. The hot loops are format_run and append_slice.
+ */
 #include "broker/batch.h"
 #include "base/assert.h"
 #include "base/hashmap.h"
@@ -154,8 +158,9 @@ static bool grow_by_target(struct esi_batch *batch, uint32_t slot)
 }
 
 /*
- * A delivery of the target with room for as many slices; NULL when memory is exhausted. A message that goes on in a next
- * slice needs two at once: between two deliveries the target may get one of another worker.
+ * A delivery of the target with room for as many slices; NULL when memory is exhausted. A message
+ * that goes on in a next slice needs two at once: between two deliveries the target may get one of
+ * another worker.
  */
 static struct esi_delivery *reach_delivery(struct esi_batch *batch, struct esi_target *target,
                                            uint32_t slices)
@@ -251,8 +256,8 @@ struct body {
     size_t len; /* CR LF included */
 };
 
-/* Gives a slice to each, and where its last message goes on, the body behind it. Both at once: a target that stands here
- * twice must not get two lines, and then two bodies. */
+/* Gives a slice to each, and where its last message goes on, the body behind it. Both at once: a
+ * target that stands here twice must not get two lines, and then two bodies. */
 static void give(struct esi_batch *batch, const struct receivers *receivers,
                  struct esi_slice *slice, const struct body *body)
 {
@@ -286,7 +291,8 @@ struct formatted {
     uint32_t payload_len;
 };
 
-/* Gives what was formatted, if anything, and the body that follows it, if any; what comes then begins anew. */
+/* Gives what was formatted, if anything, and the body that follows it, if any; what comes then
+ * begins anew. */
 static void give_formatted(struct esi_batch *batch, const struct receivers *receivers,
                            struct formatted *formatted, const struct body *body)
 {
@@ -345,8 +351,8 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
 }
 
 /*
- * The hot loop: formats messages of the run for receivers that share flags and sid. `only` limits it to the messages
- * whose chosen member is this one (NULL: all).
+ * The hot loop: formats messages of the run for receivers that share flags and sid. `only` limits
+ * it to the messages whose chosen member is this one (NULL: all).
  */
 static void format_run(struct esi_batch *batch, const struct receivers *receivers,
                        const struct esi_sub *only)
@@ -427,7 +433,8 @@ static bool may_get(const struct esi_batch *batch, const struct esi_sub *sub)
            !atomic_load_explicit(&sub->target->is_gone, memory_order_relaxed);
 }
 
-/* A member by uniform chance, the next that can be delivered to when it cannot; NULL when none can. */
+/* A member by uniform chance, the next that can be delivered to when it cannot; NULL when none
+ * can. */
 static struct esi_sub *choose_member(struct esi_batch *batch, const struct esi_match_group *group)
 {
     const uint32_t start = (uint32_t)((next_random(batch) >> 32) * group->member_count >> 32);
@@ -452,7 +459,8 @@ static void deliver_group(struct esi_batch *batch, const struct esi_match_group 
         if (chosen == NULL) {
             continue;
         }
-        /* All messages of this member at once, so that they stand side by side; then none of them is looked at again. */
+        /* All messages of this member at once, so that they stand side by side; then none of them
+         * is looked at again. */
         const struct receivers receivers = {.subs = &chosen, .count = 1};
         format_run(batch, &receivers, chosen);
         for (uint32_t j = i; j < batch->run_count; j++) {
@@ -482,7 +490,8 @@ static bool mark_group(struct esi_batch *batch, size_t index)
     return is_new;
 }
 
-/* What came by a gateway goes to the groups that its line names, once each, however many names and groups there are. */
+/* What came by a gateway goes to the groups that its line names, once each, however many names and
+ * groups there are. */
 static void deliver_named_groups(struct esi_batch *batch)
 {
     const struct esi_match *match = batch->match;
@@ -512,7 +521,8 @@ struct link_form {
     bool is_record; /* the link decides about each message */
 };
 
-/* The reply as a link's peer must see it. Written to `room`, which has ESI_REPLY_MAP_PREFIX_LEN bytes more. */
+/* The reply as a link's peer must see it. Written to `room`, which has ESI_REPLY_MAP_PREFIX_LEN
+ * bytes more. */
 static struct esi_str map_reply(const struct esi_batch *batch, const struct run_msg *msg,
                                 const struct link_form *form, char *room)
 {
@@ -649,8 +659,9 @@ static void look_for_recent(void *argument, struct esi_sub *sub)
 }
 
 /*
- * A reply whose subscription is so young that its interest may not have reached the other cluster is mapped, so that the
- * answer finds its way home without it (as nats-server does, for two seconds).
+ * A reply whose subscription is so young that its interest may not have reached the other cluster
+ * is mapped, so that the answer finds its way home without it (as nats-server does, for two
+ * seconds).
  */
 static bool must_map(const struct esi_batch *batch, struct esi_str reply)
 {
@@ -781,7 +792,8 @@ static bool hand_over(struct esi_batch *batch, struct esi_delivery *delivery)
 
     batch->by_target[target->slot] = NULL;
     batch->stats.deliveries++;
-    /* order: relaxed; a sum that decides about pauses and slow consumers, nothing is published by it. */
+    /* order: relaxed; a sum that decides about pauses and slow consumers, nothing is published by
+     * it. */
     const uint64_t before =
         atomic_fetch_add_explicit(&target->pending_bytes, bytes, memory_order_relaxed);
     bool must_pause = false;

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Building a match: the walk collects, sorting puts equal formats, groups and links side by side,
+ * and one allocation takes the result. The lists for collecting are kept, so a match that is used
+ * once allocates nothing.
+ */
 #include "broker/match_cache.h"
 #include "base/assert.h"
 #include "base/hashmap.h"
@@ -10,7 +15,9 @@
 enum {
     SEEN_BITS = 15,
     SET_SLOTS =
-        8, /* where a subject can stand: a set is two cache lines, and rarely full while the cache is not */
+        /* where a subject can stand: a set is two cache lines, and rarely full while the cache is
+         * not */
+    8,
     CACHE_BYTES_MAX =
         64 * 1024 *
         1024, /* all entries; when reached they are forgotten, and the cache fills anew */
@@ -180,8 +187,9 @@ static int compare_queue(const void *left, const void *right)
 }
 
 /*
- * By link, then by group, plain interest first. "Send all" stands before other plain interest, so that it represents
- * the link: what was refused is then left out by the link, whatever else matches.
+ * By link, then by group, plain interest first. "Send all" stands before other plain interest, so
+ * that it represents the link: what was refused is then left out by the link, whatever else
+ * matches.
  */
 static int compare_link(const void *left, const void *right)
 {
@@ -317,7 +325,8 @@ static struct link_run *new_run(struct esi_match_cache *cache)
     return &cache->runs[cache->run_count++];
 }
 
-/* Cuts what was found of links into runs of one link each, and puts those in order of their round-trip time. */
+/* Cuts what was found of links into runs of one link each, and puts those in order of their
+ * round-trip time. */
 static void order_links(struct esi_match_cache *cache)
 {
     const struct growable *remote = &cache->remote;
@@ -377,7 +386,8 @@ static bool is_served(const struct esi_match *match, struct esi_str queue)
     return false;
 }
 
-/* What one link gets: plain interest, and the groups that nobody before it serves. Returns the end of its queues. */
+/* What one link gets: plain interest, and the groups that nobody before it serves. Returns the end
+ * of its queues. */
 static struct esi_str *fill_link(struct esi_match *match, struct esi_sub *const *subs,
                                  uint32_t count, struct esi_str *queues)
 {
@@ -407,8 +417,8 @@ static struct esi_str *fill_link(struct esi_match *match, struct esi_sub *const 
     return queues + link->queue_count;
 }
 
-/* The walk over links in ascending round-trip time: a group goes to the first that has it, and only when nobody here
- * serves it. */
+/* The walk over links in ascending round-trip time: a group goes to the first that has it, and only
+ * when nobody here serves it. */
 static void fill_links(struct esi_match *match, const struct esi_match_cache *cache,
                        struct esi_str *queues)
 {
@@ -471,8 +481,8 @@ static struct slot *find_slot(const struct esi_match_cache *cache, struct esi_st
 }
 
 /*
- * The slot for a subject: its own, a free one, that of a stale entry, else any of its set, but then only now and then:
- * where one subject too many takes turns, most stay. NULL: none this time.
+ * The slot for a subject: its own, a free one, that of a stale entry, else any of its set, but then
+ * only now and then: where one subject too many takes turns, most stay. NULL: none this time.
  */
 static struct slot *choose_slot(const struct esi_match_cache *cache, struct esi_str subject,
                                 uint64_t hash)

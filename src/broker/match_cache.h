@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a published subject matches, and a worker's cache of that. A match is a flat list: plain subscriptions grouped
- * by how their lines are formatted, queue groups with their local members, links in order of their round-trip time with
- * the groups that each must serve. Whether it is still right is told by two generations, which are looked at inside the
- * read-side section (a worker's turn) before a pointer of it is used.
+ * What a published subject matches, and a worker's cache of that. A match is a flat list: plain
+ * subscriptions grouped by how their lines are formatted, queue groups with their local members,
+ * links in order of their round-trip time with the groups that each must serve. Whether it is still
+ * right is told by two generations, which are looked at inside the read-side section (a worker's
+ * turn) before a pointer of it is used.
  *
- * An entry is admitted at the second use of its subject, so that subjects seen once (inboxes) empty nothing. One
- * thread's.
+ * An entry is admitted at the second use of its subject, so that subjects seen once (inboxes) empty
+ * nothing. One thread's.
  */
 #pragma once
 
@@ -52,16 +53,17 @@ struct esi_match {
 struct esi_match_cache;
 
 /*
- * capacity: cached subjects at most. Their memory is bounded too: a match is as long as its list of receivers, and a peer
- * chooses both subjects and subscriptions.
+ * capacity: cached subjects at most. Their memory is bounded too: a match is as long as its list of
+ * receivers, and a peer chooses both subjects and subscriptions.
  */
 ES_MUST_USE enum es_err esi_match_cache_new(const struct esi_subtable *table,
                                             const struct esi_targets *targets, uint32_t capacity,
                                             struct esi_match_cache **out);
 void esi_match_cache_free(struct esi_match_cache *cache);
 /*
- * What the subject matches now. The result is valid until the next call, or, when is_cached, until the next call that
- * is not for the same subject; in any case not beyond the worker's turn. NULL only when memory is exhausted.
+ * What the subject matches now. The result is valid until the next call, or, when is_cached, until
+ * the next call that is not for the same subject; in any case not beyond the worker's turn. NULL
+ * only when memory is exhausted.
  */
 const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject);
 /* True while nothing that the match depends on has changed. */

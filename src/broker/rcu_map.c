@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A removed entry leaves a tombstone, because a reader may be in the middle of its probe; a rebuilt
+ * table has none. */
 #include "broker/rcu_map.h"
 #include "base/assert.h"
 #include "base/rcu.h"
@@ -15,8 +17,8 @@ struct esi_rcu_table {
 };
 
 /*
- * Where the search for a hash begins. Not by its low bits: they tell the parts of the subscription table apart, so within
- * a part many entries share them.
+ * Where the search for a hash begins. Not by its low bits: they tell the parts of the subscription
+ * table apart, so within a part many entries share them.
  */
 static uint64_t first_slot(uint64_t hash)
 {
