@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Two ways to a subscription: a map by sid, which UNSUB leaves at once, and an array by slot, which
+ * it leaves when no delivery can carry the slot any more. */
 #include "actors/client_subs.h"
 #include "base/assert.h"
 

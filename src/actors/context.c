@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a worker makes for itself before its first turn, its pools filled, so that the first messages
+ * do not pay for it. */
 #include "actors/context.h"
 #include "base/own.h"
 #include "env/env.h"

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parts are a ring that doubles when it is full; one that grew large is given back when nothing
+ * waits, so that an idle connection holds little. */
 #include "actors/outbound.h"
 #include "base/assert.h"
 #include "net/stream.h"

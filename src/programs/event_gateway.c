@@ -17,5 +17,5 @@ int main(int argc, char **argv)
         .kind = ES_EVENT_GATEWAY,
         .commands = commands};
 
-    return program_main(&program, argc, argv);
+    return esi_program_main(&program, argc, argv);
 }

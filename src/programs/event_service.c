@@ -10,5 +10,5 @@ int main(int argc, char **argv)
                                            .kind = ES_EVENT_SERVICE,
                                            .commands = commands};
 
-    return program_main(&program, argc, argv);
+    return esi_program_main(&program, argc, argv);
 }

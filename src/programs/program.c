@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The life of a server process: command line, configuration, start, signals, stop. Signals are
+ * waited for by the first thread alone, which does nothing else. */
 #include "program.h"
 
 #include <errno.h>
@@ -125,7 +127,7 @@ static int fail_usage(const struct program *program, const char *problem)
     return EXIT_USAGE;
 }
 
-int program_main(const struct program *program, int argc, char **argv)
+int esi_program_main(const struct program *program, int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"check-config", no_argument, NULL, 't'},

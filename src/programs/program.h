@@ -20,4 +20,4 @@ struct program {
 };
 
 /* The whole of main. */
-int program_main(const struct program *program, int argc, char **argv);
+int esi_program_main(const struct program *program, int argc, char **argv);

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The order matters: what an actor uses is made before it, doors open last. The stop goes the other
+ * way, and is also the clean-up of a start that failed: everything accepts what was never made.
+ */
 #include "server/assemble.h"
 #include "actors/authenticator.h"
 #include "actors/connection.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A server nkey without its secret half: nobody signs with it, but tools expect its form. */
 #include "server/identity.h"
 #include "env/env.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The public interface. */
+/* The public interface: shells around configuration and assembly, so that nothing of ours shows. */
 #include <eventservice/eventservice.h>
 
 #include "base/bytes.h"
