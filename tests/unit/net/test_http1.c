@@ -227,7 +227,8 @@ static void bad_requests_get_their_status_and_the_end(void **state)
  */
 static void heads_are_bounded(void **state)
 {
-    char *input = malloc(64 * 1024);
+    const size_t capacity = 64 * 1024;
+    char *input = malloc(capacity);
     (void)state;
 
     static const struct {
@@ -244,14 +245,14 @@ static void heads_are_bounded(void **state)
         memcpy(input, "GET ", 4);
         memset(input + 4, '/', CASES[i].target_len);
         len = 4 + CASES[i].target_len;
-        len += (size_t)sprintf(input + len, " HTTP/1.1\r\nHost: a\r\n");
+        len += (size_t)snprintf(input + len, capacity - len, " HTTP/1.1\r\nHost: a\r\n");
         for (size_t h = 0; h < CASES[i].headers; h++) {
-            len += (size_t)sprintf(input + len, "X%zu: ", h);
+            len += (size_t)snprintf(input + len, capacity - len, "X%zu: ", h);
             memset(input + len, 'v', CASES[i].header_len);
             len += CASES[i].header_len;
-            len += (size_t)sprintf(input + len, "\r\n");
+            len += (size_t)snprintf(input + len, capacity - len, "\r\n");
         }
-        len += (size_t)sprintf(input + len, "\r\n");
+        len += (size_t)snprintf(input + len, capacity - len, "\r\n");
         struct esi_http1 *http = new_http(0);
         feed_all(http, input, len);
         char *out = take_all(http);
