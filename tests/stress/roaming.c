@@ -108,6 +108,18 @@ static void roamer_handle(struct esi_actor *actor, struct esi_msg *msg)
 static const struct esi_actor_type roamer_type = {
     .name = "roamer", .stop_phase = STOP_PHASE_COUNT, .handle = roamer_handle};
 
+static struct roamer *new_roamer(uint32_t index)
+{
+    struct roamer *roamer = aligned_alloc(ESI_CACHE_LINE, sizeof *roamer);
+
+    case_check(roamer != NULL);
+    memset(roamer, 0, sizeof *roamer);
+    roamer->index = index;
+    esi_actor_init(&roamer->actor, &roamer_type, runtime, NULL);
+    esi_actor_start(&roamer->actor);
+    return roamer;
+}
+
 static void ask_some(struct asker *self)
 {
     for (uint32_t i = 0; i < BURST && self->asked_in_all < QUESTIONS; i++) {
@@ -194,12 +206,7 @@ static void run(uint32_t worker_count)
     sem_init(&done, 0, 0);
     sem_init(&freed, 0, 0);
     for (uint32_t i = 0; i < ROAMERS; i++) {
-        roamers[i] = aligned_alloc(ESI_CACHE_LINE, sizeof *roamers[i]);
-        case_check(roamers[i] != NULL);
-        memset(roamers[i], 0, sizeof *roamers[i]);
-        roamers[i]->index = i;
-        esi_actor_init(&roamers[i]->actor, &roamer_type, runtime, NULL);
-        esi_actor_start(&roamers[i]->actor);
+        roamers[i] = new_roamer(i);
     }
     start_askers();
     for (uint32_t i = 0; i < FOREIGN; i++) {
@@ -227,6 +234,52 @@ static void run(uint32_t worker_count)
     sem_destroy(&freed);
 }
 
+/* --- nobody is forgotten at the end of a turn --- */
+
+enum { ROUNDS = 20000 };
+
+static pthread_barrier_t barrier;
+
+/* All send at once. Who finds the actor at work returns at once, who is at work returns when nothing is left: so when all
+ * have returned, all has been handled. */
+static void *send_in_rounds(void *argument)
+{
+    const uint32_t sender = *(const uint32_t *)argument;
+
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&barrier);
+        esi_actor_send(&roamers[0]->actor, &new_question(NULL, sender, 0, round)->msg);
+        pthread_barrier_wait(&barrier);
+        case_check(roamers[0]->next[sender] == round + 1);
+    }
+    return NULL;
+}
+
+static void run_rounds(void)
+{
+    pthread_t threads[FOREIGN];
+    uint32_t senders[FOREIGN];
+
+    runtime = start_runtime(1);
+    for (uint32_t i = 0; i < ROAMERS; i++) {
+        roamers[i] = new_roamer(i);
+    }
+    pthread_barrier_init(&barrier, NULL, FOREIGN);
+    for (uint32_t i = 0; i < FOREIGN; i++) {
+        senders[i] = ASKERS + i;
+        case_check(pthread_create(&threads[i], NULL, send_in_rounds, &senders[i]) == 0);
+    }
+    for (uint32_t i = 0; i < FOREIGN; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    case_check(roamers[0]->questions == (uint64_t)FOREIGN * ROUNDS);
+    stop_runtime(runtime);
+    pthread_barrier_destroy(&barrier);
+    for (uint32_t i = 0; i < ROAMERS; i++) {
+        free(roamers[i]);
+    }
+}
+
 int main(void)
 {
     static const uint32_t worker_counts[] = {1, 2, 5};
@@ -234,5 +287,6 @@ int main(void)
     for (size_t i = 0; i < ESI_COUNT_OF(worker_counts); i++) {
         run(worker_counts[i]);
     }
+    run_rounds();
     return 0;
 }
