@@ -193,6 +193,21 @@ NO_UNIT_TEST = {
         f"src/actors/monitor_{part}.c": "seen over HTTP: test_monitor.c, integration/monitoring.py"
         for part in "actorz answer client connz eventz gatewayz page varz".split()
     },
+    **{
+        f"src/programs/event_bench/{name}.c": "run against servers that lose, double and damage: test_event_bench.py"
+        for name in "bench_client bench_group bench_shard".split()
+    },
+    **{
+        f"src/programs/event_bench/{name}.c": "what it prints is read by tests/integration/test_event_bench.py"
+        for name in "bench_meter bench_progress bench_report bench_report_json bench_result".split()
+    },
+    "src/programs/event_bench/bench_options.c": "the command line: tests/integration/test_event_bench.py",
+    "src/programs/event_bench/event_bench.c": "main: tests/integration/test_event_bench.py",
+    "src/programs/program.c": "command line and signals of a process: tests/integration/bad_start.py and conformance",
+    "src/server/assemble.c": "makes a whole server: every integration test; what cannot start: bad_start.py",
+    "src/server/server.c": "a whole server by the public interface: every integration test; bad_start.py",
+    "src/actors/connection.c": "needs a whole server and a client: tests/conformance, suite client, has a check a rule",
+    "src/actors/listener.c": "needs sockets that run out: tests/integration/bad_peers.py and bad_doors.py",
     "src/server/library.c": "has no code",
     "src/server/health_check.c": "needs a whole server: tests/integration/tokens.py, health and health-of-others",
     "src/server/tokens.c": "token_file.c and env_files.c have theirs; the edits: tests/integration/tokens.py",
