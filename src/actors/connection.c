@@ -2,12 +2,13 @@
 /*
  * A client connection.
  *
- * State      | bytes in                      | deliveries | leaves to
- * FIRST      | looked at: TLS or plain       | -          | HANDSHAKE, OPEN (allow_plain only)
- * HANDSHAKE  | the TLS library's             | -          | OPEN, CLOSED
- * OPEN       | parsed                        | queued     | CLOSING, CLOSED
- * CLOSING    | read and dropped              | dropped    | CLOSED: all is written and the peer has closed, or time is up
- * CLOSED     | -                             | dropped    | finished: no router and no worker knows it any more
+ * State     | bytes in                | deliveries | leaves to
+ * FIRST     | looked at: TLS or plain | -          | HANDSHAKE, OPEN (allow_plain only)
+ * HANDSHAKE | the TLS library's       | -          | OPEN, CLOSED
+ * OPEN      | parsed                  | queued     | CLOSING, CLOSED
+ * CLOSING   | read and dropped        | dropped    | CLOSED: all is written, the peer has closed
+ *           |                         |            | CLOSED: time is up
+ * CLOSED    | -                       | dropped    | finished: no router, no worker knows it
  *
  * Parsing stops where something must be in force before what follows: a run of SUB and UNSUB is handed to the routers
  * and answered; a CONNECT is judged; a PONG that follows an UNSUB waits for a grace period. What is read but not parsed
