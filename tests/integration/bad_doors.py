@@ -9,18 +9,20 @@ says who and why; memory stays bounded; clients notice nothing, and a good peer 
 Method: as bad_peers.py. What a good peer of these doors gets is tested elsewhere; here one question at the
 end of each case shows that the door still serves.
 """
+
 import contextlib
 import json
 import random
-import socket
 import struct
 import sys
 import time
 
-from bystanders import SECRET, Mismatch, Stand, connect_line, main, merge, require, reset, wait_until
+from bystanders import SECRET, Stand, connect_line, main, merge, require, reset, wait_until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
+    range(10)
+)
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
@@ -60,7 +62,16 @@ def gateway_connect(**more):
 
 
 def gateway_info(**more):
-    words = {"server_id": "N" + "B" * 55, "server_name": "b", "gateway": "B", "gateway_url": "127.0.0.1:1", "host": "127.0.0.1", "port": 1, "proto": 1, "headers": True}
+    words = {
+        "server_id": "N" + "B" * 55,
+        "server_name": "b",
+        "gateway": "B",
+        "gateway_url": "127.0.0.1:1",
+        "host": "127.0.0.1",
+        "port": 1,
+        "proto": 1,
+        "headers": True,
+    }
     return b"INFO %s\r\n" % json.dumps(merge(words, more)).encode()
 
 
@@ -78,7 +89,7 @@ def gateway_faults(bench):
         (b"CROB\r\n", unknown),
         (b"CONNECT {\r\n", b""),
         (b"CONNECT " + b"[" * 3000 + b"\r\n", b""),
-        (b"CONNECT {\"gateway\":\"" + b"x" * 2000000, b"-ERR 'maximum control line exceeded'\r\n"),
+        (b'CONNECT {"gateway":"' + b"x" * 2000000, b"-ERR 'maximum control line exceeded'\r\n"),
         (gateway_connect(**{"pass": SECRET + "wrong"}), violation),
         (gateway_connect(user=""), violation),
         (gateway_connect(account="x"), violation),
@@ -126,7 +137,9 @@ def gateway_garbage(bench):
         peer = stand.raw(stand.server.gateway_port)
         peer.read_info()
         peer.send(good + b"PING\r\n")
-        wait_until(lambda: peer.fill(time.monotonic() + 1) and b"PONG\r\n" in peer.buffer, "a good gateway is served")
+        wait_until(
+            lambda: peer.fill(time.monotonic() + 1) and b"PONG\r\n" in peer.buffer, "a good gateway is served"
+        )
 
 
 def gateway_silence(bench):
@@ -143,7 +156,7 @@ def gateway_silence(bench):
         stand.expect_log("LOG_GATEWAY_LINK_FAILED", "port=", 'reason="Authentication Timeout"')
         peer = stand.raw(stand.server.gateway_port)
         peer.read_info()
-        peer.send(b"CONNECT {\"x\":\"")
+        peer.send(b'CONNECT {"x":"')
         took = send_until_closed(peer, b"x", 0.02)
         require(0.5 < took < 4.0 * stand.slow, "a dripping CONNECT is closed in time", "about 1 s", took)
         wait_until(lambda: stand.files() <= files, "all descriptors are given back", 10 * stand.slow)
@@ -165,8 +178,12 @@ def request_headers(path=b"/chef.automate.domain.event.api.EventService/Publish"
     return b"".join(
         literal(*field)
         for field in (
-            (b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"a"),
-            (b"te", b"trailers"), (b"content-type", b"application/grpc"),
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", path),
+            (b":authority", b"a"),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
         )
     )
 
@@ -182,7 +199,11 @@ def grpc_port(stand):
 def expect_grpc_serves(stand):
     """A call is answered: Publish without an event is success=false, so status 0 and an empty answer."""
     peer = stand.raw(grpc_port(stand))
-    peer.send(OPENING + frame(HEADERS, END_HEADERS, 1, request_headers()) + frame(DATA, END_STREAM, 1, b"\0\0\0\0\0"))
+    peer.send(
+        OPENING
+        + frame(HEADERS, END_HEADERS, 1, request_headers())
+        + frame(DATA, END_STREAM, 1, b"\0\0\0\0\0")
+    )
     end = time.monotonic() + 5.0 * stand.slow
     while b"grpc-status" not in peer.buffer and not huffman_status(peer.buffer):
         require(peer.fill(end), "an answer of gRPC", None, peer.buffer)
@@ -251,15 +272,23 @@ def grpc_floods(bench):
         return b"".join(make(1 + 2 * number) for number in range(4000))
 
     floods = {
-        "endless headers": OPENING + frame(HEADERS, 0, 1, headers) + frame(CONTINUATION, 0, 1, literal(b"x" * 100, b"y" * 100) * 70) * 3000,
+        "endless headers": OPENING
+        + frame(HEADERS, 0, 1, headers)
+        + frame(CONTINUATION, 0, 1, literal(b"x" * 100, b"y" * 100) * 70) * 3000,
         "empty continuations": OPENING + frame(HEADERS, 0, 1, headers) + frame(CONTINUATION, 0, 1) * 200000,
-        "rapid reset": OPENING + streams(lambda n: frame(HEADERS, END_HEADERS, n, headers) + frame(RST_STREAM, 0, n, b"\0\0\0\x08")),
+        "rapid reset": OPENING
+        + streams(lambda n: frame(HEADERS, END_HEADERS, n, headers) + frame(RST_STREAM, 0, n, b"\0\0\0\x08")),
         "settings": OPENING + frame(SETTINGS, 0, 0, b"\0\x03\0\0\0\x64") * 100000,
         "pings": OPENING + frame(PING, 0, 0, b"12345678") * 100000,
         "empty data": OPENING + call + frame(DATA, 0, 1) * 200000,
         "too many streams": OPENING + streams(lambda n: frame(HEADERS, END_HEADERS, n, headers)),
-        "oversize message": OPENING + call + frame(DATA, 0, 1, b"\0\x7f\xff\xff\xff" + b"x" * 16000) + frame(DATA, 0, 1, b"x" * 16384) * 200,
-        "a long path": OPENING + frame(HEADERS, 0, 1, headers) + frame(CONTINUATION, END_HEADERS, 1, literal(b"y" * 126, b"z" * 126) * 60),
+        "oversize message": OPENING
+        + call
+        + frame(DATA, 0, 1, b"\0\x7f\xff\xff\xff" + b"x" * 16000)
+        + frame(DATA, 0, 1, b"x" * 16384) * 200,
+        "a long path": OPENING
+        + frame(HEADERS, 0, 1, headers)
+        + frame(CONTINUATION, END_HEADERS, 1, literal(b"y" * 126, b"z" * 126) * 60),
     }
     with Stand(bench, GRPC) as stand, stand.bystanders(), stand.memory_bound(40):
         for name, data in floods.items():
@@ -285,7 +314,13 @@ def grpc_silence(bench):
             files = stand.files()
             headers = frame(HEADERS, END_HEADERS, 1, request_headers())
             crowd = []
-            for data in (b"", PREFACE[:10], OPENING, OPENING + headers[:30], OPENING + headers + frame(DATA, 0, 1, b"\0")[:8]):
+            for data in (
+                b"",
+                PREFACE[:10],
+                OPENING,
+                OPENING + headers[:30],
+                OPENING + headers + frame(DATA, 0, 1, b"\0")[:8],
+            ):
                 for _ in range(20):
                     peer = stand.raw(grpc_port(stand))
                     peer.send(data)
@@ -326,7 +361,12 @@ def monitor_faults(bench):
             peer.send(data)
             peer.half_close()
             got = peer.read_to_end(8.0 * stand.slow)
-            require(status is None or got.startswith(b"HTTP/1.1 " + status), "answer to %r" % data[:40], status, got[:60])
+            require(
+                status is None or got.startswith(b"HTTP/1.1 " + status),
+                "answer to %r" % data[:40],
+                status,
+                got[:60],
+            )
             peer.abort()
         for data in garbage(random.Random(3)):
             peer = stand.raw(stand.server.monitor_port)

@@ -10,10 +10,10 @@ closed in time; the log says who it was and why, without secrets; memory stays b
 else notices. Method: real programs; a healthy pair of clients exchanges numbered messages beside each
 attack (bystanders.py), and the log, /varz and /proc are looked at from outside.
 """
+
 import contextlib
 import random
 import selectors
-import socket
 import sys
 import threading
 import time
@@ -50,11 +50,26 @@ UNKNOWN = "Unknown Protocol Operation"
 FAULTS = (
     ("unknown verb", b"FROB x\r\n", UNKNOWN, "Protocol Violation"),
     ("zeros", b"\0" * 64, UNKNOWN, "Protocol Violation"),
-    ("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 300, UNKNOWN, "Protocol Violation"),
+    (
+        "TLS on a plain port",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 300,
+        UNKNOWN,
+        "Protocol Violation",
+    ),
     ("HTTP", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", UNKNOWN, "Protocol Violation"),
     ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", UNKNOWN, "Protocol Violation"),
-    ("endless subject", b"SUB " + b"a" * 100000, "maximum control line exceeded", "Maximum Control Line Exceeded"),
-    ("endless CONNECT", b'CONNECT {"name":"' + b"a" * 100000, "maximum control line exceeded", "Maximum Control Line Exceeded"),
+    (
+        "endless subject",
+        b"SUB " + b"a" * 100000,
+        "maximum control line exceeded",
+        "Maximum Control Line Exceeded",
+    ),
+    (
+        "endless CONNECT",
+        b'CONNECT {"name":"' + b"a" * 100000,
+        "maximum control line exceeded",
+        "Maximum Control Line Exceeded",
+    ),
     ("oversize", b"PUB a 1048577\r\n", "Maximum Payload Violation", "Maximum Message Payload Exceeded"),
     ("oversize by the number", b"PUB a 99999999999999999999\r\n", None, "Protocol Violation"),
     ("negative size", b"PUB a -1\r\n\r\n", None, "Protocol Violation"),
@@ -66,10 +81,20 @@ FAULTS = (
     ("CONNECT without JSON", b"CONNECT nonsense\r\n", None, "Protocol Violation"),
     ("CONNECT with an array", b"CONNECT []\r\n", None, "Protocol Violation"),
     ("CONNECT of wrong types", b'CONNECT {"verbose":"yes"}\r\n', None, "Protocol Violation"),
-    ("CONNECT a thousand deep", b'CONNECT {"a":' + b"[" * 1000 + b"]" * 1000 + b"}\r\n", None, "Protocol Violation"),
+    (
+        "CONNECT a thousand deep",
+        b'CONNECT {"a":' + b"[" * 1000 + b"]" * 1000 + b"}\r\n",
+        None,
+        "Protocol Violation",
+    ),
     ("INFO without JSON", b"INFO {]\r\n", None, "Protocol Violation"),
     ("protocol 7", b'CONNECT {"protocol":7}\r\n', "invalid client protocol", "Bad Client Protocol Version"),
-    ("good lines, then a bad one", b"SUB own 1\r\nPUB own 2\r\nok\r\nPING\r\nBAD\r\n", UNKNOWN, "Protocol Violation"),
+    (
+        "good lines, then a bad one",
+        b"SUB own 1\r\nPUB own 2\r\nok\r\nPING\r\nBAD\r\n",
+        UNKNOWN,
+        "Protocol Violation",
+    ),
 )
 BEFORE = {  # what is answered to the good part
     "header longer than all": b"",
@@ -126,7 +151,8 @@ def random_bytes(bench):
     """Random bytes, and good sessions with random damage: each connection ends, none stays."""
     dice = random.Random(20261124)
     good = (
-        connect_line() + "SUB a.* 1\r\nSUB b q 2\r\nPUB a.b 5\r\nhello\r\nHPUB b 12 14\r\nNATS/1.0\r\n\r\nok\r\n"
+        connect_line()
+        + "SUB a.* 1\r\nSUB b q 2\r\nPUB a.b 5\r\nhello\r\nHPUB b 12 14\r\nNATS/1.0\r\n\r\nok\r\n"
         "UNSUB 1 3\r\nPING\r\nPUB a.c r.x 3\r\nabc\r\nUNSUB 2\r\nPONG\r\n"
     ).encode()
     with Stand(bench) as stand, stand.bystanders(), stand.memory_bound(40):
@@ -156,7 +182,10 @@ def random_bytes(bench):
 
 def one_byte_at_a_time(bench):
     """A session that comes byte by byte is served like any other, between the others' messages."""
-    text = connect_line() + "SUB slow.* 7\r\nPUB slow.a 5\r\nhe\r\no\r\nHPUB slow.b 12 14\r\nNATS/1.0\r\n\r\nok\r\nPING\r\n"
+    text = (
+        connect_line()
+        + "SUB slow.* 7\r\nPUB slow.a 5\r\nhe\r\no\r\nHPUB slow.b 12 14\r\nNATS/1.0\r\n\r\nok\r\nPING\r\n"
+    )
     answer = b"MSG slow.a 7 5\r\nhe\r\no\r\nHMSG slow.b 7 12 14\r\nNATS/1.0\r\n\r\nok\r\nPONG\r\n"
     with Stand(bench) as stand, stand.bystanders():
         peers = [stand.greeted() for _ in range(3)]
@@ -185,7 +214,13 @@ def split_messages(data):
 def endless_blanks(bench):
     """Blank lines and blanks by the megabyte cost no memory, and stop nobody."""
     with Stand(bench) as stand, stand.bystanders(), stand.memory_bound(20):
-        for start, blank in ((b"", b"\r\n"), (b"", b" "), (b"PUB", b" "), (b"SUB a", b"\t"), (b"CONNECT", b" ")):
+        for start, blank in (
+            (b"", b"\r\n"),
+            (b"", b" "),
+            (b"PUB", b" "),
+            (b"SUB a", b"\t"),
+            (b"CONNECT", b" "),
+        ):
             peer = stand.greeted()
             with contextlib.suppress(OSError):
                 peer.sock.settimeout(5.0 * stand.slow)
@@ -217,7 +252,9 @@ def leaving_early(bench):
             got = collect(peer, 5.0 * stand.slow)
             require(peer.ended == "FIN", "an orderly end", "FIN", peer.ended)
             wanted = data.count(b"PUB a 3\r\n") if b"SUB" in data else 0
-            require(got.count(b"MSG a 1 3\r\nabc\r\n") == wanted, "what was published before", wanted, got[:200])
+            require(
+                got.count(b"MSG a 1 3\r\nabc\r\n") == wanted, "what was published before", wanted, got[:200]
+            )
             stand.expect_peer_log(peer, "LOG_CLIENT_CLOSED", 'reason="Client Closed"')
         for number in range(140):
             peer = stand.greeted()
@@ -265,7 +302,10 @@ def refuse_before_connect(bench, kind, more):
             (connect_line(TOKEN + "\0").encode(), violation),
             (connect_line("").encode(), violation),
             (b'CONNECT {"user":"%s","pass":"%s"}\r\n' % ((TOKEN.encode(),) * 2), violation),
-            (b'CONNECT {"auth_token":"%s' % SECRET.encode() + b"x" * 9000, b"-ERR 'maximum control line exceeded'\r\n"),
+            (
+                b'CONNECT {"auth_token":"%s' % SECRET.encode() + b"x" * 9000,
+                b"-ERR 'maximum control line exceeded'\r\n",
+            ),
             (b'CONNECT {"auth_token":["%s"]}\r\n' % TOKEN.encode(), b""),
             (b"COnnect%s\r\n" % TOKEN.encode(), None),
             (b"CROOK\r\n", b"-ERR 'Unknown Protocol Operation'\r\n"),
@@ -304,17 +344,19 @@ def while_authenticating(bench):
     def credentials(word):
         return connect_line(user="slow", **{"pass": SECRET + word}).encode()
 
-    class Quick(Bystanders):
-        pass
-
     with Stand(bench, settings) as stand:
         stand.client = lambda *_args, **_more: quick_client(stand)
-        with Quick(stand), stand.memory_bound(40):
+        with Bystanders(stand), stand.memory_bound(40):
             # A megabyte behind the CONNECT is not read before the verdict; then it is obeyed, or dropped.
             floods = []
             for word in ("wrong", "password"):
                 peer = stand.greeted()
-                peer.send(credentials(word) + b"SUB own.%s 1\r\n" % word.encode() + b"PUB own.%s 4\r\nwait\r\n" % word.encode() * 40000 + b"PING\r\n")
+                peer.send(
+                    credentials(word)
+                    + b"SUB own.%s 1\r\n" % word.encode()
+                    + b"PUB own.%s 4\r\nwait\r\n" % word.encode() * 40000
+                    + b"PING\r\n"
+                )
                 floods.append(peer)
             got = collect(floods[0], 20.0 * stand.slow)
             require(got == b"-ERR 'Authorization Violation'\r\n", "a wrong password", None, got[:100])
@@ -481,7 +523,12 @@ def stop_writing(bench):
     """A peer that falls silent in the middle of a message, or drips on, is ended by keep-alive."""
     settings = {"limits": {"ping_interval": "250ms", "ping_max": 2}}
     with Stand(bench, settings) as stand, stand.bystanders():
-        for data in (b"PUB a 100\r\nonly a part", b"PUB a 10", b"", b"SUB a 1\r\nHPUB a 12 2000\r\nNATS/1.0\r\n\r\n"):
+        for data in (
+            b"PUB a 100\r\nonly a part",
+            b"PUB a 10",
+            b"",
+            b"SUB a 1\r\nHPUB a 12 2000\r\nNATS/1.0\r\n\r\n",
+        ):
             peer = stand.client()
             peer.send(data)
             began = time.monotonic()

@@ -9,6 +9,7 @@ exit status is 78 for a configuration, 2 for a command line, 1 for what goes wro
 never starts half, hangs or crashes. Method: each key of src/config/schema.def gets each kind of wrong value,
 alone, by the real programs.
 """
+
 import contextlib
 import os
 import re
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from bystanders import HOST, ROOT, SECRET, Adapter, Mismatch, main, merge, require
+from bystanders import HOST, ROOT, SECRET, Mismatch, main, merge, require
 from servers import hold_port, yaml_text
 
 PROGRAMS = {"SERVICE": "event-service", "GATEWAY": "event-gateway"}
@@ -30,7 +31,13 @@ def run(words, deadline_s=20.0, **more):
     """(status, standard output, standard error) of a program that must end by itself."""
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=deadline_s, stdin=subprocess.DEVNULL, **more
+            words,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=deadline_s,
+            stdin=subprocess.DEVNULL,
+            **more
         )
     except subprocess.TimeoutExpired:
         raise Mismatch("%s ends by itself within %.0f s" % (words, deadline_s)) from None
@@ -90,9 +97,25 @@ def read_schema():
         for macro, row in groups[group]:
             here = path + [row[0]]
             if macro == "KEY":
-                keys.append(Key(here, row[7] if row[7] != "BOTH" else programs, row[1], int(row[3]), int(row[4]), default=row[5]))
+                keys.append(
+                    Key(
+                        here,
+                        row[7] if row[7] != "BOTH" else programs,
+                        row[1],
+                        int(row[3]),
+                        int(row[4]),
+                        default=row[5],
+                    )
+                )
             elif macro == "CHOICE":
-                keys.append(Key(here, row[4] if row[4] != "BOTH" else programs, "KIND_CHOICE", choices=row[2].split("|")))
+                keys.append(
+                    Key(
+                        here,
+                        row[4] if row[4] != "BOTH" else programs,
+                        "KIND_CHOICE",
+                        choices=row[2].split("|"),
+                    )
+                )
             elif macro == "LATER":
                 later.append((here, programs))
             elif macro in INNER:
@@ -115,20 +138,34 @@ def wrong_values(key):
     """(YAML scalar, what the message must hold beside the key's name)"""
     many = str(10**18) if key.kind != "KIND_DURATION" else "300000d"
     if key.kind in ("KIND_COUNT", "KIND_PORT"):
-        found = [("ten", "allowed"), ("-1", "allowed"), ("1.5", "allowed"), ("99999999999999999999", "allowed"), (str(key.most + 1), "allowed")]
+        found = [
+            ("ten", "allowed"),
+            ("-1", "allowed"),
+            ("1.5", "allowed"),
+            ("99999999999999999999", "allowed"),
+            (str(key.most + 1), "allowed"),
+        ]
         found += [(str(key.least - 1), "allowed")] if key.least > 0 else []
         return [(value, '"%s" was found, a ' % value) for value, _ in found]
     if key.kind in ("KIND_SIZE", "KIND_SIZE_32"):
-        values = ["big", "10 parsecs", "-5", str(key.most + 1), many] + ([str(key.least - 1)] if key.least > 1 else [])
+        values = ["big", "10 parsecs", "-5", str(key.most + 1), many] + (
+            [str(key.least - 1)] if key.least > 1 else []
+        )
         return [(value, '"%s" was found, a size from ' % value) for value in values]
     if key.kind == "KIND_DURATION":
-        values = ["soon", "2y", "-1s", "1", many, "%dns" % (key.most + 1)] + (["%dns" % (key.least - 1)] if key.least > 0 else [])
+        values = ["soon", "2y", "-1s", "1", many, "%dns" % (key.most + 1)] + (
+            ["%dns" % (key.least - 1)] if key.least > 0 else []
+        )
         if key.most >= 10**9 >= key.least:
             values.remove("1")  # seconds
         return [(value, '"%s" was found, a duration from ' % value) for value in values]
     if key.kind == "KIND_CHOICE":
         built = [choice for choice in key.choices if not choice.startswith("!")]
-        texts = [("nonsense", '"nonsense" was found, one of %s is allowed' % ", ".join(built))] if len(built) > 1 else [("nonsense", "nonsense")]
+        texts = (
+            [("nonsense", '"nonsense" was found, one of %s is allowed' % ", ".join(built))]
+            if len(built) > 1
+            else [("nonsense", "nonsense")]
+        )
         return texts + [(choice[1:], "not yet built") for choice in key.choices if choice.startswith("!")]
     if key.kind == "KIND_FLAG":
         return [("maybe", "true or false is allowed"), ("1", "true or false is allowed")]
@@ -143,9 +180,10 @@ def wrong_values(key):
     if key.kind == "KIND_URLS":
         return [('["http://a:1"]', "nats://HOST:PORT"), ('["nats://a"]', "nats://HOST:PORT")]
     if key.kind in ("KIND_TEXT", "KIND_SECRET"):
-        return [('"%s"' % ("x" * (key.most + 1)), "of %d to %d" % (key.least, key.most)), ('"a\\x07b"', "printable")] + (
-            [('""', "of %d to %d" % (key.least, key.most))] if key.least == 1 else []
-        )
+        return [
+            ('"%s"' % ("x" * (key.most + 1)), "of %d to %d" % (key.least, key.most)),
+            ('"a\\x07b"', "printable"),
+        ] + ([('""', "of %d to %d" % (key.least, key.most))] if key.least == 1 else [])
     require(key.kind == "KIND_TEXTS", "a kind that this test knows", None, key.kind)
     return [('["%s"]' % ("x" * (key.most + 1)), "a list of texts"), ("[[1]]", "")]
 
@@ -189,7 +227,11 @@ def every_key(bench):
                 require(status == EXIT_CONFIG, case + ": status", EXIT_CONFIG, "%s %s" % (status, err))
                 require(out == "", case + ": nothing on standard output", "", out)
                 at = "%s:%d:" % (path, line)
-                lines = [row for row in err.splitlines() if row.startswith(at) and " %s" % name in row and words in row]
+                lines = [
+                    row
+                    for row in err.splitlines()
+                    if row.startswith(at) and " %s" % name in row and words in row
+                ]
                 require(lines, case + ": a line with key and reason", at + " ... " + words, err)
                 # In a list the place is the item's.
                 place = int(lines[0][len(at) :].split(":")[0])
@@ -207,8 +249,14 @@ def every_section(bench):
     sections = {}
     for key in keys:
         sections.setdefault(tuple(key.path[:-1]), key.programs)
-    wrong += [(list(where) + ["no_such_key"], "1", programs, "unknown key") for where, programs in sections.items()]
-    wrong += [([where[0]], "5", programs, "is allowed") for where, programs in sections.items() if len(where) == 1 and where[0] != "log"]
+    wrong += [
+        (list(where) + ["no_such_key"], "1", programs, "unknown key") for where, programs in sections.items()
+    ]
+    wrong += [
+        ([where[0]], "5", programs, "is allowed")
+        for where, programs in sections.items()
+        if len(where) == 1 and where[0] != "log"
+    ]
     for where, value, programs, words in wrong:
         text, line, _ = write_nested(where, value)
         with open(path, "w") as file:
@@ -217,7 +265,9 @@ def every_section(bench):
             status, _, err = run([program, "--check-config", "--config", path])
             case = "%s: %s" % (os.path.basename(program), path_text(where))
             require(status == EXIT_CONFIG, case + ": status", EXIT_CONFIG, "%s %s" % (status, err))
-            found = [row for row in err.splitlines() if row.startswith("%s:%d:" % (path, line)) and words in row]
+            found = [
+                row for row in err.splitlines() if row.startswith("%s:%d:" % (path, line)) and words in row
+            ]
             require(found, case + ": a line with key and reason", words, err)
 
 
@@ -242,8 +292,14 @@ log:
     with open(path, "w") as file:
         file.write(text)
     wanted = {
-        "2:9": "service.port", "3:3": "service.nme", "4:23": "limits.max_payload", "4:38": "limits.ping_max", "6:10": "auth.token",
-        "8:27": "auth.users[0].password", "11:24": "gateway.remotes[0].urls[0]", "13:10": "log.level",
+        "2:9": "service.port",
+        "3:3": "service.nme",
+        "4:23": "limits.max_payload",
+        "4:38": "limits.ping_max",
+        "6:10": "auth.token",
+        "8:27": "auth.users[0].password",
+        "11:24": "gateway.remotes[0].urls[0]",
+        "13:10": "log.level",
     }
     for program in programs_of(bench, "BOTH"):
         status, _, err = run([program, "--config", path])
@@ -254,7 +310,12 @@ log:
     with open(path, "w") as file:
         file.write("".join("key%d: 1\n" % number for number in range(900)))
     status, _, err = run([program, "--config", path])
-    require(status == EXIT_CONFIG and len(err.splitlines()) <= 110, "lines are bounded", "<= 110", len(err.splitlines()))
+    require(
+        status == EXIT_CONFIG and len(err.splitlines()) <= 110,
+        "lines are bounded",
+        "<= 110",
+        len(err.splitlines()),
+    )
     require("more errors" in err.splitlines()[-1], "and the rest is counted", None, err[-200:])
 
 
@@ -283,14 +344,19 @@ def wrong_files(bench):
         (write("cut.toml", b"[service\nport = 1\n"), ""),
         (write("twice.toml", b"[log]\nlevel = 'info'\n[log]\n"), "twice"),
         (write("deep.toml", b"a = " + b"[" * 100000), ""),
-        (write("unset.yaml", b"service: {name: \"${ES_THIS_IS_NOT_SET}\"}\n"), "ES_THIS_IS_NOT_SET"),
+        (write("unset.yaml", b'service: {name: "${ES_THIS_IS_NOT_SET}"}\n'), "ES_THIS_IS_NOT_SET"),
         (write("huge.yaml", b"# " + b"x" * (64 << 20)), ""),
     ]
     for path, words in wrong:
         for program in programs_of(bench, "BOTH"):
             status, out, err = run([program, "--config", path])
             require(status == EXIT_CONFIG, path + ": status", EXIT_CONFIG, "%s %s" % (status, err[:300]))
-            require(out == "" and err.startswith(path + ":"), path + ": a line with the file's name", None, err[:300])
+            require(
+                out == "" and err.startswith(path + ":"),
+                path + ": a line with the file's name",
+                None,
+                err[:300],
+            )
             require(words in err and len(err.splitlines()) <= 3, path + ": one clear line", words, err[:600])
     secret = write("secret.yaml", b"service: {}\n")
     os.chmod(secret, 0)
@@ -310,7 +376,15 @@ def as_nobody(bench, kind):
     os.chmod(copy, 0o755)
     program = shutil.copy(bench.program(kind), copy)
     os.chmod(program, 0o755)
-    yield ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", program]
+    yield [
+        "setpriv",
+        "--reuid=%d" % NOBODY,
+        "--regid=%d" % NOBODY,
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+        program,
+    ]
 
 
 # --- the command line -----------------------------------------------------------------------------------
@@ -332,21 +406,66 @@ def command_line(bench):
                 require(part in out, word + " names " + part, part, out)
         for word in ("--version", "-v"):
             status, out, err = run([program, word])
-            require(status == 0 and re.fullmatch(kind + r" \d+\.\d+\.\d+\S*\n", out) and not err, word, None, out + err)
-        for words in ([], ["--nonsense"], ["-z"], ["--config"], ["--config", good, "more"], ["more"], ["-t"], ["--config=" + good, "--nonsense"], [""]):
+            require(
+                status == 0 and re.fullmatch(kind + r" \d+\.\d+\.\d+\S*\n", out) and not err,
+                word,
+                None,
+                out + err,
+            )
+        for words in (
+            [],
+            ["--nonsense"],
+            ["-z"],
+            ["--config"],
+            ["--config", good, "more"],
+            ["more"],
+            ["-t"],
+            ["--config=" + good, "--nonsense"],
+            [""],
+        ):
             status, out, err = run([program] + words)
             require(status == EXIT_USAGE, "status of %s" % words, EXIT_USAGE, "%s %s" % (status, err))
-            require(out == "" and len(err.splitlines()) == 1 and err.startswith(kind + ": ") and "--help" in err, "one line for %s" % words, None, out + err)
+            require(
+                out == "" and len(err.splitlines()) == 1 and err.startswith(kind + ": ") and "--help" in err,
+                "one line for %s" % words,
+                None,
+                out + err,
+            )
     status, out, err = run([bench.program("event-service"), "-t", "-c", good])
-    require(status == 0 and out.startswith("service:\n") and "is valid" in err, "--check-config", None, out + err)
-    for words in (["token"], ["token", "nonsense"], ["token", "add"], ["health-check", "--nonsense"], ["health-check"]):
+    require(
+        status == 0 and out.startswith("service:\n") and "is valid" in err, "--check-config", None, out + err
+    )
+    for words in (
+        ["token"],
+        ["token", "nonsense"],
+        ["token", "add"],
+        ["health-check", "--nonsense"],
+        ["health-check"],
+    ):
         status, out, err = run([bench.program("event-gateway")] + words)
-        require(status == EXIT_USAGE and err.startswith("event-gateway ") or err.startswith("event-gateway:"), "%s" % words, EXIT_USAGE, "%s %s" % (status, err))
-        require(status == EXIT_USAGE and len(err.splitlines()) == 1, "%s" % words, EXIT_USAGE, "%s %s" % (status, err))
+        require(
+            status == EXIT_USAGE and err.startswith("event-gateway ") or err.startswith("event-gateway:"),
+            "%s" % words,
+            EXIT_USAGE,
+            "%s %s" % (status, err),
+        )
+        require(
+            status == EXIT_USAGE and len(err.splitlines()) == 1,
+            "%s" % words,
+            EXIT_USAGE,
+            "%s %s" % (status, err),
+        )
     # What is written cannot be: a full disk under --help is no success.
     with open("/dev/full", "w") as full:
-        done = subprocess.run([bench.program("event-service"), "--check-config", "--config", good], stdout=full, stderr=subprocess.PIPE, timeout=20)
-    require(done.returncode == EXIT_RUN_TIME, "--check-config onto a full disk", EXIT_RUN_TIME, done.returncode)
+        done = subprocess.run(
+            [bench.program("event-service"), "--check-config", "--config", good],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=20,
+        )
+    require(
+        done.returncode == EXIT_RUN_TIME, "--check-config onto a full disk", EXIT_RUN_TIME, done.returncode
+    )
 
 
 # --- ports ----------------------------------------------------------------------------------------------
@@ -359,7 +478,14 @@ DOORS = {
 
 def start_settings(kind, ports):
     settings = {key: {"host": HOST, "port": port} for key, port in ports.items()}
-    return merge(settings, {"service": {"disable_frontend_tls": True}, "auth": {"token": SECRET + "token"}} if kind == "event-gateway" else {})
+    return merge(
+        settings,
+        (
+            {"service": {"disable_frontend_tls": True}, "auth": {"token": SECRET + "token"}}
+            if kind == "event-gateway"
+            else {}
+        ),
+    )
 
 
 def write_settings(folder, settings):
@@ -385,7 +511,9 @@ def taken_ports(bench):
             held = {key: hold_port() for key in doors}
             try:
                 held[door][0].listen()
-                path = write_settings(folder, start_settings(kind, {key: port for key, (_, port) in held.items()}))
+                path = write_settings(
+                    folder, start_settings(kind, {key: port for key, (_, port) in held.items()})
+                )
                 for key, (sock, _) in held.items():
                     if key != door:
                         sock.close()
@@ -393,8 +521,18 @@ def taken_ports(bench):
             finally:
                 for sock, _ in held.values():
                     sock.close()
-            wanted = "%s: cannot listen for %s on %s:%d: another process has this port" % (kind, word, HOST, held[door][1])
-            require(status == EXIT_RUN_TIME, "%s %s: status" % (kind, door), EXIT_RUN_TIME, "%s %s" % (status, err))
+            wanted = "%s: cannot listen for %s on %s:%d: another process has this port" % (
+                kind,
+                word,
+                HOST,
+                held[door][1],
+            )
+            require(
+                status == EXIT_RUN_TIME,
+                "%s %s: status" % (kind, door),
+                EXIT_RUN_TIME,
+                "%s %s" % (status, err),
+            )
             require(last_line(err).startswith(wanted), "%s %s" % (kind, door), wanted, err)
             require(SECRET not in err, "no secret is shown", None, err)
 
@@ -403,9 +541,16 @@ def foreign_address(bench):
     """An address that this machine does not have: the same."""
     folder = folder_of(bench, "foreign_address")
     for kind in DOORS:
-        settings = merge(start_settings(kind, {"service": 4222}), {"service": {"host": "192.0.2.1", "insecure": True}})
+        settings = merge(
+            start_settings(kind, {"service": 4222}), {"service": {"host": "192.0.2.1", "insecure": True}}
+        )
         status, _, err = run([bench.program(kind), "--config", write_settings(folder, settings)])
-        require(status == EXIT_RUN_TIME and "192.0.2.1:4222" in last_line(err), kind, "this machine has no such address", err)
+        require(
+            status == EXIT_RUN_TIME and "192.0.2.1:4222" in last_line(err),
+            kind,
+            "this machine has no such address",
+            err,
+        )
 
 
 def privileged_ports(bench):
@@ -429,8 +574,18 @@ def privileged_ports(bench):
                 sock.close()
             with as_nobody(bench, kind) as words:
                 status, _, err = run(words + ["--config", path])
-            wanted = "%s: cannot listen for %s on %s:%d: no right to listen there" % (kind, word, HOST, ports[door])
-            require(status == EXIT_RUN_TIME, "%s %s: status" % (kind, door), EXIT_RUN_TIME, "%s %s" % (status, err))
+            wanted = "%s: cannot listen for %s on %s:%d: no right to listen there" % (
+                kind,
+                word,
+                HOST,
+                ports[door],
+            )
+            require(
+                status == EXIT_RUN_TIME,
+                "%s %s: status" % (kind, door),
+                EXIT_RUN_TIME,
+                "%s %s" % (status, err),
+            )
             require(last_line(err).startswith(wanted), "%s %s" % (kind, door), wanted, err)
 
 
@@ -448,7 +603,10 @@ def wrong_material(bench):
     good, bad = bench.pair("event-service"), os.path.join(bench.certs, "bad")
     good["root_ca_path"] = bench.cert("ca")
     garbage, empty = os.path.join(bad, "garbage.crt"), os.path.join(bad, "empty.crt")
-    mismatch = {"cert_path": os.path.join(bad, "key-mismatch.crt"), "key_path": os.path.join(bad, "key-mismatch.key")}
+    mismatch = {
+        "cert_path": os.path.join(bad, "key-mismatch.crt"),
+        "key_path": os.path.join(bad, "key-mismatch.key"),
+    }
     wrong = [
         ("tls", merge(good, mismatch)),
         ("tls", merge(good, {"cert_path": garbage})),
@@ -463,7 +621,12 @@ def wrong_material(bench):
         sock.close()
         path = write_settings(folder, {"service": {"host": HOST, "port": port}, section: tls})
         status, _, err = run([bench.program("event-service"), "--config", path])
-        require(status in (EXIT_RUN_TIME, EXIT_CONFIG), "wrong TLS file %d: status" % number, "1 or 78", "%s %s" % (status, err))
+        require(
+            status in (EXIT_RUN_TIME, EXIT_CONFIG),
+            "wrong TLS file %d: status" % number,
+            "1 or 78",
+            "%s %s" % (status, err),
+        )
         name = next(os.path.basename(value) for key, value in tls.items() if value != good[key])
         require(os.path.splitext(name)[0] in last_line(err), "wrong TLS file %d: named" % number, name, err)
     for text in (b"nonsense\n", b"\0\1\2", b"name sha256:00 publish:> extra\n"):
@@ -471,12 +634,30 @@ def wrong_material(bench):
         with open(tokens, "wb") as file:
             file.write(text)
         os.chmod(tokens, 0o600)
-        settings = merge(start_settings("event-gateway", {"service": port}), {"auth": {"token_file": tokens, "token": None}})
+        settings = merge(
+            start_settings("event-gateway", {"service": port}),
+            {"auth": {"token_file": tokens, "token": None}},
+        )
         status, _, err = run([bench.program("event-gateway"), "--config", write_settings(folder, settings)])
-        require(status in (EXIT_RUN_TIME, EXIT_CONFIG) and "tokens" in last_line(err), "a wrong token file stops the start", "1 or 78", "%s %s" % (status, err))
+        require(
+            status in (EXIT_RUN_TIME, EXIT_CONFIG) and "tokens" in last_line(err),
+            "a wrong token file stops the start",
+            "1 or 78",
+            "%s %s" % (status, err),
+        )
 
 
-CASES = [every_key, every_section, wrong_files, privileged_ports, taken_ports, command_line, many_errors, wrong_material, foreign_address]
+CASES = [
+    every_key,
+    every_section,
+    wrong_files,
+    privileged_ports,
+    taken_ports,
+    command_line,
+    many_errors,
+    wrong_material,
+    foreign_address,
+]
 
 if __name__ == "__main__":
     sys.exit(main(CASES, "starts that must fail"))

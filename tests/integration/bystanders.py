@@ -9,6 +9,7 @@ or late message is a failure.
 All waiting is for something that can be seen, with a deadline; `slow` (3 for a build with a
 sanitizer) stretches deadlines and bounds.
 """
+
 import argparse
 import concurrent.futures
 import contextlib
@@ -191,9 +192,7 @@ class Stand:
         return self.varz()["connections"]
 
     def expect_connections(self, count):
-        wait_until(
-            lambda: self.connections() == count, "%d connections are left" % count, 10.0 * self.slow
-        )
+        wait_until(lambda: self.connections() == count, "%d connections are left" % count, 10.0 * self.slow)
 
     def memory(self):
         """The most resident memory the process has ever had, in bytes."""

@@ -11,6 +11,7 @@ it) before the signal reaches each subscriber that goes on reading, also across 
 a gap; other signals change nothing. Method: event-service and event-gateway, joined; clients in threads, all
 of them numbered; what each has read up to the end of its stream is looked at afterwards.
 """
+
 import contextlib
 import json
 import os
@@ -129,7 +130,9 @@ class Subscriber(Worker):
     def check(self, answered):
         """No gap, and nothing missing that was answered in time."""
         numbers = self.numbers()
-        require(numbers == list(range(len(numbers))), self.name + ": no gap, no double", None, first_gap(numbers))
+        require(
+            numbers == list(range(len(numbers))), self.name + ": no gap, no double", None, first_gap(numbers)
+        )
         require(len(numbers) >= answered, self.name + ": all that was answered", answered, len(numbers))
 
 
@@ -195,7 +198,9 @@ class EventPublisher(Worker):
             body = json.dumps({"EventID": "e%d" % number, "Verb": "v"})
             number += 1
             self.peer.sock.settimeout(30)
-            self.peer.sock.sendall(("PUB event.%s event-answers %d\r\n%s\r\n" % (kind, len(body), body)).encode())
+            self.peer.sock.sendall(
+                ("PUB event.%s event-answers %d\r\n%s\r\n" % (kind, len(body), body)).encode()
+            )
             line = self.peer.read_line(30.0)
             while line == b"PING\r\n":
                 self.peer.send("PONG\r\n")
@@ -353,7 +358,12 @@ class Load:
     def start_idlers(self):
         """Connections that have not got far: nothing said, half a handshake, half a request."""
         server = self.victim.server
-        for port in [server.port, server.gateway_port, server.monitor_port, server.full.get("grpc", server.full["monitor"])["port"]]:
+        for port in [
+            server.port,
+            server.gateway_port,
+            server.monitor_port,
+            server.full.get("grpc", server.full["monitor"])["port"],
+        ]:
             for data in (b"", b"\x16\x03\x01", b"GET /varz HT"):
                 self.victim.raw(port).send(data)
 
@@ -375,11 +385,15 @@ class Load:
         end = time.monotonic() + seconds
         while time.monotonic() < end or not self.has_done_enough():
             self.expect_well()
-            require(time.monotonic() < end + 20.0 * self.bench.slow, "the load gets going", None, self.progress())
+            require(
+                time.monotonic() < end + 20.0 * self.bench.slow, "the load gets going", None, self.progress()
+            )
             pause.wait(0.02)
 
     def has_done_enough(self):
-        return all(p.answered >= 10 * BATCH for p in self.publishers) and all(w.count >= 5 for w in self.counted)
+        return all(p.answered >= 10 * BATCH for p in self.publishers) and all(
+            w.count >= 5 for w in self.counted
+        )
 
     def progress(self):
         return [(w.name, w.answered) for w in self.publishers] + [(w.name, w.count) for w in self.counted]
@@ -416,7 +430,11 @@ class Load:
             is_promised = worker.publisher.home == self.victim_name or worker.home != self.victim_name
             promised = worker.publisher.promised if is_promised else 0
             if worker.home != self.victim_name:
-                wait_until(lambda w=worker, n=promised: len(w.numbers()) >= n, worker.name + ": all that was answered", 10.0)
+                wait_until(
+                    lambda w=worker, n=promised: len(w.numbers()) >= n,
+                    worker.name + ": all that was answered",
+                    10.0,
+                )
             worker.check(promised)
         for name, stand in self.stands.items():
             if name != self.victim_name:
@@ -425,7 +443,9 @@ class Load:
 
 
 def linked(page):
-    return bool(page["outbound_gateways"] and page["inbound_gateways"] and all(page["inbound_gateways"].values()))
+    return bool(
+        page["outbound_gateways"] and page["inbound_gateways"] and all(page["inbound_gateways"].values())
+    )
 
 
 # --- cases ----------------------------------------------------------------------------------------------
@@ -488,7 +508,10 @@ def stalled_subscribers(bench):
 
 def idle(bench):
     """With nothing to do a stop is a matter of moments, also in the first moment of life."""
-    for kind, more in (("event-service", {}), ("event-gateway", {"service": {"disable_frontend_tls": True}, "auth": {"token": TOKEN}})):
+    for kind, more in (
+        ("event-service", {}),
+        ("event-gateway", {"service": {"disable_frontend_tls": True}, "auth": {"token": TOKEN}}),
+    ):
         for number in (signal.SIGTERM, signal.SIGINT):
             with Stand(bench, more, kind) as stand:
                 peers = [stand.client(TOKEN) for _ in range(3)]
@@ -509,7 +532,12 @@ def early(bench):
         stand.server.stop()
         for number in range(30):
             with open(log, "ab") as file:
-                process = subprocess.Popen([bench.program("event-service"), "--config", path], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+                process = subprocess.Popen(
+                    [bench.program("event-service"), "--config", path],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                )
             pause.wait(number * 0.001)
             process.send_signal(signal.SIGTERM)
             try:
@@ -523,7 +551,15 @@ def early(bench):
             require("Sanitizer" not in file.read(), "no complaint")
 
 
-CASES = [terminate_service, terminate_gateway, interrupt_after_others, told_more_than_once, stalled_subscribers, idle, early]
+CASES = [
+    terminate_service,
+    terminate_gateway,
+    interrupt_after_others,
+    told_more_than_once,
+    stalled_subscribers,
+    idle,
+    early,
+]
 
 if __name__ == "__main__":
     sys.exit(main(CASES, "servers that are asked to stop under load", threads=2))

@@ -10,17 +10,17 @@ certificate of the name that was asked for; clients that are in notice nothing. 
 TLS library the programs are built with. Method: certificates by scripts/make-certs --bad; OpenSSL, by Python,
 as the other side; the log is looked at for peer and reason.
 """
+
 import contextlib
 import os
 import re
 import socket
 import ssl
 import sys
-import threading
 import time
 import warnings
 
-from bystanders import HOST, SECRET, Mismatch, Stand, connect_line, main, merge, require, reset, wait_until
+from bystanders import HOST, SECRET, Mismatch, Stand, connect_line, main, merge, require, reset
 from support import Certificates
 
 warnings.simplefilter("ignore", DeprecationWarning)  # TLS 1.1 is asked for on purpose
@@ -113,16 +113,34 @@ def no_tls(bench):
     """Plain text, old versions, weak ciphers and garbage on a TLS port: refused, told, and bounded."""
     with Stand(bench, mutual(bench)) as stand, stand.bystanders(None, client_context(bench, "client")):
         with stand.memory_bound(30):
-            for data in (connect_line().encode() + b"PING\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\0" * 100, b"\r\n", b"P"):
+            for data in (
+                connect_line().encode() + b"PING\r\n",
+                b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                b"\0" * 100,
+                b"\r\n",
+                b"P",
+            ):
                 peer = stand.greeted()
                 peer.send(data)
                 peer.half_close()
                 got = peer.read_to_end(5.0 * stand.slow)
                 # A TLS alert at most: no answer in clear.
-                require(got == b"" or got[:1] == b"\x15" and len(got) < 64, "no answer to %r" % data[:20], b"", got)
+                require(
+                    got == b"" or got[:1] == b"\x15" and len(got) < 64,
+                    "no answer to %r" % data[:20],
+                    b"",
+                    got,
+                )
                 peer.abort()
-                stand.expect_peer_log(peer, "LOG_CLIENT_TLS_FAILED", "plain text instead of TLS" if len(data) > 5 and data[0] else "reason=")
-            for name, ciphers, version in (("TLS 1.1", "DEFAULT@SECLEVEL=0", ssl.TLSVersion.TLSv1_1), ("no forward secrecy", "AES128-SHA", ssl.TLSVersion.TLSv1_2)):
+                stand.expect_peer_log(
+                    peer,
+                    "LOG_CLIENT_TLS_FAILED",
+                    "plain text instead of TLS" if len(data) > 5 and data[0] else "reason=",
+                )
+            for name, ciphers, version in (
+                ("TLS 1.1", "DEFAULT@SECLEVEL=0", ssl.TLSVersion.TLSv1_1),
+                ("no forward secrecy", "AES128-SHA", ssl.TLSVersion.TLSv1_2),
+            ):
                 context = ssl.create_default_context(cafile=bench.cert("ca"))
                 context.set_ciphers(ciphers)
                 context.load_cert_chain(*bench.pair("client").values())
@@ -173,7 +191,9 @@ def slow_handshakes(bench):
                     break
             peer.read_to_end(3.0 * stand.slow)
             took = time.monotonic() - began
-            require(0.9 < took < 3.0 * stand.slow, "a dripping hello is ended at tls.timeout", "about 1 s", took)
+            require(
+                0.9 < took < 3.0 * stand.slow, "a dripping hello is ended at tls.timeout", "about 1 s", took
+            )
             peer.abort()
             stand.expect_peer_log(peer, "LOG_CLIENT_TLS_FAILED", "the handshake took too long")
             # Resets in every part of a handshake.
@@ -199,7 +219,12 @@ def broken_records(bench):
     """Damage after the handshake ends that connection, and what came before it counts."""
     with Stand(bench, mutual(bench)) as stand, stand.bystanders(None, client_context(bench, "client")):
         for version in VERSIONS:
-            for damage in (b"\x17\x03\x03\x00\x20" + b"x" * 32, b"PING\r\n" * 10, b"\x17\x03\x03\xff\xff" + b"x" * 70000, b"\x16\x03\x03\x00\x04\0\0\0\0"):
+            for damage in (
+                b"\x17\x03\x03\x00\x20" + b"x" * 32,
+                b"PING\r\n" * 10,
+                b"\x17\x03\x03\xff\xff" + b"x" * 70000,
+                b"\x16\x03\x03\x00\x04\0\0\0\0",
+            ):
                 peer, fault = try_in(stand, client_context(bench, "client", version))
                 require(fault is None, "in", None, fault)
                 under = socket.socket(fileno=os.dup(peer.sock.fileno()))
@@ -219,7 +244,9 @@ def broken_records(bench):
 def plain_beside_tls(bench):
     """With allow_plain the first bytes tell; the rest is as on either port."""
     settings = mutual(bench, allow_plain=True, timeout="1s")
-    with Stand(bench, settings) as stand, stand.bystanders(), stand.bystanders(None, client_context(bench, "client")):
+    with Stand(bench, settings) as stand, stand.bystanders(), stand.bystanders(
+        None, client_context(bench, "client")
+    ):
         info = stand.raw().read_info()
         require("tls_required" not in info and info.get("tls_available"), "INFO", "tls_available", info)
         _, fault = try_in(stand, client_context(bench))
@@ -246,7 +273,10 @@ def choice_by_name(bench):
     """event-gateway shows the certificate of the name that is asked for, else its first."""
     certs = Certificates(os.path.join(bench.folder, "sni"))
     hosts = ("first.example", "second.example", "*.third.example")
-    pairs = [certs.paths(name.replace("*", "any"), hosts=False) if "*" not in name else wildcard(certs, name) for name in hosts]
+    pairs = [
+        certs.paths(name.replace("*", "any"), hosts=False) if "*" not in name else wildcard(certs, name)
+        for name in hosts
+    ]
     settings = {
         "frontend_tls": [{"cert_path": cert, "key_path": key} for cert, key in pairs],
         "auth": {"token": TOKEN},
@@ -271,7 +301,12 @@ def choice_by_name(bench):
                 context.minimum_version = context.maximum_version = VERSIONS[version]
                 peer = stand.greeted()
                 peer.start_tls(context, asked)
-                require(names_of(peer) == [shown], "shown for %s with TLS %s" % (asked, version), shown, names_of(peer))
+                require(
+                    names_of(peer) == [shown],
+                    "shown for %s with TLS %s" % (asked, version),
+                    shown,
+                    names_of(peer),
+                )
                 peer.send(connect_line(TOKEN) + "PING\r\n")
                 peer.expect("PONG\r\n", 5.0 * stand.slow)
                 peer.abort()
@@ -288,16 +323,39 @@ def wildcard(certs, name):
     stem = "wildcard"
     certs.ca()
     with open(certs.path(stem + ".ext"), "w") as file:
-        file.write("basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:%s\n" % name)
+        file.write(
+            "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:%s\n"
+            % name
+        )
     certs.openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", stem + ".key")
     certs.openssl("req", "-new", "-key", stem + ".key", "-subj", "/CN=" + name, "-out", stem + ".csr")
-    certs.openssl("x509", "-req", "-in", stem + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", stem + ".ext", "-out", stem + ".crt")
+    certs.openssl(
+        "x509",
+        "-req",
+        "-in",
+        stem + ".csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "30",
+        "-extfile",
+        stem + ".ext",
+        "-out",
+        stem + ".crt",
+    )
     return certs.path(stem + ".crt"), certs.path(stem + ".key")
 
 
 def outside_clients(bench):
     """event-gateway asks for no certificate and for a token; without one nothing helps."""
-    settings = {"frontend_tls": [bench.pair("client")], "auth": {"token": TOKEN, "timeout": "500ms"}, "tls": {"timeout": "500ms"}}
+    settings = {
+        "frontend_tls": [bench.pair("client")],
+        "auth": {"token": TOKEN, "timeout": "500ms"},
+        "tls": {"timeout": "500ms"},
+    }
     settings["tls"].update(bench.pair("event-gateway"), root_ca_path=bench.cert("ca"))
     everything = {"publish": {"allow": [">"]}, "subscribe": {"allow": [">"]}}
     settings["auth"]["default_permissions"] = everything
@@ -325,12 +383,40 @@ def link_certificates(bench):
         ("event-gateway", "event-service", ["event-gateway"], ["event-service"], None, None),
         (bad("expired"), "event-service", ["event-service"], ["event-service"], "has expired", None),
         (bad("unknown-ca"), "event-service", ["event-service"], ["event-service"], "unknown authority", None),
-        (bad("server-auth-only"), "event-service", ["event-service"], ["event-service"], "not for this role", None),
-        ("client", "event-service", ["event-gateway"], ["event-service"], "(client) has none of the allowed names", None),
+        (
+            bad("server-auth-only"),
+            "event-service",
+            ["event-service"],
+            ["event-service"],
+            "not for this role",
+            None,
+        ),
+        (
+            "client",
+            "event-service",
+            ["event-gateway"],
+            ["event-service"],
+            "(client) has none of the allowed names",
+            None,
+        ),
         ("event-gateway", bad("expired"), ["event-gateway"], ["event-service"], None, "has expired"),
         ("event-gateway", bad("unknown-ca"), ["event-gateway"], ["event-service"], None, "unknown authority"),
-        ("event-gateway", bad("client-auth-only"), ["event-gateway"], ["event-service"], None, "not for this role"),
-        ("event-gateway", "client", ["event-gateway"], ["event-service"], None, "(client) has none of the allowed names"),
+        (
+            "event-gateway",
+            bad("client-auth-only"),
+            ["event-gateway"],
+            ["event-service"],
+            None,
+            "not for this role",
+        ),
+        (
+            "event-gateway",
+            "client",
+            ["event-gateway"],
+            ["event-service"],
+            None,
+            "(client) has none of the allowed names",
+        ),
     )
     for dialler, acceptor, allowed_here, allowed_there, told_here, told_there in cases:
         ca = {"root_ca_path": bench.cert("ca")}
@@ -356,11 +442,19 @@ def link_certificates(bench):
                     other.expect_log("LOG_GATEWAY_LINK_OPEN", 'gateway="S"', 'direction="outbound"')
                     continue
                 for side, told in ((stand, told_here), (other, told_there)):
-                    side.expect_log("LOG_GATEWAY_TLS_FAILED", 'remote="127.0.0.1"', "port=", told or "reason=")
+                    side.expect_log(
+                        "LOG_GATEWAY_TLS_FAILED", 'remote="127.0.0.1"', "port=", told or "reason="
+                    )
                 for side in (stand, other):
                     page = side.server.http_json("/gatewayz")
                     is_linked = any(page["inbound_gateways"].values())
-                    require(not is_linked and not any("LOG_GATEWAY_LINK_OPEN" in line for line in side.read_log()), "no link is open", None, page)
+                    require(
+                        not is_linked
+                        and not any("LOG_GATEWAY_LINK_OPEN" in line for line in side.read_log()),
+                        "no link is open",
+                        None,
+                        page,
+                    )
 
 
 def link_port(bench):
@@ -369,10 +463,16 @@ def link_port(bench):
     settings["gateway"] = {"name": "S", "allowed_names": ["event-gateway"]}
     settings["tls"]["timeout"] = "1s"
     with Stand(bench, settings) as stand, stand.bystanders(None, client_context(bench, "client")):
-        names = {None: "showed no certificate", bad("expired"): "has expired", "client": "(client) has none of the allowed names"}
+        names = {
+            None: "showed no certificate",
+            bad("expired"): "has expired",
+            "client": "(client) has none of the allowed names",
+        }
         for name, reason in names.items():
             for version in VERSIONS:
-                peer, fault = try_in(stand, client_context(bench, name, version), port=stand.server.gateway_port, greets=False)
+                peer, fault = try_in(
+                    stand, client_context(bench, name, version), port=stand.server.gateway_port, greets=False
+                )
                 require(fault is not None, "%s is refused" % name)
                 peer.abort()
                 stand.expect_peer_log(peer, "LOG_GATEWAY_TLS_FAILED", reason)
@@ -391,7 +491,11 @@ def grpc_port(bench):
     settings = merge(mutual(bench, timeout="1s"), {"grpc": {}})
     with Stand(bench, settings) as stand, stand.bystanders(None, client_context(bench, "client")):
         port = stand.server.full["grpc"]["port"]
-        for name, reason in ((None, "showed no certificate"), (bad("expired"), "has expired"), (bad("unknown-ca"), "unknown authority")):
+        for name, reason in (
+            (None, "showed no certificate"),
+            (bad("expired"), "has expired"),
+            (bad("unknown-ca"), "unknown authority"),
+        ):
             for version in VERSIONS:
                 peer, fault = try_in(stand, client_context(bench, name, version), port=port, greets=False)
                 require(fault is not None, "%s is refused" % name)
@@ -416,7 +520,19 @@ def library_is_named(bench):
         print("the programs use the TLS library '%s'" % library)
 
 
-CASES = [link_certificates, slow_handshakes, link_port, grpc_port, no_tls, wrong_certificates, choice_by_name, broken_records, outside_clients, plain_beside_tls, library_is_named]
+CASES = [
+    link_certificates,
+    slow_handshakes,
+    link_port,
+    grpc_port,
+    no_tls,
+    wrong_certificates,
+    choice_by_name,
+    broken_records,
+    outside_clients,
+    plain_beside_tls,
+    library_is_named,
+]
 
 if __name__ == "__main__":
     sys.exit(main(CASES, "TLS peers that must be refused"))
