@@ -290,9 +290,8 @@ static void tell_actors(struct esi_runtime *runtime, enum esi_stop_phase phase, 
 
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         struct esi_worker_stop *stop = &runtime->stops[first + i];
-        *stop = (struct esi_worker_stop){.msg = {.kind = WORKER_STOP_ACTORS, .free = keep},
-                                         .phase = phase,
-                                         .is_cut = is_cut};
+        *stop = (struct esi_worker_stop){
+            .msg = {.kind = WORKER_STOP_ACTORS, .free = keep}, .phase = phase, .is_cut = is_cut};
         esi_actor_send(&runtime->workers[i].agent, &stop->msg);
     }
 }

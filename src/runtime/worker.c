@@ -373,7 +373,8 @@ static void run_loop(struct esi_worker *worker)
         fire_timers(worker);
         take_inbound(worker);
         run_actors(worker, work_bound);
-        /* Once more for what these have sent to each other: a delivery is then written without asking the poller first. */
+        /* Once more for what these have sent to each other: a delivery is then written without
+         * asking the poller first. */
         run_actors(worker, work_bound);
     }
 }
