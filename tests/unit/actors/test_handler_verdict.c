@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Goal: every result of a call leads to the outcome that the event deserves, and says why. Method:
- * a table of results, each judged on a living and on a dying connection; then the way from classes to
- * outcomes.
+ * a table of results, each judged on a living and on a dying connection; then the way from classes
+ * to outcomes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
