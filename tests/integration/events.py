@@ -857,6 +857,21 @@ def case_stop_held(bench):
     require("queued=1" in text, "what is left is counted", None, text[-600:])
 
 
+def case_stop_slow_worker(bench):
+    """SIGTERM while a worker takes a minute for each call: the server does not wait for it, and counts what it had."""
+    worker = bench.worker("worker", *FEED, "--delay", "60000")
+    bench.start({"feed": {"worker": worker, "timeout": "10m"}})
+    client = bench.client()
+    publish_all(client, TYPE, ["y%d" % i for i in range(20)])
+    worker.wait_calls(16)
+    began = time.monotonic()
+    bench.server.process.terminate()
+    require_equal(bench.server.wait_exit(PATIENCE_S), 0, "the exit status")
+    require(time.monotonic() - began < 10, "in time", None, time.monotonic() - began)
+    require("queued=20" in bench.server.log_text(), "what is left is counted", None, bench.server.log_text()[-600:])
+    worker.stop(kill=True)
+
+
 def case_stop(bench):
     """SIGTERM under load: whoever waits is answered or its connection closed; what is left is counted, nothing hangs."""
     worker = bench.worker("worker", *FEED, "--delay", "20")
