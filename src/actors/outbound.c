@@ -20,7 +20,8 @@ enum {
     TEXT_BLOCK_BYTES = 512
 };
 
-void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target, struct esi_batch_pools *pools)
+void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target,
+                       struct esi_batch_pools *pools)
 {
     *outbound = (struct esi_outbound){.target = target, .pools = pools};
 }
@@ -101,7 +102,8 @@ enum es_err esi_outbound_push_slice(struct esi_outbound *outbound, const struct 
     if (outbound->count > outbound->copied_count) {
         struct esi_outbound_part *last = part_at(outbound, outbound->count - 1);
         if (last->block == slice->block && last->data + last->len == slice->data) {
-            /* The neighbour in the same block: one part, and the reference goes with its last byte. */
+            /* The neighbour in the same block: one part, and the reference goes with its last
+             * byte. */
             if (last->owns_block && slice->owns_block) {
                 esi_block_unref(slice->block, &outbound->pools->blocks, 1);
             }
@@ -110,8 +112,10 @@ enum es_err esi_outbound_push_slice(struct esi_outbound *outbound, const struct 
             return ES_OK;
         }
     }
-    const struct esi_outbound_part part = {
-        .block = slice->block, .data = slice->data, .len = slice->len, .owns_block = slice->owns_block};
+    const struct esi_outbound_part part = {.block = slice->block,
+                                           .data = slice->data,
+                                           .len = slice->len,
+                                           .owns_block = slice->owns_block};
     return push(outbound, &part);
 }
 
@@ -204,19 +208,21 @@ static void rest(struct esi_outbound *outbound)
 }
 
 /*
- * The peer is slow: small parts that wait are copied, so that each is charged what it holds. The parts keep their
- * order; consecutive small ones become one. Out of memory: they stay as they are.
+ * The peer is slow: small parts that wait are copied, so that each is charged what it holds. The
+ * parts keep their order; consecutive small ones become one. Out of memory: they stay as they are.
  */
 static void copy_out(struct esi_outbound *outbound)
 {
     struct esi_block *block = NULL;
     size_t used = 0;
     uint32_t kept = outbound->copied_count;
-    struct esi_outbound_part *uncovered = NULL; /* the last kept part whose reference stands in a later one */
+    /* the last kept part whose reference stands in a later one */
+    struct esi_outbound_part *uncovered = NULL;
 
     for (uint32_t i = outbound->copied_count; i < outbound->count; i++) {
         struct esi_outbound_part part = *part_at(outbound, i);
-        struct esi_outbound_part *previous = kept > outbound->copied_count ? part_at(outbound, kept - 1) : NULL;
+        struct esi_outbound_part *previous =
+            kept > outbound->copied_count ? part_at(outbound, kept - 1) : NULL;
         if (part.len < COPY_OUT_MAX && (block == NULL || block->capacity - used < part.len)) {
             block = esi_block_new(&outbound->pools->blocks);
             used = 0;
@@ -270,8 +276,8 @@ static size_t fill_iov(const struct esi_outbound *outbound, struct iovec *iov, s
     return count;
 }
 
-enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream, uint64_t now_ns,
-                               bool *has_progress)
+enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream,
+                               uint64_t now_ns, bool *has_progress)
 {
     const size_t total_max = esi_stream_is_tls(stream) ? WRITE_TLS_BYTES_MAX : WRITE_BYTES_MAX;
     enum es_err err = ES_OK;
@@ -290,7 +296,8 @@ enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream 
         total += written;
         pop_bytes(outbound, written);
         if (written < offered) {
-            /* A short write means that the socket is full: asking again would only cost a system call. */
+            /* A short write means that the socket is full: asking again would only cost a system
+             * call. */
             err = ES_AGAIN;
             break;
         }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: whatever several workers publish at once, each target gets each message that is meant for it once, in each
- * publisher's order, whole; and every block and delivery comes back to a pool. Method: publisher actors on all workers
- * publish numbered messages on random subjects, small and large; target actors check and count what they get, each
- * publisher keeps the same sums of what it knows must arrive. At the end sums and pools are compared.
+ * Goal: whatever several workers publish at once, each target gets each message that is meant for
+ * it once, in each publisher's order, whole; and every block and delivery comes back to a pool.
+ * Method: publisher actors on all workers publish numbered messages on random subjects, small and
+ * large; target actors check and count what they get, each publisher keeps the same sums of what it
+ * knows must arrive. At the end sums and pools are compared.
  */
 #include "actors/context.h"
 #include "base/hashmap.h"

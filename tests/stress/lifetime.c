@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: actors come and go while others send to them, and each is freed once, after the last who knew it, with every
- * message. Method: parents on all workers make children on random workers, hand references to each other and to foreign
- * threads, which send a few messages and let go; a child finishes at a random message, or when a timer says so, or in its
- * first turn. Counts of what lives are compared at the end; the sanitizers see what is used too late.
+ * Goal: actors come and go while others send to them, and each is freed once, after the last who
+ * knew it, with every message. Method: parents on all workers make children on random workers, hand
+ * references to each other and to foreign threads, which send a few messages and let go; a child
+ * finishes at a random message, or when a timer says so, or in its first turn. Counts of what lives
+ * are compared at the end; the sanitizers see what is used too late.
  */
 #include "runtime_case.h"
 
@@ -133,7 +134,8 @@ static const struct esi_actor_type child_type = {
 static void leave_for_strangers(struct parent *self, struct child *child)
 {
     esi_actor_ref(&child->actor);
-    /* order: acq_rel; release: the stranger sees the child; acquire: we see one that another has left. */
+    /* order: acq_rel; release: the stranger sees the child; acquire: we see one that another has
+     * left. */
     struct child *old = atomic_exchange_explicit(&ring[draw_below(&self->random, RING)], child,
                                                  memory_order_acq_rel);
     if (old != NULL) {
@@ -219,7 +221,8 @@ static void *poke_and_let_go(void *argument)
     bool is_last = false;
 
     do {
-        /* order: acquire; pairs with the release in run: what was left before the end is then found. */
+        /* order: acquire; pairs with the release in run: what was left before the end is then
+         * found. */
         is_last = atomic_load_explicit(&is_ending, memory_order_acquire);
         for (uint32_t i = 0; i < RING; i++) {
             /* order: acquire; pairs with the release in leave_for_strangers. */
@@ -260,7 +263,8 @@ static void run(uint32_t worker_count)
     for (uint32_t i = 0; i < FOREIGN; i++) {
         case_check(pthread_create(&threads[i], NULL, poke_and_let_go, &seeds[i]) == 0);
     }
-    /* Each ends by a message or its timer, and its memory goes when the last stranger has let go. */
+    /* Each ends by a message or its timer, and its memory goes when the last stranger has let
+     * go. */
     await_count(&children_freed, PARENTS * CHILDREN_EACH / 2);
     await_count(&children_freed, PARENTS * CHILDREN_EACH / 2);
     /* order: release; pairs with the acquire in poke_and_let_go. */

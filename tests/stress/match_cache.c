@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a subscription that is in force is in every later match, one that was taken out and is known to be is in none,
- * with a warm cache as without. Method: a router thread numbers its subscriptions and tells after each change what is in
- * force; readers with caches of their own first look at what was told, then ask, and check that the answer is not older.
+ * Goal: a subscription that is in force is in every later match, one that was taken out and is
+ * known to be is in none, with a warm cache as without. Method: a router thread numbers its
+ * subscriptions and tells after each change what is in force; readers with caches of their own
+ * first look at what was told, then ask, and check that the answer is not older.
  */
 #include "base/own.h"
 #include "base/rcu.h"
@@ -20,8 +21,8 @@ static const char *const patterns[] = {"a.a", "a.b", "b.a", "b.b", "a",  "c.c.c"
                                        "a.*", "b.*", "*.a", ">",   "c.>"};
 
 /*
- * Of one pattern: subscriptions are added with numbers 1, 2, 3... and removed in the same order, so that those from
- * `gone` + 1 to `added` are in force.
+ * Of one pattern: subscriptions are added with numbers 1, 2, 3... and removed in the same order, so
+ * that those from `gone` + 1 to `added` are in force.
  */
 struct lane {
     _Atomic uint64_t added;
@@ -57,8 +58,9 @@ static void check_match(const struct esi_match *match, const char *subject, cons
     }
     (void)subject;
     for (uint32_t i = 0; i < LANES; i++) {
-        /* Those that were in force when we looked, less those that may have gone since: at least the newest one, if any
-         * was there, unless it has gone since, which the writer does only to make room. */
+        /* Those that were in force when we looked, less those that may have gone since: at least
+         * the newest one, if any was there, unless it has gone since, which the writer does only to
+         * make room. */
         if (counts[i] > 0) {
             case_check(counts[i] <= added[i] - gone[i]);
         }
@@ -75,7 +77,8 @@ static void ask(struct esi_match_cache *cache, uint64_t *random)
     uint64_t gone[LANES];
 
     for (uint32_t i = 0; i < LANES; i++) {
-        /* order: acquire; pairs with the release of the writer: who sees the number sees the change. */
+        /* order: acquire; pairs with the release of the writer: who sees the number sees the
+         * change. */
         gone[i] = atomic_load_explicit(&lanes[i].gone, memory_order_acquire);
         /* order: acquire; as above. */
         added[i] = atomic_load_explicit(&lanes[i].added, memory_order_acquire);
@@ -168,7 +171,8 @@ static void remove_one(uint32_t lane, struct trash *trash)
     case_check(sub->created_ns == number);
     esi_subtable_remove(broker.table, sub, &trash->retired);
     trash->subs[trash->count++] = sub;
-    /* order: release; pairs with the acquire in ask: it is out of force for whoever sees the number. */
+    /* order: release; pairs with the acquire in ask: it is out of force for whoever sees the
+     * number. */
     atomic_store_explicit(&lanes[lane].gone, number, memory_order_release);
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: no message is lost, doubled or overtaken, on any number of workers. Method: nodes pass tokens on at random;
- * each pair of sender and receiver numbers its messages. Now and then a node tells a second one something, and then a
- * third one, which tells the second about it: cause must come before effect. An atomic count of what is under way tells
- * the end, and all numbers are then compared.
+ * Goal: no message is lost, doubled or overtaken, on any number of workers. Method: nodes pass
+ * tokens on at random; each pair of sender and receiver numbers its messages. Now and then a node
+ * tells a second one something, and then a third one, which tells the second about it: cause must
+ * come before effect. An atomic count of what is under way tells the end, and all numbers are then
+ * compared.
  */
 #include "runtime_case.h"
 

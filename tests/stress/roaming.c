@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a roaming actor runs on one thread at a time, forgets nobody, and answers in order, however many threads send to
- * it. Method: actors on several workers and foreign threads flood two roaming actors whose state is plain memory; each
- * question is numbered and answered; the roaming ones send to each other as well.
+ * Goal: a roaming actor runs on one thread at a time, forgets nobody, and answers in order, however
+ * many threads send to it. Method: actors on several workers and foreign threads flood two roaming
+ * actors whose state is plain memory; each question is numbered and answered; the roaming ones send
+ * to each other as well.
  */
 #include "runtime_case.h"
 
@@ -240,8 +241,8 @@ enum { ROUNDS = 20000 };
 
 static pthread_barrier_t barrier;
 
-/* All send at once. Who finds the actor at work returns at once, who is at work returns when nothing is left: so when all
- * have returned, all has been handled. */
+/* All send at once. Who finds the actor at work returns at once, who is at work returns when
+ * nothing is left: so when all have returned, all has been handled. */
 static void *send_in_rounds(void *argument)
 {
     const uint32_t sender = *(const uint32_t *)argument;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a stop at any moment ends in bounded time and leaves nothing behind, whatever is under way between actors, jobs
- * and grace periods. Method: nodes that keep each other busy for ever, submit jobs that answer, ask for grace periods and
- * start newcomers; the runtime is stopped after a random number of messages, many times; all counts must then be zero.
+ * Goal: a stop at any moment ends in bounded time and leaves nothing behind, whatever is under way
+ * between actors, jobs and grace periods. Method: nodes that keep each other busy for ever, submit
+ * jobs that answer, ask for grace periods and start newcomers; the runtime is stopped after a
+ * random number of messages, many times; all counts must then be zero.
  */
 #include "runtime_case.h"
 

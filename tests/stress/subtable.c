@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: readers of the subscription table never see what has been freed, never miss what was there all the time, never
- * find what does not match; when the writer rests, they find exactly what a model holds. Method: one router thread adds,
- * removes and replaces random literal and wildcard subscriptions and destroys what it retired after each grace period,
- * while readers walk; a set of subscriptions stays through it all. Now and then all meet, and readers compare.
+ * Goal: readers of the subscription table never see what has been freed, never miss what was there
+ * all the time, never find what does not match; when the writer rests, they find exactly what a
+ * model holds. Method: one router thread adds, removes and replaces random literal and wildcard
+ * subscriptions and destroys what it retired after each grace period, while readers walk; a set of
+ * subscriptions stays through it all. Now and then all meet, and readers compare.
  */
 #include "base/hashmap.h"
 #include "base/own.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: under load and with many changes, a timer that is set fires once, not early, and a cancelled one never. Method:
- * actors on several workers set, move and cancel their timers at random, in timers and in messages, while tokens keep the
- * workers busy; each firing is checked against what the actor noted.
+ * Goal: under load and with many changes, a timer that is set fires once, not early, and a
+ * cancelled one never. Method: actors on several workers set, move and cancel their timers at
+ * random, in timers and in messages, while tokens keep the workers busy; each firing is checked
+ * against what the actor noted.
  */
 #include "runtime_case.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A broker in one thread, for tests: table, targets that keep what they are given, and one batch. Checks of the bookkeeping
- * that every delivery must pass stand here, so that each test makes them.
+ * A broker in one thread, for tests: table, targets that keep what they are given, and one batch.
+ * Checks of the bookkeeping that every delivery must pass stand here, so that each test makes them.
  */
 #pragma once
 

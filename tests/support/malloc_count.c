@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Counts allocations of a program that is not built for it: preloaded, it stands before the C library's functions and
- * adds one to a 64-bit number in the file that MALLOC_COUNT_FILE names, which a test reads at any time. Invariant: works
- * before its constructor has run, when nothing is counted yet.
+ * Counts allocations of a program that is not built for it: preloaded, it stands before the C
+ * library's functions and adds one to a 64-bit number in the file that MALLOC_COUNT_FILE names,
+ * which a test reads at any time. Invariant: works before its constructor has run, when nothing is
+ * counted yet.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a subscription is found by its sid as long as it lives, and by its slot as long as deliveries may carry that;
- * slots stay few. Method: random adds, forgets and releases against a list.
+ * Goal: a subscription is found by its sid as long as it lives, and by its slot as long as
+ * deliveries may carry that; slots stay few. Method: random adds, forgets and releases against a
+ * list.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a worker has all it needs, and the room it reads into is used again when nobody holds it, never before. Method:
- * references taken by hand, as deliveries take them.
+ * Goal: a worker has all it needs, and the room it reads into is used again when nobody holds it,
+ * never before. Method: references taken by hand, as deliveries take them.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: the peer gets every byte once, in order, however little its socket takes at a time; every block reference and
- * every byte of the charge comes back; a slow peer pins no more than it is charged. Method: an environment whose socket
- * takes as much as the test says, random slices with the batch's rule of ownership, and a flat copy of what must arrive.
+ * Goal: the peer gets every byte once, in order, however little its socket takes at a time; every
+ * block reference and every byte of the charge comes back; a slow peer pins no more than it is
+ * charged. Method: an environment whose socket takes as much as the test says, random slices with
+ * the batch's rule of ownership, and a flat copy of what must arrive.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -138,7 +139,8 @@ static void charge(uint64_t bytes)
     atomic_fetch_add_explicit(&target.pending_bytes, bytes, memory_order_relaxed);
 }
 
-/* Pushes one piece of a source; owns: takes a reference with it, as the last slice of a block does. */
+/* Pushes one piece of a source; owns: takes a reference with it, as the last slice of a block
+ * does. */
 static void push_piece(struct esi_block *block, size_t offset, size_t len, bool owns)
 {
     const struct esi_slice slice = {
@@ -268,7 +270,8 @@ static void test_gathered(void **state)
     assert_int_equal(writes, 1);
 }
 
-/* A slow peer: small pieces are copied together, so that the blocks they came from go back at once. */
+/* A slow peer: small pieces are copied together, so that the blocks they came from go back at
+ * once. */
 static void test_a_slow_peer_pins_little(void **state)
 {
     bool has_progress = false;
@@ -295,7 +298,8 @@ static void test_a_slow_peer_pins_little(void **state)
     write_all();
 }
 
-/* A peer that takes everything at once: still nobody's turn is longer than a share, and nothing is copied for that. */
+/* A peer that takes everything at once: still nobody's turn is longer than a share, and nothing is
+ * copied for that. */
 static void test_a_quick_peer_gets_shares(void **state)
 {
     const size_t share = 1024 * 1024;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: what an asker hands over is in force when it is told so, is out of every worker's sight when it is told that, and
- * links learn of the first and last interest in order, after a snapshot. Method: an asker and a link as actors, which
- * note what they are told; the test's thread sends and waits.
+ * Goal: what an asker hands over is in force when it is told so, is out of every worker's sight
+ * when it is told that, and links learn of the first and last interest in order, after a snapshot.
+ * Method: an asker and a link as actors, which note what they are told; the test's thread sends and
+ * waits.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: each target gets exactly the bytes that the protocol wants, in the publisher's order, once, and every block
- * reference comes back. Method: expected texts for each way a message can take, then random traffic whose output is
- * parsed and compared with a model. Every delivery passes the checks in broker_case.h.
+ * Goal: each target gets exactly the bytes that the protocol wants, in the publisher's order, once,
+ * and every block reference comes back. Method: expected texts for each way a message can take,
+ * then random traffic whose output is parsed and compared with a model. Every delivery passes the
+ * checks in broker_case.h.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -193,7 +194,8 @@ static void test_groups_choose_one_each(void **state)
                         MESSAGES / MEMBERS * 11 / 10);
     }
     assert_int_equal(total, MESSAGES);
-    /* A member that is closing is passed over; when all are, the message is not delivered, nor anything broken. */
+    /* A member that is closing is passed over; when all are, the message is not delivered, nor
+     * anything broken. */
     for (uint32_t i = 0; i < MEMBERS; i++) {
         sinks[i]->messages = 0;
         /* order: relaxed; one thread. */
@@ -350,7 +352,8 @@ static void test_lines_for_links(void **state)
     free_sink(member);
 }
 
-/* From a gateway: local plain subscriptions and the groups it names, once each, never another link. */
+/* From a gateway: local plain subscriptions and the groups it names, once each, never another
+ * link. */
 static void test_from_a_gateway(void **state)
 {
     struct sink *link = new_sink(&broker, true);
@@ -383,7 +386,8 @@ static void test_from_a_gateway(void **state)
     free_sink(local);
 }
 
-/* Messages with many names and many groups: each group once, and the work stays in proportion to their sum. */
+/* Messages with many names and many groups: each group once, and the work stays in proportion to
+ * their sum. */
 static void test_many_named_groups(void **state)
 {
     enum { GROUPS = 3000 };
@@ -415,7 +419,8 @@ static void test_many_named_groups(void **state)
     test_free(subs);
 }
 
-/* A reply that somebody began to listen on just now is mapped on its way to links, and only there. */
+/* A reply that somebody began to listen on just now is mapped on its way to links, and only
+ * there. */
 static void test_young_replies_are_mapped(void **state)
 {
     struct sink *link = new_sink(&broker, true);
@@ -464,7 +469,8 @@ static void test_young_replies_are_mapped(void **state)
     free_sink(local);
 }
 
-/* What came with a mapped reply shows it stripped to clients, and tells the target what the answer must go to. */
+/* What came with a mapped reply shows it stripped to clients, and tells the target what the answer
+ * must go to. */
 static void test_mapped_replies_travel_beside(void **state)
 {
     struct sink *local = new_sink(&broker, false);
@@ -501,7 +507,8 @@ static void test_texts_keep_their_place(void **state)
     free_sink(link);
 }
 
-/* A message for one link alone stands in its place, whatever the interest, with headers as that peer takes them. */
+/* A message for one link alone stands in its place, whatever the interest, with headers as that
+ * peer takes them. */
 static void test_one_link_alone(void **state)
 {
     struct sink *link = new_sink(&broker, true);
@@ -570,7 +577,8 @@ static void test_sources_change_within_a_batch(void **state)
     free_sink(local);
 }
 
-/* A link that gets everything but what it refused gets each message once, and is told enough to leave it out. */
+/* A link that gets everything but what it refused gets each message once, and is told enough to
+ * leave it out. */
 static void test_optimistic_link(void **state)
 {
     struct sink *link = new_sink(&broker, true);
@@ -639,7 +647,8 @@ static void test_pause(void **state)
 
 /* --- changes between messages --- */
 
-/* A change of subscriptions takes effect between two messages of one batch, not before and not later. */
+/* A change of subscriptions takes effect between two messages of one batch, not before and not
+ * later. */
 static void test_changes_within_a_batch(void **state)
 {
     struct sink *one = new_sink(&broker, false);
@@ -742,7 +751,8 @@ static void publish_modelled(struct traffic *traffic, uint32_t number)
     test_free(payload);
 }
 
-/* Reads one message out of what a sink got: its number and whether a group's sid brought it. Returns its end. */
+/* Reads one message out of what a sink got: its number and whether a group's sid brought it.
+ * Returns its end. */
 static const char *read_msg(const char *at, uint32_t *number, bool *is_group)
 {
     char sid[16];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: the first and the last subscription of each (subject, queue) are told, whatever comes between, and a snapshot
- * holds each once. Method: random adds and removes against counters.
+ * Goal: the first and the last subscription of each (subject, queue) are told, whatever comes
+ * between, and a snapshot holds each once. Method: random adds and removes against counters.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a subject may be used as often and as long as was said, the oldest gives way, and memory stays bounded. Method:
- * small cases with a given time.
+ * Goal: a subject may be used as often and as long as was said, the oldest gives way, and memory
+ * stays bounded. Method: small cases with a given time.
  */
 #include <setjmp.h>
 #include <stdarg.h>

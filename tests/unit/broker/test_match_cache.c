@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a match is what the table holds at the time of asking, cached or not; its parts stand in the promised order; the
- * cache admits at the second use and is bounded in entries and memory. Method: small tables, and random changes compared
- * with a match made by a fresh cache.
+ * Goal: a match is what the table holds at the time of asking, cached or not; its parts stand in
+ * the promised order; the cache admits at the second use and is bounded in entries and memory.
+ * Method: small tables, and random changes compared with a match made by a fresh cache.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -215,7 +215,8 @@ static void test_links(void **state)
     free_sink(local);
 }
 
-/* A peer's many groups on one subject: those that fit on a line are named, in no more than that much work. */
+/* A peer's many groups on one subject: those that fit on a line are named, in no more than that
+ * much work. */
 static void test_group_names_of_a_line_are_bounded(void **state)
 {
     enum { GROUPS = 20000, NAMES_BYTES_MAX = 60 * 1024 };
@@ -283,7 +284,8 @@ static void test_many_subjects(void **state)
     free_sink(sink);
 }
 
-/* A peer may choose both a long list of receivers and many subjects: memory is bounded all the same. */
+/* A peer may choose both a long list of receivers and many subjects: memory is bounded all the
+ * same. */
 static void test_memory_is_bounded(void **state)
 {
     enum { MEMBERS = 20000 };
@@ -369,7 +371,8 @@ static void test_against_a_fresh_cache(void **state)
     }
 }
 
-/* More subjects in turn than the cache holds: most of those that it holds are found, and few are replaced. */
+/* More subjects in turn than the cache holds: most of those that it holds are found, and few are
+ * replaced. */
 static void test_one_too_many_does_not_empty_it(void **state)
 {
     enum { SUBJECTS = 1200 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: no allocation a message. Method: the linker leads every allocation of the program's own code through counters;
- * a warm batch brings 10 000 messages of each kind to its targets, then 20 000 more, and neither the counters nor those
- * of the pools follow.
+ * Goal: no allocation a message. Method: the linker leads every allocation of the program's own
+ * code through counters; a warm batch brings 10 000 messages of each kind to its targets, then 20
+ * 000 more, and neither the counters nor those of the pools follow.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -172,7 +172,8 @@ static void test_no_allocation_a_message(void **state)
     }
 }
 
-/* The counters count: a message on a new subject is looked up in the table, and its second use is kept. */
+/* The counters count: a message on a new subject is looked up in the table, and its second use is
+ * kept. */
 static void test_the_counters_count(void **state)
 {
     const struct kind kind = {.subject = "work.new", .reply = "", .len = 16};

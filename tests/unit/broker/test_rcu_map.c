@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: the map finds exactly what is in it, through growth and many removals. Method: random changes against flags, with
- * hashes that collide in every way; readers beside the writer are tested in tests/stress.
+ * Goal: the map finds exactly what is in it, through growth and many removals. Method: random
+ * changes against flags, with hashes that collide in every way; readers beside the writer are
+ * tested in tests/stress.
  */
 #include <setjmp.h>
 #include <stdarg.h>

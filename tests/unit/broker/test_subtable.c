@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: a walk finds exactly the subscriptions whose pattern matches, through every order of adds, removals and
- * replacements; generations rise where they must and nowhere else; nothing is left when all are gone. Method: random
- * patterns over a few tokens, against esi_subject_matches on a flat list.
+ * Goal: a walk finds exactly the subscriptions whose pattern matches, through every order of adds,
+ * removals and replacements; generations rise where they must and nowhere else; nothing is left
+ * when all are gone. Method: random patterns over a few tokens, against esi_subject_matches on a
+ * flat list.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -253,7 +254,8 @@ static void test_young_subscriptions_are_told_of(void **state)
     broker_case_deinit(&broker);
 }
 
-/* Many on one subject, removed in the worst orders: the work stays proportional, and what is left is found. */
+/* Many on one subject, removed in the worst orders: the work stays proportional, and what is left
+ * is found. */
 static void test_many_on_one_subject(void **state)
 {
     enum { MANY = 20000 };
@@ -313,7 +315,8 @@ static void test_deep_subjects(void **state)
     broker_case_deinit(&broker);
 }
 
-/* Deeper than a walk could follow without missing a branch: refused, whatever a control line may hold. */
+/* Deeper than a walk could follow without missing a branch: refused, whatever a control line may
+ * hold. */
 static void test_too_many_tokens_are_refused(void **state)
 {
     struct broker_case broker;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: slots are small, unique among the living, bounded and used again. Method: random comings and goings.
+ * Goal: slots are small, unique among the living, bounded and used again. Method: random comings
+ * and goings.
  */
 #include <setjmp.h>
 #include <stdarg.h>
