@@ -17,6 +17,7 @@ enum {
     /* What one call writes at most, about a millisecond's work: the worker has other actors. */
     WRITE_BYTES_MAX = 1024 * 1024,
     WRITE_TLS_BYTES_MAX = 256 * 1024,
+    UNCOPIED_MAX = 32, /* parts that pin blocks while nothing can be written */
     TEXT_BLOCK_BYTES = 512
 };
 
@@ -50,6 +51,15 @@ void esi_outbound_drop_bytes(struct esi_outbound *outbound, uint64_t bytes)
     atomic_fetch_sub_explicit(&outbound->target->pending_bytes, bytes, memory_order_relaxed);
 }
 
+static void forget_copy(struct esi_outbound *outbound)
+{
+    if (outbound->copy != NULL) {
+        esi_block_unref(outbound->copy, &outbound->pools->blocks, 1);
+        outbound->copy = NULL;
+    }
+    outbound->copy_used = 0;
+}
+
 void esi_outbound_deinit(struct esi_outbound *outbound)
 {
     uint64_t dropped = 0;
@@ -63,6 +73,7 @@ void esi_outbound_deinit(struct esi_outbound *outbound)
     if (outbound->text != NULL) {
         esi_block_unref(outbound->text, NULL, 1);
     }
+    forget_copy(outbound);
     free(outbound->parts);
     esi_outbound_init(outbound, outbound->target, outbound->pools);
 }
@@ -97,8 +108,91 @@ static enum es_err push(struct esi_outbound *outbound, const struct esi_outbound
     return err;
 }
 
+/* Room for a part in the block that small parts are copied to; NULL when memory is exhausted. */
+static char *copy_room(struct esi_outbound *outbound, size_t len)
+{
+    if (outbound->copy != NULL && esi_block_is_unique(outbound->copy)) {
+        outbound->copy_used = 0;
+    }
+    if (outbound->copy == NULL || outbound->copy->capacity - outbound->copy_used < len) {
+        struct esi_block *block = esi_block_new(&outbound->pools->blocks);
+        if (block == NULL) {
+            return NULL;
+        }
+        forget_copy(outbound);
+        outbound->copy = block;
+    }
+    return outbound->copy->data + outbound->copy_used;
+}
+
+/* Puts a copied part, which stands in the copy block from `data` on, behind the first `kept`. */
+static uint32_t keep_copy(struct esi_outbound *outbound, uint32_t kept, const char *data,
+                          size_t len)
+{
+    struct esi_outbound_part *previous = kept > 0 ? part_at(outbound, kept - 1) : NULL;
+
+    outbound->copy_used += len;
+    if (previous != NULL && previous->block == outbound->copy &&
+        previous->data + previous->len == data) {
+        previous->len += len;
+        return kept;
+    }
+    esi_block_ref(outbound->copy, 1);
+    *part_at(outbound, kept) = (struct esi_outbound_part){
+        .block = outbound->copy, .data = data, .len = len, .owns_block = true};
+    return kept + 1;
+}
+
+/*
+ * The peer is slow: small parts that wait are copied, so that each is charged what it holds. The
+ * parts keep their order; consecutive small ones become one. Out of memory: they stay as they are.
+ */
+static void copy_out(struct esi_outbound *outbound)
+{
+    uint32_t kept = outbound->copied_count;
+    /* the last kept part whose reference stands in a later one */
+    struct esi_outbound_part *uncovered = NULL;
+
+    for (uint32_t i = outbound->copied_count; i < outbound->count; i++) {
+        const struct esi_outbound_part part = *part_at(outbound, i);
+        char *room = part.len < COPY_OUT_MAX ? copy_room(outbound, part.len) : NULL;
+        if (room == NULL) {
+            *part_at(outbound, kept) = part;
+            uncovered = part.owns_block ? NULL : part_at(outbound, kept);
+            kept++;
+            continue;
+        }
+        memcpy(room, part.data, part.len);
+        if (part.owns_block && uncovered != NULL && uncovered->block == part.block) {
+            uncovered->owns_block = true;
+            uncovered = NULL;
+        } else if (part.owns_block) {
+            esi_block_unref(part.block, &outbound->pools->blocks, 1);
+        }
+        kept = keep_copy(outbound, kept, room, part.len);
+    }
+    outbound->count = kept;
+    outbound->copied_count = kept;
+}
+
+/*
+ * While nothing can be written, what comes is copied out now and then, or a peer that has stopped
+ * reading would pin a whole block for each of the small pieces that it is charged for. Not between
+ * slices that share one reference: its owner is still to come.
+ */
+static void copy_out_waiting(struct esi_outbound *outbound)
+{
+    if (outbound->count - outbound->copied_count >= UNCOPIED_MAX &&
+        part_at(outbound, outbound->count - 1)->owns_block) {
+        copy_out(outbound);
+    }
+}
+
 enum es_err esi_outbound_push_slice(struct esi_outbound *outbound, const struct esi_slice *slice)
 {
+    if (outbound->is_blocked) {
+        copy_out_waiting(outbound);
+    }
     if (outbound->count > outbound->copied_count) {
         struct esi_outbound_part *last = part_at(outbound, outbound->count - 1);
         if (last->block == slice->block && last->data + last->len == slice->data) {
@@ -192,6 +286,7 @@ static void pop_bytes(struct esi_outbound *outbound, size_t bytes)
 static void rest(struct esi_outbound *outbound)
 {
     outbound->copied_count = 0;
+    forget_copy(outbound);
     if (outbound->capacity > PARTS_KEPT_MAX) {
         free(outbound->parts);
         outbound->parts = NULL;
@@ -205,55 +300,6 @@ static void rest(struct esi_outbound *outbound)
         }
         outbound->text_used = 0;
     }
-}
-
-/*
- * The peer is slow: small parts that wait are copied, so that each is charged what it holds. The
- * parts keep their order; consecutive small ones become one. Out of memory: they stay as they are.
- */
-static void copy_out(struct esi_outbound *outbound)
-{
-    struct esi_block *block = NULL;
-    size_t used = 0;
-    uint32_t kept = outbound->copied_count;
-    /* the last kept part whose reference stands in a later one */
-    struct esi_outbound_part *uncovered = NULL;
-
-    for (uint32_t i = outbound->copied_count; i < outbound->count; i++) {
-        struct esi_outbound_part part = *part_at(outbound, i);
-        struct esi_outbound_part *previous =
-            kept > outbound->copied_count ? part_at(outbound, kept - 1) : NULL;
-        if (part.len < COPY_OUT_MAX && (block == NULL || block->capacity - used < part.len)) {
-            block = esi_block_new(&outbound->pools->blocks);
-            used = 0;
-        }
-        if (part.len >= COPY_OUT_MAX || block == NULL) {
-            *part_at(outbound, kept) = part;
-            uncovered = part.owns_block ? NULL : part_at(outbound, kept);
-            kept++;
-            continue;
-        }
-        memcpy(block->data + used, part.data, part.len);
-        if (part.owns_block && uncovered != NULL && uncovered->block == part.block) {
-            uncovered->owns_block = true;
-            uncovered = NULL;
-        } else if (part.owns_block) {
-            esi_block_unref(part.block, &outbound->pools->blocks, 1);
-        }
-        if (used > 0 && previous != NULL && previous->block == block) {
-            previous->len += part.len;
-        } else {
-            if (used > 0) {
-                /* A large part stands between: the block goes on behind it. */
-                esi_block_ref(block, 1);
-            }
-            *part_at(outbound, kept++) = (struct esi_outbound_part){
-                .block = block, .data = block->data + used, .len = part.len, .owns_block = true};
-        }
-        used += part.len;
-    }
-    outbound->count = kept;
-    outbound->copied_count = kept;
 }
 
 /* *bytes: in, the most that is wanted; out, what there is of it. */
@@ -317,6 +363,7 @@ enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream 
         atomic_store_explicit(&outbound->target->progress_ns, now_ns, memory_order_relaxed);
     }
     *has_progress = total > 0;
+    outbound->is_blocked = outbound->count > 0;
     if (outbound->count == 0) {
         rest(outbound);
     } else if (err == ES_AGAIN) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What waits to be written to one peer: slices of shared blocks and lines of our own, in order. Everything goes out by
- * gathered writes; what the socket does not take is copied out of shared blocks when it is small, so that a slow reader
- * pins no more memory than it is charged for. One thread's.
+ * What waits to be written to one peer: slices of shared blocks and lines of our own, in order.
+ * Everything goes out by gathered writes; what the socket does not take is copied out of shared
+ * blocks when it is small, so that a slow reader pins no more memory than it is charged for. One
+ * thread's.
  */
 #pragma once
 
@@ -25,33 +26,42 @@ struct esi_outbound_part {
 };
 
 struct esi_outbound {
-    struct esi_target *target;      /* borrowed: its pending_bytes is what is charged */
-    struct esi_batch_pools *pools;  /* borrowed: the home worker's */
+    struct esi_target *target;       /* borrowed: its pending_bytes is what is charged */
+    struct esi_batch_pools *pools;   /* borrowed: the home worker's */
     struct esi_outbound_part *parts; /* owned ring; capacity a power of two, NULL when idle */
     uint32_t capacity;
     uint32_t first;
     uint32_t count;
-    uint32_t copied_count; /* of the first parts: these are private already */
+    uint32_t copied_count;  /* of the first parts: these are private already */
     struct esi_block *text; /* owned reference: where the last own line stands; NULL: none */
     size_t text_used;
+    /* owned reference: where small waiting parts are copied to; NULL: none */
+    struct esi_block *copy;
+    size_t copy_used;
+    bool is_blocked;        /* the last write left something */
     uint64_t written_bytes; /* in all */
 };
 
-void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target, struct esi_batch_pools *pools);
+void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target,
+                       struct esi_batch_pools *pools);
 /* Drops everything that waits, and gives the charge back. */
 void esi_outbound_deinit(struct esi_outbound *outbound);
-/* Appends one slice; the caller has moved its block reference here if it owns one. ES_NO_MEMORY: not taken. */
-ES_MUST_USE enum es_err esi_outbound_push_slice(struct esi_outbound *outbound, const struct esi_slice *slice);
-/* Leaves a delivered slice out: its charge goes back, its reference goes to the slice before it where that needs one. */
+/* Appends one slice; the caller has moved its block reference here if it owns one. ES_NO_MEMORY:
+ * not taken. */
+ES_MUST_USE enum es_err esi_outbound_push_slice(struct esi_outbound *outbound,
+                                                const struct esi_slice *slice);
+/* Leaves a delivered slice out: its charge goes back, its reference goes to the slice before it
+ * where that needs one. */
 void esi_outbound_skip_slice(struct esi_outbound *outbound, const struct esi_slice *slice);
 /* Gives the charge of bytes back that were delivered but not pushed. */
 void esi_outbound_drop_bytes(struct esi_outbound *outbound, uint64_t bytes);
 /* Appends a copy of a line of our own. ES_NO_MEMORY: not taken. */
 ES_MUST_USE enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str text);
 /*
- * Writes as much as the stream takes, and no more than a share, so that other actors have their turns. ES_OK: nothing is
- * left (in the stream's own buffer neither); ES_AGAIN: watch for POLL_WRITE (which comes at once when it was the share that
- * ended it); other errors: the peer is gone. *has_progress: the peer took bytes.
+ * Writes as much as the stream takes, and no more than a share, so that other actors have their
+ * turns. ES_OK: nothing is left (in the stream's own buffer neither); ES_AGAIN: watch for
+ * POLL_WRITE (which comes at once when it was the share that ended it); other errors: the peer is
+ * gone. *has_progress: the peer took bytes.
  */
 ES_MUST_USE enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream,
                                            uint64_t now_ns, bool *has_progress);

@@ -326,6 +326,42 @@ static void test_a_quick_peer_gets_shares(void **state)
     expect_so_far();
 }
 
+/*
+ * A peer that has stopped reading gets a small piece of each of many blocks, as a subscriber of a
+ * quiet subject does on a busy server: few blocks are pinned, whatever their number.
+ */
+static void test_a_stalled_peer_pins_few_blocks(void **state)
+{
+    bool has_progress = false;
+
+    (void)state;
+    push_piece(sources[0], 0, 100, true);
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    const uint64_t before = pools.blocks.allocation_count;
+    for (uint32_t i = 0; i < 5000; i++) {
+        struct esi_block *block = esi_block_new(&pools.blocks);
+        memset(block->data, (int)('a' + i % 26), 120);
+        const struct esi_slice slices[] = {
+            {.block = block, .data = block->data, .len = 40},
+            {.block = block, .data = block->data + 50, .len = 30, .owns_block = true}};
+        charge(70);
+        esi_bytes_append(&expected, slices[0].data, 40);
+        esi_bytes_append(&expected, slices[1].data, 30);
+        assert_int_equal(esi_outbound_push_slice(&outbound, &slices[0]), ES_OK);
+        assert_int_equal(esi_outbound_push_slice(&outbound, &slices[1]), ES_OK);
+        if (i % 500 == 0) {
+            /* It takes a little now and then. */
+            socket_room = 100;
+            assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+        }
+    }
+    /* Those of 32 parts, and the copies. */
+    assert_true(pools.blocks.allocation_count - before < 32 + 5000 * 70 / ESI_BLOCK_BYTES + 8);
+    socket_room = SIZE_MAX / 2;
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
+    expect_so_far();
+}
+
 static void test_a_peer_that_is_gone(void **state)
 {
     bool has_progress = true;
@@ -391,6 +427,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gathered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_slow_peer_pins_little, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_quick_peer_gets_shares, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_stalled_peer_pins_few_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_peer_that_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_skipped_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_texts_reuse_their_memory, set_up, tear_down),
