@@ -15,7 +15,7 @@ enum {
     IOV_MAX_PARTS = 256,
     COPY_OUT_MAX = 16 * 1024, /* a waiting part of fewer bytes is copied out of its shared block */
     /* What one call writes at most, about a millisecond's work: the worker has other actors. */
-    WRITE_BYTES_MAX = 1024 * 1024,
+    WRITE_BYTES_MAX = 4 * 1024 * 1024,
     WRITE_TLS_BYTES_MAX = 256 * 1024,
     UNCOPIED_MAX = 32, /* parts that pin blocks while nothing can be written */
     TEXT_BLOCK_BYTES = 512

@@ -302,14 +302,14 @@ static void test_a_slow_peer_pins_little(void **state)
  * copied for that. */
 static void test_a_quick_peer_gets_shares(void **state)
 {
-    const size_t share = 1024 * 1024;
-    const size_t total = (size_t)300 * 17000;
+    const size_t share = 4 * 1024 * 1024;
+    const size_t total = (size_t)600 * 17000;
     bool has_progress = false;
     size_t calls = 0;
 
     (void)state;
-    for (uint32_t i = 0; i < 300; i++) {
-        push_piece(sources[i % SOURCES], i * 100, 17000, true);
+    for (uint32_t i = 0; i < 600; i++) {
+        push_piece(sources[i % SOURCES], i % 300 * 100, 17000, true);
     }
     const uint64_t before = pools.blocks.allocation_count;
     socket_room = SIZE_MAX / 2;
