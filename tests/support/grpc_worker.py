@@ -21,6 +21,7 @@ import time
 
 import grpc
 
+STOP_S = 10  # calls in flight are cut off after one second; the rest is patience with the library
 SERVICES = {
     "feed": ("chef.automate.domain.compliance.ingest.ingest.ComplianceIngesterService", None),
     "cfgingest": (
@@ -211,9 +212,10 @@ def read_file(path):
 
 def main():
     options = parse_options()
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    # Blocked before any thread is made, and waited for below: a handler that sets an event which the same thread waits
+    # for would now and then meet the event's own lock, and hang for ever.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     server = grpc.server(
         concurrent.futures.ThreadPoolExecutor(options.threads),
         # Two workers on one port would each get a part of the calls: a test could not tell.
@@ -231,10 +233,8 @@ def main():
         sys.exit("cannot listen on %s" % address)
     server.start()
     print("listening %d" % port, flush=True)
-    # A wait with a limit lets the interpreter run signal handlers.
-    while not stopped.wait(0.5):
-        pass
-    server.stop(1).wait()
+    signal.sigwait(ends)
+    server.stop(1).wait(STOP_S)
 
 
 if __name__ == "__main__":
