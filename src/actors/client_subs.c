@@ -40,7 +40,8 @@ struct esi_client_sub *esi_client_subs_at(const struct esi_client_subs *subs, ui
 static bool grow(struct esi_client_subs *subs)
 {
     const uint32_t capacity = subs->slot_capacity == 0 ? 4 : subs->slot_capacity * 2;
-    struct esi_client_sub **slots = realloc(subs->slots, capacity * sizeof(struct esi_client_sub *));
+    struct esi_client_sub **slots =
+        realloc(subs->slots, capacity * sizeof(struct esi_client_sub *));
 
     if (slots == NULL) {
         return false;
@@ -69,7 +70,8 @@ struct esi_client_sub *esi_client_subs_add(struct esi_client_subs *subs, struct 
         free(client_sub);
         return NULL;
     }
-    client_sub->slot = subs->free_count > 0 ? subs->free_slots[--subs->free_count] : subs->slot_count++;
+    client_sub->slot =
+        subs->free_count > 0 ? subs->free_slots[--subs->free_count] : subs->slot_count++;
     subs->slots[client_sub->slot] = client_sub;
     sub->slot = client_sub->slot;
     return client_sub;

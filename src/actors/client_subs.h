@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A client connection's own subscriptions: by sid, and by the slot number that deliveries carry. A slot stays taken
- * after UNSUB until no worker can deliver to it any more. One thread's.
+ * A client connection's own subscriptions: by sid, and by the slot number that deliveries carry. A
+ * slot stays taken after UNSUB until no worker can deliver to it any more. One thread's.
  */
 #pragma once
 
@@ -38,7 +38,8 @@ void esi_client_subs_deinit(struct esi_client_subs *subs);
 struct esi_client_sub *esi_client_subs_find(const struct esi_client_subs *subs, struct esi_str sid);
 /* The subscription of a slot, also a removed one; NULL when the slot is free. */
 struct esi_client_sub *esi_client_subs_at(const struct esi_client_subs *subs, uint32_t slot);
-/* Adds one, taking sub; its sid is not in use. Fills sub->slot. NULL when memory is exhausted (sub stays the caller's). */
+/* Adds one, taking sub; its sid is not in use. Fills sub->slot. NULL when memory is exhausted (sub
+ * stays the caller's). */
 struct esi_client_sub *esi_client_subs_add(struct esi_client_subs *subs, struct esi_sub *sub);
 /* No longer known by its sid; the slot stays taken. */
 void esi_client_subs_forget(struct esi_client_subs *subs, struct esi_client_sub *client_sub);

@@ -10,9 +10,10 @@
  *           |                         |            | CLOSED: time is up
  * CLOSED    | -                       | dropped    | finished: no router, no worker knows it
  *
- * Parsing stops where something must be in force before what follows: a run of SUB and UNSUB is handed to the routers
- * and answered; a CONNECT is judged; a PONG that follows an UNSUB waits for a grace period. What is read but not parsed
- * is kept by the reader. Reading stops meanwhile, and while a target that takes bytes has too many waiting.
+ * Parsing stops where something must be in force before what follows: a run of SUB and UNSUB is
+ * handed to the routers and answered; a CONNECT is judged; a PONG that follows an UNSUB waits for a
+ * grace period. What is read but not parsed is kept by the reader. Reading stops meanwhile, and
+ * while a target that takes bytes has too many waiting.
  */
 #include "actors/connection.h"
 #include "actors/authenticator.h"
@@ -57,8 +58,9 @@ enum {
 };
 
 static const uint64_t NS_PER_S = 1000000000;
-static const uint64_t MAPPED_NS = 2000000000;       /* as nats-server */
-static const uint64_t FIRST_PING_NS = 2000000000;   /* an idle client is pinged early, for its round-trip time */
+static const uint64_t MAPPED_NS = 2000000000; /* as nats-server */
+/* an idle client is pinged early, for its round-trip time */
+static const uint64_t FIRST_PING_NS = 2000000000;
 static const uint64_t RTT_FRESH_NS = 3600000000000;
 static const uint64_t LINGER_NS = 1000000000;
 static const uint64_t PAUSE_NS = 1000000;
@@ -77,7 +79,8 @@ struct esi_connection {
     struct esi_client_parser parser;
     struct esi_connect connect;
     struct esi_verdict verdict;
-    struct esi_permissions *former_permissions; /* owned; of subscriptions that were being removed at a second CONNECT */
+    /* owned; of subscriptions that were being removed at a second CONNECT */
+    struct esi_permissions *former_permissions;
     struct esi_client_subs subs;
     struct esi_mapping mapped;    /* replies of a remote cluster's requests */
     struct esi_mapping responses; /* allow_responses */
@@ -90,8 +93,8 @@ struct esi_connection {
     bool awaits_verdict_for_connect; /* else the verdict is on no_auth_user, without a CONNECT */
     bool has_connect;
     bool has_first_pong;
-    bool is_refused;      /* one too many: told so and closed */
-    bool is_listener;     /* counted as one */
+    bool is_refused;  /* one too many: told so and closed */
+    bool is_listener; /* counted as one */
     bool is_write_blocked;
     bool is_paused;
     bool is_write_shut;
@@ -152,8 +155,9 @@ static void close_now(struct esi_connection *self, const char *reason)
     esi_actor_io_unwatch(&self->io);
     esi_outbound_deinit(&self->outbound);
     esi_stream_free(ESI_MOVE(self->stream));
-    esi_log(LOG_CLIENT_CLOSED, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
-            ESI_LOG_U64("port", self->peer.port), ESI_LOG_TEXT("reason", self->close_reason));
+    esi_log(LOG_CLIENT_CLOSED, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_TEXT("reason", self->close_reason));
     esi_actor_continue(&self->actor);
 }
 
@@ -193,7 +197,8 @@ static void close_with(struct esi_connection *self, struct esi_str text, const c
     self->state = STATE_CLOSING;
     /* order: relaxed; a hint for senders that choose among members of a group. */
     atomic_store_explicit(&self->target.is_gone, true, memory_order_relaxed);
-    esi_actor_timer_set(&self->write_timer, now_ns(self) + self->context->config->limits.write_deadline_ns);
+    esi_actor_timer_set(&self->write_timer,
+                        now_ns(self) + self->context->config->limits.write_deadline_ns);
     esi_actor_continue(&self->actor);
 }
 
@@ -229,8 +234,8 @@ static void close_slow(struct esi_connection *self, const char *reason)
 {
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
-    esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
-            ESI_LOG_U64("port", self->peer.port),
+    esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
             ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),
             ESI_LOG_TEXT("reason", reason));
     close_now(self, reason);
@@ -241,14 +246,16 @@ static void end_stream(struct esi_connection *self)
     if (!self->is_write_shut) {
         self->is_write_shut = true;
         esi_stream_shutdown_write(self->stream);
-        /* The peer's unread bytes would make the kernel answer with a reset, and our last line could be lost. */
+        /* The peer's unread bytes would make the kernel answer with a reset, and our last line
+         * could be lost. */
         esi_actor_timer_set(&self->write_timer, now_ns(self) + LINGER_NS);
     }
 }
 
 static void check_pending(struct esi_connection *self)
 {
-    if (esi_outbound_pending_bytes(&self->outbound) > self->context->config->limits.max_pending_bytes) {
+    if (esi_outbound_pending_bytes(&self->outbound) >
+        self->context->config->limits.max_pending_bytes) {
         close_slow(self, "Slow Consumer (Pending Bytes)");
     }
 }
@@ -270,7 +277,8 @@ static void write_out(struct esi_connection *self)
         }
         return;
     }
-    const enum es_err err = esi_outbound_write(&self->outbound, self->stream, now_ns(self), &has_progress);
+    const enum es_err err =
+        esi_outbound_write(&self->outbound, self->stream, now_ns(self), &has_progress);
     if (err == ES_OK) {
         if (self->state == STATE_CLOSING) {
             end_stream(self);
@@ -320,7 +328,8 @@ static void remove_sub(struct esi_connection *self, struct esi_client_sub *clien
 /* Notes what a message allows its receiver to answer. */
 static void note_record(struct esi_connection *self, const struct esi_slice *slice)
 {
-    const struct esi_str reply = {.data = slice->data + slice->reply_offset, .len = slice->reply_len};
+    const struct esi_str reply = {.data = slice->data + slice->reply_offset,
+                                  .len = slice->reply_len};
     int64_t uses = 0;
     uint64_t expires_ns = 0;
 
@@ -328,7 +337,8 @@ static void note_record(struct esi_connection *self, const struct esi_slice *sli
         return;
     }
     if (slice->extra_len > 0) {
-        const struct esi_str mapped = {.data = slice->data - slice->extra_len, .len = slice->extra_len};
+        const struct esi_str mapped = {.data = slice->data - slice->extra_len,
+                                       .len = slice->extra_len};
         esi_mapping_add(&self->mapped, reply, mapped, -1, now_ns(self) + MAPPED_NS);
     }
     if (esi_permissions_allows_responses(self->verdict.permissions, &uses, &expires_ns)) {
@@ -353,7 +363,8 @@ static bool accept_slice(struct esi_connection *self, const struct esi_slice *sl
         note_record(self, slice);
     }
     client_sub->delivered += slice->message_count;
-    if (client_sub->max > 0 && client_sub->delivered >= client_sub->max && !client_sub->is_removed) {
+    if (client_sub->max > 0 && client_sub->delivered >= client_sub->max &&
+        !client_sub->is_removed) {
         remove_sub(self, client_sub);
     }
     return true;
@@ -415,7 +426,8 @@ static bool count_listener(struct esi_connection *self)
         return true;
     }
     /* order: relaxed; a counter with a bound. */
-    const uint32_t before = atomic_fetch_add_explicit(&self->context->counters.listeners, 1, memory_order_relaxed);
+    const uint32_t before =
+        atomic_fetch_add_explicit(&self->context->counters.listeners, 1, memory_order_relaxed);
     if (before >= self->context->config->service.listener_limit) {
         /* order: relaxed; as above. */
         atomic_fetch_sub_explicit(&self->context->counters.listeners, 1, memory_order_relaxed);
@@ -478,7 +490,8 @@ static void on_sub(struct esi_connection *self, const struct esi_client_item *it
 {
     self->activity_ns = now_ns(self);
     if (self->counted_subs > 0) {
-        /* What was published before may end a counted subscription, whose sid is then free again. */
+        /* What was published before may end a counted subscription, whose sid is then free
+         * again. */
         take_own_deliveries(self);
     }
     if (!may_subscribe(self, item)) {
@@ -491,8 +504,10 @@ static void on_sub(struct esi_connection *self, const struct esi_client_item *it
             return;
         }
         sub->created_ns = now_ns(self);
-        sub->flags = (self->connect.headers ? SUB_HEADERS : 0U) | (has_responses(self) ? SUB_RECORDS : 0U);
-        if (esi_permissions_needs_delivery_check(self->verdict.permissions, item->subject, item->queue)) {
+        sub->flags =
+            (self->connect.headers ? SUB_HEADERS : 0U) | (has_responses(self) ? SUB_RECORDS : 0U);
+        if (esi_permissions_needs_delivery_check(self->verdict.permissions, item->subject,
+                                                 item->queue)) {
             sub->permissions = self->verdict.permissions;
         }
         struct esi_client_sub *client_sub = esi_client_subs_add(&self->subs, sub);
@@ -589,7 +604,8 @@ static bool may_publish(struct esi_connection *self, const struct esi_client_ite
 {
     struct esi_bytes text;
 
-    if (esi_subject_is_reserved_publish(item->subject) || !is_publish_allowed(self, item->subject)) {
+    if (esi_subject_is_reserved_publish(item->subject) ||
+        !is_publish_allowed(self, item->subject)) {
         esi_bytes_init(&text, 0);
         esi_client_writer_publish_violation(&text, item->subject);
         answer_bytes(self, &text);
@@ -624,7 +640,8 @@ static void answer_no_responders(struct esi_connection *self, struct esi_str rep
     struct own_search search = {.self = self};
 
     take_own_deliveries(self);
-    esi_subtable_walk(self->context->table, reply, esi_hashmap_hash(reply), find_own_plain, &search);
+    esi_subtable_walk(self->context->table, reply, esi_hashmap_hash(reply), find_own_plain,
+                      &search);
     if (search.found == NULL) {
         return;
     }
@@ -642,7 +659,8 @@ static void answer_no_responders(struct esi_connection *self, struct esi_str rep
     esi_bytes_deinit(&text);
 }
 
-/* The answer to a request of a remote cluster goes back to that cluster alone. Returns false when it is none. */
+/* The answer to a request of a remote cluster goes back to that cluster alone. Returns false when
+ * it is none. */
 static bool answer_mapped(struct esi_connection *self, const struct esi_client_item *item)
 {
     struct esi_str mapped;
@@ -681,7 +699,8 @@ static void on_publish(struct esi_connection *self, const struct esi_client_item
                                         .header_len = item->header_len,
                                         .total_len = item->total_len};
     const uint32_t receivers = esi_batch_add(self->local->batch, &publish);
-    if (receivers == 0 && item->reply.len > 0 && self->connect.no_responders && self->connect.headers) {
+    if (receivers == 0 && item->reply.len > 0 && self->connect.no_responders &&
+        self->connect.headers) {
         answer_no_responders(self, item->reply);
     }
 }
@@ -725,7 +744,8 @@ static void set_first_ping(struct esi_connection *self)
 
     if (!self->has_first_pong) {
         /* Spread, so that many clients that came at once are not pinged at once. */
-        esi_actor_timer_set(&self->ping_timer, now_ns(self) + first_ns + first_ns / 100 * (self->cid % 16));
+        esi_actor_timer_set(&self->ping_timer,
+                            now_ns(self) + first_ns + first_ns / 100 * (self->cid % 16));
     }
 }
 
@@ -751,16 +771,17 @@ static void refuse_credentials(struct esi_connection *self)
 {
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.auth_failures, 1, memory_order_relaxed);
-    esi_log(LOG_CLIENT_AUTH_FAILED, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
-            ESI_LOG_U64("port", self->peer.port), ESI_LOG_STR("name", self->connect.name));
+    esi_log(LOG_CLIENT_AUTH_FAILED, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_STR("name", self->connect.name));
     close_err(self, CLIENT_ERR_AUTHORIZATION, "Authentication Failure");
 }
 
 static void ask_authenticator(struct esi_connection *self)
 {
-    struct esi_auth_check *check =
-        esi_authenticator_check_new(&self->actor, CONNECTION_AUTHENTICATED, self->cid, self->connect.user,
-                                    self->connect.pass, self->connect.auth_token);
+    struct esi_auth_check *check = esi_authenticator_check_new(
+        &self->actor, CONNECTION_AUTHENTICATED, self->cid, self->connect.user, self->connect.pass,
+        self->connect.auth_token);
 
     if (check == NULL) {
         close_with(self, ESI_STR(""), "Out Of Memory");
@@ -781,13 +802,16 @@ static void on_authenticated(struct esi_connection *self, struct esi_auth_check 
         refuse_credentials(self);
         return;
     }
-    if (self->verdict.permissions != check->verdict.permissions && esi_client_subs_count(&self->subs) > 0) {
-        /* A second CONNECT as somebody else: the live subscriptions were judged by, and point to, the former rules. */
+    if (self->verdict.permissions != check->verdict.permissions &&
+        esi_client_subs_count(&self->subs) > 0) {
+        /* A second CONNECT as somebody else: the live subscriptions were judged by, and point to,
+         * the former rules. */
         close_err(self, CLIENT_ERR_AUTHORIZATION, "Authentication Failure");
         return;
     }
     if (self->ops.detaches_pending > 0 && self->former_permissions == NULL) {
-        /* Subscriptions just removed may still be looked at by others, with the rules they were made under. */
+        /* Subscriptions just removed may still be looked at by others, with the rules they were
+         * made under. */
         self->former_permissions = self->verdict.permissions;
         self->verdict.permissions = NULL;
     }
@@ -797,7 +821,8 @@ static void on_authenticated(struct esi_connection *self, struct esi_auth_check 
     memset(self->allowed, 0, sizeof self->allowed);
     if (self->verdict.expires_wall_ns > 0) {
         const int64_t left_ns = self->verdict.expires_wall_ns - esi_env_wall_ns(self->context->env);
-        esi_actor_timer_set(&self->expiry_timer, now_ns(self) + (left_ns > 0 ? (uint64_t)left_ns : 0));
+        esi_actor_timer_set(&self->expiry_timer,
+                            now_ns(self) + (left_ns > 0 ? (uint64_t)left_ns : 0));
     }
     if (self->awaits_verdict_for_connect) {
         self->awaits_verdict_for_connect = false;
@@ -808,8 +833,9 @@ static void on_authenticated(struct esi_connection *self, struct esi_auth_check 
 
 static void log_fault(const struct esi_connection *self, const char *fault)
 {
-    esi_log(LOG_CLIENT_ERROR, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
-            ESI_LOG_U64("port", self->peer.port), ESI_LOG_TEXT("fault", fault));
+    esi_log(LOG_CLIENT_ERROR, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_TEXT("fault", fault));
 }
 
 static void on_connect(struct esi_connection *self, struct esi_str json)
@@ -893,7 +919,8 @@ static void check_info(struct esi_connection *self, struct esi_str json)
     esi_info_gateway_deinit(&info);
 }
 
-static void dispatch(struct esi_connection *self, enum esi_client_op op, const struct esi_client_item *item)
+static void dispatch(struct esi_connection *self, enum esi_client_op op,
+                     const struct esi_client_item *item)
 {
     switch (op) {
     case CLIENT_PUB:
@@ -937,8 +964,8 @@ static bool is_waiting(const struct esi_connection *self)
 }
 
 /*
- * Must this operation wait for something before it? What was collected for the routers is handed over first, unless the
- * operation joins it.
+ * Must this operation wait for something before it? What was collected for the routers is handed
+ * over first, unless the operation joins it.
  */
 static bool must_wait(struct esi_connection *self, enum esi_client_op op)
 {
@@ -951,16 +978,18 @@ static bool must_wait(struct esi_connection *self, enum esi_client_op op)
     }
     if (op == CLIENT_PING && self->ops.detaches_pending > 0 &&
         esi_runtime_worker_count(self->context->runtime) > 1) {
-        /* Drain: a worker that matched before the UNSUB may still deliver, until each has ended its turn. */
+        /* Drain: a worker that matched before the UNSUB may still deliver, until each has ended its
+         * turn. */
         take_own_deliveries(self);
         return self->ops.detaches_pending > 0;
     }
     return is_waiting(self);
 }
 
-/* Parses what can be parsed now. Returns the number of bytes that are done with; *needed as esi_reader_keep has it. */
-static size_t parse(struct esi_connection *self, const char *data, size_t len, struct esi_block *block,
-                    size_t *needed)
+/* Parses what can be parsed now. Returns the number of bytes that are done with; *needed as
+ * esi_reader_keep has it. */
+static size_t parse(struct esi_connection *self, const char *data, size_t len,
+                    struct esi_block *block, size_t *needed)
 {
     struct esi_client_item item;
     size_t at = 0;
@@ -968,7 +997,8 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len, s
     *needed = 0;
     self->is_stalled = true;
     self->is_parsing = true;
-    esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo, block, now_ns(self));
+    esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo, block,
+                    now_ns(self));
     while (!is_waiting(self) || (self->ops.routes_pending > 0 && self->state == STATE_OPEN)) {
         size_t consumed = 0;
         if (self->ops.routes_pending > 0) {
@@ -982,7 +1012,8 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len, s
             self->is_stalled = false;
             break;
         }
-        if (ESI_UNLIKELY(op != CLIENT_PUB || esi_route_ops_has_collected(&self->ops)) && must_wait(self, op)) {
+        if (ESI_UNLIKELY(op != CLIENT_PUB || esi_route_ops_has_collected(&self->ops)) &&
+            must_wait(self, op)) {
             /* Parsed again when it is its turn: after an item the parser remembers nothing. */
             break;
         }
@@ -991,8 +1022,8 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len, s
         if (op == CLIENT_CONNECT) {
             /* echo may have changed */
             take_own_deliveries(self);
-            esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo, block,
-                            now_ns(self));
+            esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo,
+                            block, now_ns(self));
         }
     }
     take_own_deliveries(self);
@@ -1027,7 +1058,8 @@ static void process(struct esi_connection *self, bool may_read)
     if (is_waiting(self) || self->is_paused) {
         return;
     }
-    const enum es_err err = esi_reader_next(&self->reader, self->local, self->stream, may_read, &piece);
+    const enum es_err err =
+        esi_reader_next(&self->reader, self->local, self->stream, may_read, &piece);
     if (err != ES_OK) {
         self->is_stalled = false;
         if (err != ES_AGAIN) {
@@ -1049,7 +1081,8 @@ static void linger(struct esi_connection *self)
     size_t room_len = 0;
     size_t count = 0;
     char *room = esi_context_read_room(self->local, ESI_READ_ROOM_MIN, &room_len);
-    const enum es_err err = room == NULL ? ES_NO_MEMORY : esi_stream_read(self->stream, room, room_len, &count);
+    const enum es_err err =
+        room == NULL ? ES_NO_MEMORY : esi_stream_read(self->stream, room, room_len, &count);
 
     self->lingered_bytes += count;
     if ((err != ES_OK && err != ES_AGAIN) || self->lingered_bytes > LINGER_BYTES_MAX) {
@@ -1067,18 +1100,20 @@ static void linger(struct esi_connection *self)
 
 static void log_tls_failure(const struct esi_connection *self)
 {
-    esi_log(LOG_CLIENT_TLS_FAILED, ESI_LOG_U64("cid", self->cid), ESI_LOG_TEXT("remote", self->peer.host),
-            ESI_LOG_U64("port", self->peer.port), ESI_LOG_TEXT("reason", esi_stream_failure(self->stream)));
+    esi_log(LOG_CLIENT_TLS_FAILED, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_TEXT("reason", esi_stream_failure(self->stream)));
 }
 
 static void arm_auth_timer(struct esi_connection *self)
 {
     if (self->context->auth_required) {
         const struct esi_config *config = self->context->config;
-        const uint64_t timeout_ns = esi_stream_is_tls(self->stream) &&
-                                            config->auth.timeout_ns < config->tls.timeout_ns + NS_PER_S
-                                        ? config->tls.timeout_ns + NS_PER_S
-                                        : config->auth.timeout_ns;
+        const uint64_t timeout_ns =
+            esi_stream_is_tls(self->stream) &&
+                    config->auth.timeout_ns < config->tls.timeout_ns + NS_PER_S
+                ? config->tls.timeout_ns + NS_PER_S
+                : config->auth.timeout_ns;
         esi_actor_timer_set(&self->auth_timer, now_ns(self) + timeout_ns);
     }
 }
@@ -1088,7 +1123,8 @@ static void open_for_business(struct esi_connection *self)
     self->state = STATE_OPEN;
     esi_actor_timer_cancel(&self->auth_timer);
     arm_auth_timer(self);
-    esi_actor_timer_set(&self->ping_timer, now_ns(self) + self->context->config->limits.ping_interval_ns);
+    esi_actor_timer_set(&self->ping_timer,
+                        now_ns(self) + self->context->config->limits.ping_interval_ns);
     if (self->context->authenticator != NULL && !self->context->auth_required) {
         /* no_auth_user: what comes without CONNECT is done as that user. */
         ask_authenticator(self);
@@ -1336,7 +1372,8 @@ static void on_write_timer(struct esi_connection *self)
 {
     if (self->state == STATE_CLOSING) {
         close_now(self, self->close_reason);
-    } else if (!esi_outbound_is_empty(&self->outbound) || esi_stream_has_buffered_output(self->stream)) {
+    } else if (!esi_outbound_is_empty(&self->outbound) ||
+               esi_stream_has_buffered_output(self->stream)) {
         close_slow(self, "Slow Consumer (Write Deadline)");
     }
 }
@@ -1396,7 +1433,8 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
 
 static void stop(struct esi_actor *actor)
 {
-    /* What was published before the stop, and perhaps answered, is on its way to us: it goes out first. */
+    /* What was published before the stop, and perhaps answered, is on its way to us: it goes out
+     * first. */
     esi_actor_drain(actor);
     /* nats-server ends connections without a line of its own when it stops. */
     close_with(self_of(actor), ESI_STR(""), "Server Shutdown");
@@ -1411,8 +1449,8 @@ static void describe(const struct esi_actor *actor, struct esi_description *desc
 {
     const struct esi_connection *self = ESI_CONTAINER_OF(actor, const struct esi_connection, actor);
 
-    esi_bytes_printf(description->text, "cid %llu %s:%u", (unsigned long long)self->cid, self->peer.host,
-                     self->peer.port);
+    esi_bytes_printf(description->text, "cid %llu %s:%u", (unsigned long long)self->cid,
+                     self->peer.host, self->peer.port);
 }
 
 static void free_connection(struct esi_actor *actor)
@@ -1533,8 +1571,8 @@ void esi_connection_info(const struct esi_actor *actor, struct esi_connection_in
 }
 
 void esi_connection_each_sub(const struct esi_actor *actor,
-                             void (*each)(void *argument, const struct esi_sub *sub, uint64_t delivered,
-                                          uint64_t max),
+                             void (*each)(void *argument, const struct esi_sub *sub,
+                                          uint64_t delivered, uint64_t max),
                              void *argument)
 {
     const struct esi_connection *self = ESI_CONTAINER_OF(actor, const struct esi_connection, actor);

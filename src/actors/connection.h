@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connection: one client. Owns the socket, the TLS session, the parser, the subscriptions and what waits to be written.
+ * Connection: one client. Owns the socket, the TLS session, the parser, the subscriptions and what
+ * waits to be written.
  */
 #pragma once
 
@@ -27,8 +28,8 @@ extern const struct esi_actor_type esi_connection_type;
  *   home   the worker that it lives on
  * Thread: a worker.
  */
-ES_MUST_USE enum es_err esi_connection_start(struct esi_context *context, struct esi_worker *home, int sock,
-                                             const struct esi_address *peer);
+ES_MUST_USE enum es_err esi_connection_start(struct esi_context *context, struct esi_worker *home,
+                                             int sock, const struct esi_address *peer);
 
 /* What monitoring shows of a connection. Strings are borrowed for the visit. */
 struct esi_connection_info {
@@ -58,12 +59,12 @@ struct esi_connection_info {
 /* In a visit on the connection's worker; actor->type is esi_connection_type. */
 void esi_connection_info(const struct esi_actor *actor, struct esi_connection_info *out);
 /*
- * Calls each(argument, sub, delivered, max) for each live subscription; max 0: no limit. In a visit on the connection's
- * worker.
+ * Calls each(argument, sub, delivered, max) for each live subscription; max 0: no limit. In a visit
+ * on the connection's worker.
  */
 void esi_connection_each_sub(const struct esi_actor *actor,
-                             void (*each)(void *argument, const struct esi_sub *sub, uint64_t delivered,
-                                          uint64_t max),
+                             void (*each)(void *argument, const struct esi_sub *sub,
+                                          uint64_t delivered, uint64_t max),
                              void *argument);
 /* How the connection was authenticated; borrowed. In a visit on its worker. */
 const struct esi_verdict *esi_connection_verdict(const struct esi_actor *actor);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a worker makes for itself before its first turn, its pools filled, so that the first messages
- * do not pay for it. */
+/* What a worker makes for itself before its first turn, its pools filled, so that the first
+ * messages do not pay for it. */
 #include "actors/context.h"
 #include "base/own.h"
 #include "env/env.h"
@@ -47,7 +47,8 @@ void *esi_context_local_new(void *argument, uint32_t worker_index)
     esi_pool_populate(&local->pools.blocks, BLOCKS_POPULATED);
     esi_pool_populate(&local->pools.deliveries, DELIVERIES_POPULATED);
     esi_env_random(context->env, &seed, sizeof seed);
-    if (esi_match_cache_new(context->table, context->targets, CACHE_ENTRIES, &local->cache) != ES_OK) {
+    if (esi_match_cache_new(context->table, context->targets, CACHE_ENTRIES, &local->cache) !=
+        ES_OK) {
         goto fail;
     }
     const struct esi_batch_options options = {

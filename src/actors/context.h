@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What all actors of one server share: made by server/assemble.c before the first actor starts, immutable afterwards
- * except for the counters. And what each worker has for itself.
+ * What all actors of one server share: made by server/assemble.c before the first actor starts,
+ * immutable afterwards except for the counters. And what each worker has for itself.
  */
 #pragma once
 
@@ -55,15 +55,16 @@ struct esi_context {
     char server_id[57];                 /* of the form of a server nkey */
     struct esi_reply_map_hash cluster_hash;
     struct esi_reply_map_hash server_hash;
-    uint64_t start_ns;                  /* monotonic */
+    uint64_t start_ns; /* monotonic */
     int64_t start_wall_ns;
     bool auth_required;
     struct esi_authenticator *authenticator; /* NULL: everybody may come in */
     struct esi_gateway *gateway;             /* NULL: off */
     struct esi_queue *queue;                 /* NULL: none (event-gateway) */
     struct esi_grpc_door *grpc_door;         /* NULL: off */
-    struct esi_address client_bound; /* where clients connect; set before the first can */
-    _Atomic bool is_ready;                   /* all doors are open; what stands above is then set for good */
+    struct esi_address client_bound;         /* where clients connect; set before the first can */
+    /* all doors are open; what stands above is then set for good */
+    _Atomic bool is_ready;
     _Atomic uint64_t next_cid;
     struct esi_counters counters;
 };
@@ -81,7 +82,8 @@ struct esi_local {
 void *esi_context_local_new(void *argument, uint32_t worker_index);
 void esi_context_local_free(void *argument, void *local);
 
-/* Room for at least `needed` contiguous bytes in the worker's read block. Returns NULL when memory is exhausted. */
+/* Room for at least `needed` contiguous bytes in the worker's read block. Returns NULL when memory
+ * is exhausted. */
 char *esi_context_read_room(struct esi_local *local, size_t needed, size_t *room_len);
 
 enum { ESI_READ_ROOM_MIN = 16 * 1024 };

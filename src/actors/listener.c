@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Hand-over at accept: the listener picks the worker, so that few long connections are spread as wanted (SO_REUSEPORT
- * spreads by hash, and resets waiting connections when a listener closes). When the process is out of descriptors it
- * stops to accept for a while instead of spinning.
+ * Hand-over at accept: the listener picks the worker, so that few long connections are spread as
+ * wanted (SO_REUSEPORT spreads by hash, and resets waiting connections when a listener closes).
+ * When the process is out of descriptors it stops to accept for a while instead of spinning.
  */
 #include "actors/listener.h"
 #include "actors/context.h"
@@ -17,7 +17,7 @@ enum { ACCEPTS_A_TURN = 64 };
 static const uint64_t OUT_OF_DESCRIPTORS_NS = 100000000;
 
 struct esi_listener {
-    struct esi_actor actor; /* first */
+    struct esi_actor actor;      /* first */
     struct esi_context *context; /* borrowed */
     esi_listener_accepted_fn accepted;
     struct esi_address bound;
@@ -66,7 +66,8 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
             return;
         }
         if (err == ES_OK) {
-            err = self->accepted(self->context, esi_runtime_place(self->context->runtime), sock, &peer);
+            err = self->accepted(self->context, esi_runtime_place(self->context->runtime), sock,
+                                 &peer);
             if (err != ES_OK) {
                 esi_log(LOG_ACCEPT_REFUSED, ESI_LOG_TEXT("remote", peer.host), ESI_LOG_ERR(err));
             }
@@ -138,8 +139,10 @@ enum es_err esi_listener_start(struct esi_context *context, const char *host, ui
         esi_env_close(context->env, sock);
         return ES_NO_MEMORY;
     }
-    *self = (struct esi_listener){.context = context, .accepted = accepted, .bound = *bound, .sock = sock};
-    esi_actor_init(&self->actor, &listener_type, context->runtime, esi_runtime_worker(context->runtime, 0));
+    *self = (struct esi_listener){
+        .context = context, .accepted = accepted, .bound = *bound, .sock = sock};
+    esi_actor_init(&self->actor, &listener_type, context->runtime,
+                   esi_runtime_worker(context->runtime, 0));
     esi_actor_io_init(&self->actor, &self->io);
     esi_actor_timer_init(&self->actor, &self->retry_timer);
     esi_actor_start(&self->actor);

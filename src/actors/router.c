@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A batch is applied in order; what it retires waits for one grace period together with the batch's detached message.
- * Interest changes of a batch reach every listening link as one message, after the batch is in force.
+ * A batch is applied in order; what it retires waits for one grace period together with the batch's
+ * detached message. Interest changes of a batch reach every listening link as one message, after
+ * the batch is in force.
  */
 #include "actors/router.h"
 #include "base/assert.h"
@@ -24,7 +25,7 @@ struct listener {
 };
 
 struct esi_router {
-    struct esi_actor actor; /* first */
+    struct esi_actor actor;     /* first */
     struct esi_subtable *table; /* borrowed */
     struct esi_str account;     /* borrowed */
     struct esi_interest interest;
@@ -118,7 +119,8 @@ static void remove_sub(struct esi_router *router, struct esi_sub *sub, struct es
     }
 }
 
-static void apply(struct esi_router *router, struct esi_route_batch *batch, struct esi_retired **retired)
+static void apply(struct esi_router *router, struct esi_route_batch *batch,
+                  struct esi_retired **retired)
 {
     for (uint32_t i = 0; i < batch->count; i++) {
         struct esi_route_op *op = &batch->ops[i];
@@ -167,7 +169,8 @@ static void tell_listeners(struct esi_router *router)
     if (router->changes.len == 0) {
         return;
     }
-    for (struct listener *listener = router->listeners; listener != NULL; listener = listener->next) {
+    for (struct listener *listener = router->listeners; listener != NULL;
+         listener = listener->next) {
         struct esi_interest_msg *interest = new_interest(listener, false);
         esi_bytes_append_str(&interest->lines, esi_bytes_str(&router->changes));
         esi_actor_send(listener->link, &interest->msg);
@@ -182,9 +185,8 @@ static void wait_for_grace(struct esi_router *router, struct esi_retired *retire
 
     /* Without it what was removed could never be freed safely. */
     ESI_ASSERT(grace != NULL);
-    *grace = (struct grace_msg){.msg = {.kind = ROUTER_GRACE_ENDED, .free = free_msg},
-                                .retired = retired,
-                                .batch = batch};
+    *grace = (struct grace_msg){
+        .msg = {.kind = ROUTER_GRACE_ENDED, .free = free_msg}, .retired = retired, .batch = batch};
     esi_runtime_after_grace(router->actor.runtime, &router->actor, &grace->msg);
 }
 
@@ -217,7 +219,8 @@ static void on_listen(struct esi_router *router, const struct listen_msg *listen
     struct listener *listener = malloc(sizeof *listener);
 
     ESI_ASSERT(listener != NULL);
-    *listener = (struct listener){.next = router->listeners, .link = listen->link, .kind = listen->kind};
+    *listener =
+        (struct listener){.next = router->listeners, .link = listen->link, .kind = listen->kind};
     router->listeners = listener;
     struct esi_interest_msg *snapshot = new_interest(listener, true);
     esi_interest_write(&router->interest, router->account, &snapshot->queues, &snapshot->lines);
@@ -244,7 +247,8 @@ static void send_listen(struct esi_router *router, struct esi_actor *link, enum 
     struct listen_msg *listen = malloc(sizeof *listen);
 
     ESI_ASSERT(listen != NULL);
-    *listen = (struct listen_msg){.msg = {.kind = msg_kind, .free = free_msg}, .link = link, .kind = kind};
+    *listen = (struct listen_msg){
+        .msg = {.kind = msg_kind, .free = free_msg}, .link = link, .kind = kind};
     esi_actor_ref(link);
     esi_actor_send(&router->actor, &listen->msg);
 }
@@ -308,8 +312,8 @@ static const struct esi_actor_type router_type = {
     .handle = handle,
 };
 
-enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table, struct esi_str account,
-                           struct esi_router **out)
+enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table,
+                           struct esi_str account, struct esi_router **out)
 {
     struct esi_router *router = aligned_alloc(ESI_CACHE_LINE, sizeof *router);
 

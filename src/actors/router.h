@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Router: the only writer of its part of the subscription table, and of the interest counts. A roaming actor: sending a
- * batch to an idle router runs it at once in the sender's thread.
+ * Router: the only writer of its part of the subscription table, and of the interest counts. A
+ * roaming actor: sending a batch to an idle router runs it at once in the sender's thread.
  */
 #pragma once
 
@@ -26,9 +26,10 @@ struct esi_route_op {
 };
 
 /*
- * A batch of operations of one asker. It goes to the router and comes back twice, in the same memory: as in_force when
- * it is in force (all, or out of memory: err), then, when it removed or replaced something, as detached, when no worker
- * can see what was removed any more. The asker frees it at its last message (has_detached tells which is the last).
+ * A batch of operations of one asker. It goes to the router and comes back twice, in the same
+ * memory: as in_force when it is in force (all, or out of memory: err), then, when it removed or
+ * replaced something, as detached, when no worker can see what was removed any more. The asker
+ * frees it at its last message (has_detached tells which is the last).
  */
 struct esi_route_batch {
     struct esi_msg msg;      /* to the router */
@@ -37,14 +38,15 @@ struct esi_route_batch {
     struct esi_actor *asker; /* alive until the last message */
     uint32_t in_force_kind;  /* message kinds of the asker's choice */
     uint32_t detached_kind;
-    enum es_err err;         /* of an ADD: nothing of this and the later operations is in force */
+    enum es_err err; /* of an ADD: nothing of this and the later operations is in force */
     bool has_detached;
     uint32_t count;
     uint32_t capacity;
     struct esi_route_op ops[];
 };
 
-/* An empty batch for up to capacity operations, owned by the caller (free); NULL when memory is exhausted. */
+/* An empty batch for up to capacity operations, owned by the caller (free); NULL when memory is
+ * exhausted. */
 struct esi_route_batch *esi_router_batch_new(uint32_t capacity);
 
 ES_MUST_USE enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table,
@@ -55,7 +57,8 @@ void esi_router_free(struct esi_router *router);
 /* Hands a batch over. Thread: a worker. */
 void esi_router_submit(struct esi_router *router, struct esi_route_batch *batch);
 
-/* Interest lines for a link: a snapshot once, then changes. Owned by the receiver: esi_router_interest_free by msg.free. */
+/* Interest lines for a link: a snapshot once, then changes. Owned by the receiver:
+ * esi_router_interest_free by msg.free. */
 struct esi_interest_msg {
     struct esi_msg msg;
     bool is_snapshot;
@@ -64,8 +67,8 @@ struct esi_interest_msg {
 };
 
 /*
- * From now on the link is told of interest: first the snapshot, then each change, in order, as messages of `kind`. The
- * router holds a reference to it until esi_router_unlisten.
+ * From now on the link is told of interest: first the snapshot, then each change, in order, as
+ * messages of `kind`. The router holds a reference to it until esi_router_unlisten.
  */
 void esi_router_listen(struct esi_router *router, struct esi_actor *link, uint32_t kind);
 /* No more of it (what is under way still arrives). */
@@ -84,7 +87,7 @@ struct esi_router_report {
     uint32_t listener_count; /* links that are told of interest */
 };
 /*
- * Asks a router. It roams, so that nobody else may read its figures. The report stays the asker's and must live until
- * the answer has come. Thread: any.
+ * Asks a router. It roams, so that nobody else may read its figures. The report stays the asker's
+ * and must live until the answer has come. Thread: any.
  */
 void esi_router_report(struct esi_router *router, struct esi_router_report *report);

@@ -6,7 +6,8 @@ int main(int argc, char **argv)
 {
     static const struct program_command commands[] = {{NULL, NULL, NULL}};
     static const struct program program = {.name = "event-service",
-                                           .purpose = "NATS server for the services of one platform",
+                                           .purpose =
+                                               "NATS server for the services of one platform",
                                            .kind = ES_EVENT_SERVICE,
                                            .commands = commands};
 

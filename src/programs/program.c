@@ -21,7 +21,8 @@ static void print_help(const struct program *program, FILE *out)
             "usage: %s --config FILE\n"
             "       %s --check-config --config FILE\n",
             program->name, program->purpose, program->name, program->name);
-    for (const struct program_command *command = program->commands; command->name != NULL; command++) {
+    for (const struct program_command *command = program->commands; command->name != NULL;
+         command++) {
         fprintf(out, "       %s %s %s\n", program->name, command->name, command->usage);
     }
     fprintf(out, "\n"
@@ -30,10 +31,12 @@ static void print_help(const struct program *program, FILE *out)
                  "  -v, --version       print the version and exit\n"
                  "  -h, --help          print this text and exit\n\n"
                  "signals: TERM and INT stop in order, USR1 opens the log file again\n"
-                 "exit status: 0 after a clean stop, 1 failure at run time, 2 usage, 78 bad configuration\n");
+                 "exit status: 0 after a clean stop, 1 failure at run time, 2 usage, 78 bad "
+                 "configuration\n");
 }
 
-/* The signals that the program waits for are blocked before any thread is made, so that no worker is interrupted. */
+/* The signals that the program waits for are blocked before any thread is made, so that no worker
+ * is interrupted. */
 static void block_signals(sigset_t *signals)
 {
     sigemptyset(signals);
@@ -63,7 +66,8 @@ static void wait_for_end(const struct program *program, const sigset_t *signals)
             }
             break;
         default:
-            fprintf(stderr, "%s: signal %d is not built into this version: ignored\n", program->name, number);
+            fprintf(stderr, "%s: signal %d is not built into this version: ignored\n",
+                    program->name, number);
             break;
         }
     }
@@ -91,7 +95,8 @@ static int run(const struct program *program, const char *path)
     }
     wait_for_end(program, &signals);
     if (es_server_stop(server, STOP_TIMEOUT_MS) != ES_OK) {
-        fprintf(stderr, "%s: some peers did not take what waited for them in time and were cut off\n",
+        fprintf(stderr,
+                "%s: some peers did not take what waited for them in time and were cut off\n",
                 program->name);
     }
     es_server_free(server);
@@ -138,8 +143,8 @@ int esi_program_main(const struct program *program, int argc, char **argv)
     bool is_check = false;
     int option;
 
-    for (const struct program_command *command = program->commands; argc > 1 && command->name != NULL;
-         command++) {
+    for (const struct program_command *command = program->commands;
+         argc > 1 && command->name != NULL; command++) {
         if (strcmp(argv[1], command->name) == 0) {
             return command->run(argc - 1, argv + 1);
         }

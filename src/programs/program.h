@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What event-service and event-gateway share: command line, signals, start and stop. Uses the public interface alone. */
+/* What event-service and event-gateway share: command line, signals, start and stop. Uses the
+ * public interface alone. */
 #pragma once
 
 #include <eventservice/eventservice.h>
@@ -16,7 +17,7 @@ struct program {
         const char *name;
         const char *usage;
         int (*run)(int argc, char **argv);
-    } *commands;
+    } * commands;
 };
 
 /* The whole of main. */

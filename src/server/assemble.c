@@ -38,7 +38,8 @@ static const char *door_advice(enum es_err err)
     case ES_IN_USE:
         return "another process has this port: stop it, or choose another port";
     case ES_DENIED:
-        return "no right to listen there: choose a port of 1024 or more, or grant CAP_NET_BIND_SERVICE";
+        return "no right to listen there: choose a port of 1024 or more, or grant "
+               "CAP_NET_BIND_SERVICE";
     case ES_NOT_FOUND:
         return "this machine has no such address";
     case ES_OK:
@@ -59,8 +60,8 @@ static const char *door_advice(enum es_err err)
     return es_err_text(err);
 }
 
-static enum es_err fail_door(struct es_error *error, enum es_err err, const char *what, const char *host,
-                             uint16_t port)
+static enum es_err fail_door(struct es_error *error, enum es_err err, const char *what,
+                             const char *host, uint16_t port)
 {
     snprintf(error->text, sizeof error->text, "cannot listen for %s on %s:%u: %s", what, host, port,
              door_advice(err));
@@ -81,12 +82,15 @@ static enum es_err make_client_tls(struct esi_context *context, struct es_error 
         return ES_NO_MEMORY;
     }
     for (size_t i = 0; i < count; i++) {
-        certificates[i].cert_path = is_frontend ? config->frontend_tls[i].cert_path : config->tls.cert_path;
-        certificates[i].key_path = is_frontend ? config->frontend_tls[i].key_path : config->tls.key_path;
+        certificates[i].cert_path =
+            is_frontend ? config->frontend_tls[i].cert_path : config->tls.cert_path;
+        certificates[i].key_path =
+            is_frontend ? config->frontend_tls[i].key_path : config->tls.key_path;
     }
     const struct esi_tls_options options = {
         .role = TLS_SERVER,
-        .min_version = config->tls.min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
+        .min_version =
+            config->tls.min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
         .certificates = certificates,
         .certificate_count = count,
         .root_ca_path = is_frontend ? NULL : config->tls.root_ca_path,
@@ -94,7 +98,8 @@ static enum es_err make_client_tls(struct esi_context *context, struct es_error 
         .allowed_names = is_frontend ? NULL : (const char *const *)config->tls.allowed_names.items,
         .allowed_name_count = is_frontend ? 0 : config->tls.allowed_names.count,
     };
-    const enum es_err err = esi_tls_context_new(context->env, &options, &context->client_tls, error);
+    const enum es_err err =
+        esi_tls_context_new(context->env, &options, &context->client_tls, error);
     free(certificates);
     return err;
 }
@@ -103,7 +108,8 @@ static enum es_err make_broker(struct esi_context *context)
 {
     const struct esi_config *config = context->config;
 
-    esi_pool_depot_init(&context->block_depot, ESI_BLOCK_OBJECT_BYTES, BLOCK_CHAIN, BLOCK_CHAINS_MAX);
+    esi_pool_depot_init(&context->block_depot, ESI_BLOCK_OBJECT_BYTES, BLOCK_CHAIN,
+                        BLOCK_CHAINS_MAX);
     esi_pool_depot_init(&context->delivery_depot, sizeof(struct esi_delivery), DELIVERY_CHAIN,
                         DELIVERY_CHAINS_MAX);
     context->router_count = config->threads.routers;
@@ -180,8 +186,8 @@ static enum es_err open_doors(struct esi_assembly *assembly, struct es_error *er
         }
         assembly->grpc_port = bound.port;
     }
-    err = esi_listener_start(context, config->service.host, config->service.port, esi_connection_start,
-                             &context->client_bound);
+    err = esi_listener_start(context, config->service.host, config->service.port,
+                             esi_connection_start, &context->client_bound);
     if (err != ES_OK) {
         return fail_door(error, err, "clients", config->service.host, config->service.port);
     }
@@ -191,9 +197,9 @@ static enum es_err open_doors(struct esi_assembly *assembly, struct es_error *er
     if (config->gateway.is_on) {
         err = esi_gateway_new(context, &context->gateway, error);
         if (err != ES_OK) {
-            return error->text[0] != '\0'
-                       ? err
-                       : fail_door(error, err, "gateways", config->gateway.host, config->gateway.port);
+            return error->text[0] != '\0' ? err
+                                          : fail_door(error, err, "gateways", config->gateway.host,
+                                                      config->gateway.port);
         }
         assembly->gateway_port = esi_gateway_port(context->gateway);
     }
@@ -205,7 +211,8 @@ static void log_start(const struct esi_context *context)
     esi_log(LOG_SERVER_STARTING, ESI_LOG_TEXT("name", context->config->service.name),
             ESI_LOG_TEXT("version", ESI_VERSION), ESI_LOG_TEXT("server_id", context->server_id),
             ESI_LOG_U64("workers", esi_runtime_worker_count(context->runtime)),
-            ESI_LOG_TEXT("tls_library", esi_tls_build_name()), ESI_LOG_U64("tls_mb_s", esi_tls_measure(context->env)));
+            ESI_LOG_TEXT("tls_library", esi_tls_build_name()),
+            ESI_LOG_U64("tls_mb_s", esi_tls_measure(context->env)));
 }
 
 enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_config *config,
@@ -228,8 +235,8 @@ enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_c
     esi_log_configure(config->log.format, config->log.level);
     enum es_err err = esi_log_open(config->log.file);
     if (err != ES_OK) {
-        snprintf(error->text, sizeof error->text, "cannot open the log file %s: %s", config->log.file,
-                 es_err_text(err));
+        snprintf(error->text, sizeof error->text, "cannot open the log file %s: %s",
+                 config->log.file, es_err_text(err));
     }
     if (err == ES_OK) {
         err = make_client_tls(context, error);
@@ -254,7 +261,8 @@ enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_c
         (void)esi_assemble_stop(assembly, 1000000000);
         return err;
     }
-    /* order: release; pairs with the acquire of the monitor, which then sees the ports and the gateway. */
+    /* order: release; pairs with the acquire of the monitor, which then sees the ports and the
+     * gateway. */
     atomic_store_explicit(&context->is_ready, true, memory_order_release);
     esi_log(LOG_SERVER_READY, ESI_LOG_U64("port", assembly->client_port),
             ESI_LOG_U64("gateway_port", assembly->gateway_port),
@@ -270,7 +278,8 @@ enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns
 
     if (context->runtime != NULL) {
         /* order: relaxed; a counter. */
-        const uint32_t connections = atomic_load_explicit(&context->counters.connections, memory_order_relaxed);
+        const uint32_t connections =
+            atomic_load_explicit(&context->counters.connections, memory_order_relaxed);
         esi_log(LOG_SERVER_STOPPING, ESI_LOG_U64("connections", connections));
         err = esi_runtime_stop(context->runtime, timeout_ns);
         has_forced = esi_runtime_has_forced(context->runtime);

@@ -13,8 +13,9 @@ struct esi_assembly {
     uint16_t grpc_port;
 };
 
-/* What is behind the doors first, the doors last. On failure everything is taken down again, and error says why. */
-ES_MUST_USE enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_config *config,
-                                           struct es_error *error);
+/* What is behind the doors first, the doors last. On failure everything is taken down again, and
+ * error says why. */
+ES_MUST_USE enum es_err esi_assemble_start(struct esi_assembly *assembly,
+                                           const struct esi_config *config, struct es_error *error);
 /* Stops the runtime in order and frees everything. ES_TIMEOUT: peers had to be cut off. */
 enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns);

@@ -4,5 +4,6 @@
 
 struct esi_env;
 
-/* Writes 56 characters and a NUL: base32 of the prefix byte for servers, 32 random bytes and their CRC-16. */
+/* Writes 56 characters and a NUL: base32 of the prefix byte for servers, 32 random bytes and their
+ * CRC-16. */
 void esi_identity_new(struct esi_env *env, char out[57]);

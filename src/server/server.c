@@ -57,12 +57,13 @@ ES_API enum es_err es_config_load(const char *path, enum es_program program, str
     struct esi_bytes lines;
 
     esi_bytes_init(&lines, 0);
-    const enum es_err err = esi_config_load(esi_env_linux(), path, program_of(program), &config, &lines);
+    const enum es_err err =
+        esi_config_load(esi_env_linux(), path, program_of(program), &config, &lines);
     return wrap_config(err, config, &lines, out, errors);
 }
 
-ES_API enum es_err es_config_parse(const char *name, const char *text, size_t len, enum es_program program,
-                                   struct es_config **out, char **errors)
+ES_API enum es_err es_config_parse(const char *name, const char *text, size_t len,
+                                   enum es_program program, struct es_config **out, char **errors)
 {
     const struct esi_config_source source = {
         .path = name, .text = {.data = text, .len = len}, .program = program_of(program)};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Replays a kept corpus through a fuzz target, so that it is an ordinary test where libFuzzer is not linked. */
+/* Replays a kept corpus through a fuzz target, so that it is an ordinary test where libFuzzer is
+ * not linked. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
