@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { STOP_TIMEOUT_MS = 3000 };
 
@@ -49,6 +50,18 @@ static void block_signals(sigset_t *signals)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* A connection is a descriptor, and what systems give at first (1024) is far below max_connections.
+ * What may be had is a matter of the hard limit. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* without it the listener says what is lacking */
+    }
+}
+
 static void wait_for_end(const struct program *program, const sigset_t *signals)
 {
     for (;;) {
@@ -83,6 +96,7 @@ static int run(const struct program *program, const char *path)
     int status = EXIT_CLEAN;
 
     block_signals(&signals);
+    raise_file_limit();
     if (es_config_load(path, program->kind, &config, &errors) != ES_OK) {
         fputs(errors != NULL ? errors : "out of memory\n", stderr);
         free(errors);

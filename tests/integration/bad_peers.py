@@ -595,7 +595,7 @@ def too_many_listeners(bench):
 
 def no_more_descriptors(bench):
     """The process is out of file descriptors: those inside go on, the door opens again afterwards."""
-    with Stand(bench, limit_files=120) as stand, stand.bystanders():
+    with Stand(bench, limit_files=(120, 120)) as stand, stand.bystanders():
         crowd = [stand.raw() for _ in range(200)]
         wait_until(lambda: stand.files() >= 119, "no descriptor is left", 5.0 * stand.slow)
         stand.expect_log("LOG_LISTENER_FAILED", "port=%d" % stand.server.port)
@@ -610,6 +610,15 @@ def no_more_descriptors(bench):
         peer = stand.client()
         peer.expect_open()
         stand.expect_connections(3)
+
+
+def more_descriptors(bench):
+    """What the system gives at first is no limit: the program takes what it may have."""
+    with Stand(bench, limit_files=(60, 600)) as stand, stand.bystanders():
+        crowd = [stand.greeted() for _ in range(300)]
+        stand.expect_connections(302)
+        for peer in crowd:
+            peer.abort()
 
 
 CASES = [
@@ -629,6 +638,7 @@ CASES = [
     one_byte_at_a_time,
     too_many_listeners,
     no_more_descriptors,
+    more_descriptors,
 ]
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ COMPLAINTS = ("Sanitizer", "runtime error:", "assertion", "Assertion")
 class Adapter(Ours):
     """One of our programs; a port of its own for gRPC too, where it is asked for."""
 
-    def __init__(self, program, limit_files=0):
+    def __init__(self, program, limit_files=None):
         super().__init__(program)
         self.limit_files = limit_files
 
@@ -60,7 +60,7 @@ class Adapter(Ours):
     def command(self, path):
         words = super().command(path)
         if self.limit_files:
-            words = ["prlimit", "--nofile=%d:%d" % (self.limit_files, self.limit_files)] + words
+            words = ["prlimit", "--nofile=%d:%d" % self.limit_files] + words
         return words
 
     def environment(self):
@@ -118,7 +118,7 @@ class Stand:
 
     count = 0
 
-    def __init__(self, bench, settings=None, kind="event-service", limit_files=0):
+    def __init__(self, bench, settings=None, kind="event-service", limit_files=None):
         self.bench, self.slow, self.kind = bench, bench.slow, kind
         with bench.lock:
             Stand.count += 1
