@@ -367,6 +367,8 @@ static void sweep(struct esi_runtime *runtime)
     bool has_work = true;
 
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        /* Also who came too late to be waited for. */
+        runtime->has_forced |= !esi_list_is_empty(&runtime->workers[i].actors);
         esi_worker_finish_actors(&runtime->workers[i]);
     }
     /* Bounded, should two parts answer each other for ever. */
