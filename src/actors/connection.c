@@ -63,7 +63,6 @@ static const uint64_t MAPPED_NS = 2000000000; /* as nats-server */
 static const uint64_t FIRST_PING_NS = 2000000000;
 static const uint64_t RTT_FRESH_NS = 3600000000000;
 static const uint64_t LINGER_NS = 1000000000;
-static const uint64_t PAUSE_NS = 1000000;
 
 struct esi_connection {
     struct esi_actor actor; /* first */
@@ -164,9 +163,11 @@ static void close_now(struct esi_connection *self, const char *reason)
 /* Puts everything that was sent to us up to now into the outbound queue: cause before effect. */
 static void take_own_deliveries(struct esi_connection *self)
 {
-    if (esi_batch_flush(self->local->batch) && !self->is_paused) {
+    const uint64_t pause_ns = esi_batch_flush(self->local->batch);
+
+    if (pause_ns > 0 && !self->is_paused) {
         self->is_paused = true;
-        esi_actor_timer_set(&self->pause_timer, now_ns(self) + PAUSE_NS);
+        esi_actor_timer_set(&self->pause_timer, now_ns(self) + pause_ns);
     }
     esi_actor_drain(&self->actor);
 }

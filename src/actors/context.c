@@ -61,7 +61,7 @@ void *esi_context_local_new(void *argument, uint32_t worker_index)
         .account = ESI_ACCOUNT,
         .random_seed = seed,
         .pause_bytes = context->config->limits.max_pending_bytes < 4 * (uint64_t)PAUSE_BYTES
-                           ? context->config->limits.max_pending_bytes / 4
+                           ? context->config->limits.max_pending_bytes / 4 + 1
                            : PAUSE_BYTES,
     };
     if (esi_batch_new(&options, &local->batch) != ES_OK) {

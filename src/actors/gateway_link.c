@@ -42,7 +42,6 @@ static const uint64_t AUTH_NS = 2000000000; /* as nats-server: CONNECT within tw
 static const uint64_t FIRST_PING_NS = 1000000000;
 static const uint64_t PING_INTERVAL_NS_MAX = 15000000000;
 static const uint64_t LINGER_NS = 1000000000;
-static const uint64_t PAUSE_NS = 1000000;
 
 static struct esi_gateway_link *self_of(struct esi_actor *actor)
 {
@@ -123,9 +122,11 @@ void esi_gateway_link_close_now(struct esi_gateway_link *self, const char *reaso
 /* Puts everything that was sent to us up to now into the outbound queue: cause before effect. */
 static void take_own_messages(struct esi_gateway_link *self)
 {
-    if (self->is_parsing && esi_batch_flush(self->local->batch) && !self->is_paused) {
+    const uint64_t pause_ns = self->is_parsing ? esi_batch_flush(self->local->batch) : 0;
+
+    if (pause_ns > 0 && !self->is_paused) {
         self->is_paused = true;
-        esi_actor_timer_set(&self->pause_timer, now_ns(self) + PAUSE_NS);
+        esi_actor_timer_set(&self->pause_timer, now_ns(self) + pause_ns);
     }
     esi_actor_drain(&self->actor);
 }

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAP_RECENT_NS = 2000000000, PROGRESS_RECENT_NS = 10000000 };
+enum { MAP_RECENT_NS = 2000000000, PROGRESS_RECENT_NS = 250000000, PAUSE_STEP_NS = 1000000 };
 
 struct run_msg {
     struct esi_str reply;
@@ -784,8 +784,8 @@ void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, str
     append_slice(batch, target, &slice);
 }
 
-/* True when the target takes bytes but has too many waiting: its publisher should wait a little. */
-static bool hand_over(struct esi_batch *batch, struct esi_delivery *delivery)
+/* How long the publisher should wait for a target that takes bytes, but has too many waiting. */
+static uint64_t hand_over(struct esi_batch *batch, struct esi_delivery *delivery)
 {
     struct esi_target *target = delivery->target;
     const uint64_t bytes = delivery->bytes;
@@ -796,20 +796,22 @@ static bool hand_over(struct esi_batch *batch, struct esi_delivery *delivery)
      * it. */
     const uint64_t before =
         atomic_fetch_add_explicit(&target->pending_bytes, bytes, memory_order_relaxed);
-    bool must_pause = false;
+    uint64_t pause_ns = 0;
     if (before + bytes > batch->options.pause_bytes) {
         /* order: relaxed; a time that may be a turn old. */
         const uint64_t progress_ns =
             atomic_load_explicit(&target->progress_ns, memory_order_relaxed);
-        must_pause = progress_ns + PROGRESS_RECENT_NS > batch->now_ns;
+        if (progress_ns + PROGRESS_RECENT_NS > batch->now_ns) {
+            pause_ns = (before + bytes) / batch->options.pause_bytes * PAUSE_STEP_NS;
+        }
     }
     target->deliver(target, delivery);
-    return must_pause;
+    return pause_ns;
 }
 
-bool esi_batch_flush(struct esi_batch *batch)
+uint64_t esi_batch_flush(struct esi_batch *batch)
 {
-    bool must_pause = false;
+    uint64_t pause_ns = 0;
 
     flush_run(batch);
     batch->match = NULL;
@@ -826,7 +828,8 @@ bool esi_batch_flush(struct esi_batch *batch)
     while (next != NULL) {
         struct esi_delivery *delivery = (struct esi_delivery *)(void *)next;
         next = next->next;
-        must_pause |= hand_over(batch, delivery);
+        const uint64_t wanted_ns = hand_over(batch, delivery);
+        pause_ns = wanted_ns > pause_ns ? wanted_ns : pause_ns;
     }
-    return must_pause;
+    return pause_ns < ESI_BATCH_PAUSE_NS_MAX ? pause_ns : ESI_BATCH_PAUSE_NS_MAX;
 }

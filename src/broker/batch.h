@@ -26,7 +26,8 @@
 
 enum {
     ESI_DELIVERY_SLICES_MAX = 30,
-    ESI_BATCH_RUN_MAX = 256,  /* messages of a run */
+    ESI_BATCH_RUN_MAX = 256, /* messages of a run */
+    ESI_BATCH_PAUSE_NS_MAX = 10000000,
     ESI_BATCH_COPY_MAX = 8192 /* a payload of more bytes travels as a slice of its own */
 };
 
@@ -121,10 +122,11 @@ void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
  */
 uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish);
 /*
- * Formats what is left and hands every delivery over. Returns true when a target that is taking
- * bytes has more than pause_bytes waiting: the publisher should pause.
+ * Formats what is left and hands every delivery over. Returns for how long the publisher should pause, in nanoseconds, at
+ * most ESI_BATCH_PAUSE_NS_MAX: 0, unless a target that is taking bytes has more than pause_bytes waiting; then a
+ * millisecond for each time that they fit into what waits, so that a publisher is slowed down to what its target takes.
  */
-bool esi_batch_flush(struct esi_batch *batch);
+uint64_t esi_batch_flush(struct esi_batch *batch);
 
 struct esi_batch_stats {
     uint64_t messages_in;
