@@ -122,9 +122,10 @@ void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
  */
 uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish);
 /*
- * Formats what is left and hands every delivery over. Returns for how long the publisher should pause, in nanoseconds, at
- * most ESI_BATCH_PAUSE_NS_MAX: 0, unless a target that is taking bytes has more than pause_bytes waiting; then a
- * millisecond for each time that they fit into what waits, so that a publisher is slowed down to what its target takes.
+ * Formats what is left and hands every delivery over. Returns for how long the publisher should
+ * pause, in nanoseconds, at most ESI_BATCH_PAUSE_NS_MAX: 0, unless a target that is taking bytes
+ * has more than pause_bytes waiting; then a millisecond for each time that they fit into what
+ * waits, so that a publisher is slowed down to what its target takes.
  */
 uint64_t esi_batch_flush(struct esi_batch *batch);
 

@@ -15,7 +15,7 @@
 
 #include <stdlib.h>
 
-enum { READY_MAX = 256, BUSY_WINDOW_NS = 100000000 };
+enum { READY_MAX = 256, BUSY_WINDOW_NS = 100000000, LINGER_NS = 50000 };
 
 static _Thread_local struct esi_worker *current_worker;
 
@@ -164,6 +164,56 @@ static int64_t sleep_limit_ns(const struct esi_worker *worker)
     return next_ns <= worker->now_ns ? 0 : (int64_t)(next_ns - worker->now_ns);
 }
 
+static bool has_inbound_actors(const struct esi_worker *worker)
+{
+    /* order: relaxed; what is missed now is seen by the next look, or wakes the poller. */
+    return atomic_load_explicit(&worker->inbound, memory_order_relaxed) != NULL;
+}
+
+/* Looks at the poller again and again for a moment. Returns what it found; 0 also when an actor was
+ * scheduled. */
+static size_t linger_awake(struct esi_worker *worker, int64_t limit_ns, uint64_t start_ns,
+                           struct esi_poll_ready *ready)
+{
+    const uint64_t end_ns = start_ns + LINGER_NS;
+    size_t count = 0;
+
+    if (limit_ns > 0 && limit_ns < LINGER_NS) {
+        return 0;
+    }
+    while (count == 0 && !has_inbound_actors(worker) && esi_env_now_ns(worker->env) < end_ns) {
+        count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    }
+    return count;
+}
+
+/*
+ * Nothing to run: waits for a socket, a timer or another worker. A processor that has gone to sleep
+ * takes tens of microseconds to wake, more than it takes to serve a request. So while work has been
+ * coming in quick succession the worker stays awake for a moment first; one that has been idle for
+ * longer sleeps at once.
+ */
+static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
+                            struct esi_poll_ready *ready)
+{
+    const uint64_t start_ns = esi_env_now_ns(worker->env);
+    size_t count = 0;
+
+    esi_rcu_offline();
+    if (worker->may_linger && worker->wait_ns_average < 2 * LINGER_NS) {
+        count = linger_awake(worker, limit_ns, start_ns, ready);
+    }
+    if (count == 0 && !has_inbound_actors(worker)) {
+        worker->stats.sleeps++;
+        count = esi_env_poller_wait(worker->env, worker->poller, limit_ns, ready, READY_MAX);
+    }
+    esi_rcu_online();
+    const uint64_t waited_ns = esi_env_now_ns(worker->env) - start_ns;
+    worker->stats.idle_ns += waited_ns;
+    worker->wait_ns_average = (worker->wait_ns_average * 7 + waited_ns) / 8;
+    return count;
+}
+
 static size_t poll_sockets(struct esi_worker *worker, struct esi_poll_ready *ready)
 {
     if (worker->run_head != NULL) {
@@ -179,18 +229,9 @@ static size_t poll_sockets(struct esi_worker *worker, struct esi_poll_ready *rea
     atomic_thread_fence(memory_order_seq_cst);
     /* order: relaxed; ordered by the fence above. */
     const bool has_inbound = atomic_load_explicit(&worker->inbound, memory_order_relaxed) != NULL;
-    size_t count = 0;
-    if (has_inbound) {
-        count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
-    } else {
-        const uint64_t before_ns = esi_env_now_ns(worker->env);
-        worker->stats.sleeps++;
-        esi_rcu_offline();
-        count = esi_env_poller_wait(worker->env, worker->poller, limit_ns, ready, READY_MAX);
-        esi_rcu_online();
-        const uint64_t after_ns = esi_env_now_ns(worker->env);
-        worker->stats.idle_ns += after_ns - before_ns;
-    }
+    const size_t count = has_inbound
+                             ? esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX)
+                             : wait_for_work(worker, limit_ns, ready);
     /* order: relaxed; a waker that still sees it set only writes an unneeded wake-up. */
     atomic_store_explicit(&worker->is_asleep, false, memory_order_relaxed);
     return count;
@@ -340,6 +381,7 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     worker->runtime = runtime;
     worker->env = esi_runtime_env(runtime);
     worker->index = index;
+    worker->may_linger = esi_env_core_count(worker->env) > 1;
     worker->now_ns = esi_env_now_ns(worker->env);
     atomic_init(&worker->window_start_ns, worker->now_ns);
     esi_timer_wheel_init(&worker->wheel, worker->now_ns);

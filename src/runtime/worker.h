@@ -25,7 +25,9 @@ struct esi_worker {
     struct esi_list actors;
     struct esi_worker_stats stats;
     uint64_t window_busy_ns;
-    uint32_t stopped_phases; /* bits by enum esi_stop_phase: whose actors have been told to stop */
+    uint32_t stopped_phases;  /* bits by enum esi_stop_phase: whose actors have been told to stop */
+    uint64_t wait_ns_average; /* of the last waits for work */
+    bool may_linger;          /* more than one core: waiting awake takes it from nobody */
     bool is_ending;
     struct esi_actor agent; /* does what the runtime asks of this worker */
     /* written by the worker, read by any thread */
