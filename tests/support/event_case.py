@@ -226,10 +226,12 @@ class Worker:
 
     def calls(self):
         """All recorded calls so far, in order. A call whose worker was killed in the middle of its line is left out."""
+        text = ""
         with contextlib.suppress(FileNotFoundError), open(self.record) as file:
-            lines = ('{"call"' + line.rpartition('{"call"')[2] for line in file if line.endswith("\n"))
-            return [json.loads(line) for line in lines]
-        return []
+            text = file.read()
+        # Read at one go: by lines, the rest of one that was being written would come as a line of its own.
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        return [json.loads('{"call"' + line.rpartition('{"call"')[2]) for line in lines]
 
     def wait_calls(self, count, deadline_s=PATIENCE_S):
         wait_until(lambda: len(self.calls()) >= count, "%d calls at the worker" % count, deadline_s)

@@ -149,7 +149,7 @@ static void plain_bytes_pass_both_ways(void **state)
     transfer(pair.server, pair.client, 20000, 7, tiny_sizes, ESI_COUNT_OF(tiny_sizes));
     pair_env.read_bytes_max = 1000;
     pair_env.write_bytes_max = 700;
-    transfer(pair.client, pair.server, 300000, 65536, mixed_sizes, ESI_COUNT_OF(mixed_sizes));
+    transfer(pair.client, pair.server, 60000, 65536, mixed_sizes, ESI_COUNT_OF(mixed_sizes));
 
     /* The end of one direction leaves the other open. */
     esi_stream_shutdown_write(pair.client);
