@@ -82,7 +82,7 @@ class Case:
         status = self.server.stop()
         if self.ours and status != 0:
             raise support.Mismatch(
-                "the server ended with status %s" % status, "0", self.server.log_text()[-1500:]
+                "the server ended with status %s\n%s" % (status, self.server.fault_text()), "0"
             )
 
     def start_real(self, name, remotes=(), **settings):

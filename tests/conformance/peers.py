@@ -40,7 +40,7 @@ class CannotRun(Exception):
     """The server under test has no means for this check; the reason is the text."""
 
 
-def shorten(value, most=400):
+def shorten(value, most=4000):
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= most else "%s... (%d characters)" % (text[:most], len(text))
 

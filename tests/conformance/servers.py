@@ -305,6 +305,12 @@ class Server:
             return file.read()
         return ""
 
+    def fault_text(self):
+        """What the log says of the end: a sanitizer's report from its first line, or the tail."""
+        text = self.log_text()
+        report = re.search(r"(WARNING: Thread|ERROR: \w+)Sanitizer|runtime error:", text)
+        return text[report.start() :][:20000] if report else text[-1500:]
+
     def http(self, path, method="GET"):
         """(status, headers, body text) of the monitoring port."""
         if not self.monitor_port:
