@@ -158,6 +158,11 @@ URL_HOSTS = {
 ACTOR_PARTS = {
     "byte_pipe.c": "a state machine's bytes to and from a stream, for the gRPC actors",
     "client_subs.c": "the subscriptions of one connection",
+    "connection_auth.c": "connection: INFO, the TLS handshake, CONNECT",
+    "connection_close.c": "connection: its end",
+    "connection_input.c": "connection: reading, parsing, publishing",
+    "connection_output.c": "connection: deliveries and writing",
+    "connection_subs.c": "connection: SUB and UNSUB",
     "context.c": "what all actors of one server share",
     "credentials.c": "authenticator: users and tokens of the configuration",
     "gateway_acceptor.c": "gateway link: the role of the accepting side",
@@ -207,6 +212,10 @@ NO_UNIT_TEST = {
     "src/server/assemble.c": "makes a whole server: every integration test; what cannot start: bad_start.py",
     "src/server/server.c": "a whole server by the public interface: every integration test; bad_start.py",
     "src/actors/connection.c": "needs a whole server and a client: tests/conformance, suite client, has a check a rule",
+    **{
+        f"src/actors/connection_{part}.c": "a part of the connection: tests/conformance, suite client"
+        for part in "auth close input output subs".split()
+    },
     "src/actors/listener.c": "needs sockets that run out: tests/integration/bad_peers.py and bad_doors.py",
     "src/server/library.c": "has no code",
     "src/server/health_check.c": "needs a whole server: tests/integration/tokens.py, health and health-of-others",

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A client connection's end: at once, or after its last line; and its last turn. */
+#include "actors/connection_internal.h"
+#include "base/log.h"
+#include "net/stream.h"
+
+static const uint64_t LINGER_NS = 1000000000;
+
+void esi_connection_close_now(struct esi_connection *self, const char *reason)
+{
+    if (self->state == STATE_CLOSED) {
+        return;
+    }
+    self->state = STATE_CLOSED;
+    if (self->close_reason == NULL) {
+        self->close_reason = reason;
+    }
+    /* order: relaxed; a hint for senders that choose among members of a group. */
+    atomic_store_explicit(&self->target.is_gone, true, memory_order_relaxed);
+    esi_actor_io_unwatch(&self->io);
+    esi_outbound_deinit(&self->outbound);
+    esi_stream_free(ESI_MOVE(self->stream));
+    esi_log(LOG_CLIENT_CLOSED, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_TEXT("reason", self->close_reason));
+    esi_actor_continue(&self->actor);
+}
+
+void esi_connection_close_with(struct esi_connection *self, struct esi_str text, const char *reason)
+{
+    if (is_connection_ending(self)) {
+        return;
+    }
+    if (self->is_parsing) {
+        esi_connection_output_take_own(self);
+        if (is_connection_ending(self)) {
+            return;
+        }
+    }
+    self->close_reason = reason;
+    if (self->state == STATE_HANDSHAKE) {
+        esi_connection_close_now(self, reason);
+        return;
+    }
+    if (text.len > 0) {
+        esi_connection_output_push(self, text);
+    }
+    if (self->state == STATE_CLOSED) {
+        return;
+    }
+    self->state = STATE_CLOSING;
+    /* order: relaxed; a hint for senders that choose among members of a group. */
+    atomic_store_explicit(&self->target.is_gone, true, memory_order_relaxed);
+    esi_actor_timer_set(&self->write_timer,
+                        connection_now_ns(self) + self->context->config->limits.write_deadline_ns);
+    esi_actor_continue(&self->actor);
+}
+
+void esi_connection_close_err(struct esi_connection *self, enum esi_client_err err,
+                              const char *reason)
+{
+    esi_connection_close_with(self, esi_client_writer_err(err), reason);
+}
+
+void esi_connection_close_slow(struct esi_connection *self, const char *reason)
+{
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
+    esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),
+            ESI_LOG_TEXT("reason", reason));
+    esi_connection_close_now(self, reason);
+}
+
+void esi_connection_close_end_stream(struct esi_connection *self)
+{
+    if (!self->is_write_shut) {
+        self->is_write_shut = true;
+        esi_stream_shutdown_write(self->stream);
+        /* The peer's unread bytes would make the kernel answer with a reset, and our last line
+         * could be lost. */
+        esi_actor_timer_set(&self->write_timer, connection_now_ns(self) + LINGER_NS);
+    }
+}
+
+void esi_connection_close_linger(struct esi_connection *self)
+{
+    size_t room_len = 0;
+    size_t count = 0;
+    char *room = esi_context_read_room(self->local, ESI_READ_ROOM_MIN, &room_len);
+    const enum es_err err =
+        room == NULL ? ES_NO_MEMORY : esi_stream_read(self->stream, room, room_len, &count);
+
+    self->lingered_bytes += count;
+    if ((err != ES_OK && err != ES_AGAIN) || self->lingered_bytes > LINGER_BYTES_MAX) {
+        if (self->is_write_shut) {
+            esi_connection_close_now(self, self->close_reason);
+        } else if (err != ES_OK && err != ES_AGAIN && err != ES_CLOSED) {
+            esi_connection_close_now(self, self->close_reason);
+        } else {
+            self->lingered_bytes = LINGER_BYTES_MAX;
+        }
+    }
+}
+
+static void add_to(_Atomic uint64_t *counter, uint64_t value)
+{
+    /* order: relaxed; a counter for monitoring. */
+    atomic_fetch_add_explicit(counter, value, memory_order_relaxed);
+}
+
+void esi_connection_close_finish(struct esi_connection *self)
+{
+    struct esi_counters *counters = &self->context->counters;
+
+    if (self->actor.is_finished || self->ops.routes_pending > 0 || self->ops.detaches_pending > 0 ||
+        self->actor.mailbox.head != NULL) {
+        return;
+    }
+    esi_actor_timer_cancel(&self->auth_timer);
+    esi_actor_timer_cancel(&self->ping_timer);
+    esi_actor_timer_cancel(&self->write_timer);
+    esi_actor_timer_cancel(&self->pause_timer);
+    esi_actor_timer_cancel(&self->expiry_timer);
+    esi_reader_deinit(&self->reader, self->local);
+    add_to(&counters->in_msgs, self->in_msgs);
+    add_to(&counters->in_bytes, self->in_bytes);
+    add_to(&counters->out_msgs, self->out_msgs);
+    add_to(&counters->out_bytes, self->out_bytes);
+    if (!self->is_refused) {
+        /* order: relaxed; a counter with a bound. */
+        atomic_fetch_sub_explicit(&counters->connections, 1, memory_order_relaxed);
+    }
+    if (self->is_listener) {
+        /* order: relaxed; a counter with a bound. */
+        atomic_fetch_sub_explicit(&counters->listeners, 1, memory_order_relaxed);
+    }
+    esi_targets_remove(self->context->targets, &self->target);
+    esi_actor_finish(&self->actor);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A client connection's subscriptions: SUB and UNSUB, and the answers of the routers. */
+#include "actors/connection_internal.h"
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "base/hashmap.h"
+#include "proto/subject.h"
+
+#include <stdlib.h>
+
+void esi_connection_subs_remove(struct esi_connection *self, struct esi_client_sub *client_sub)
+{
+    self->counted_subs -= client_sub->max > 0;
+    esi_client_subs_forget(&self->subs, client_sub);
+    esi_route_ops_remove(&self->ops, client_sub->sub);
+}
+
+void esi_connection_subs_on_routed(struct esi_connection *self, struct esi_route_batch *batch)
+{
+    if (esi_route_ops_in_force(&self->ops, batch) != ES_OK) {
+        esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+    }
+    /* What waited for this goes on in the next turn, or right away in the parser that asked. */
+    esi_actor_continue(&self->actor);
+}
+
+void esi_connection_subs_on_detached(struct esi_connection *self, struct esi_route_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const struct esi_route_op *op = &batch->ops[i];
+        if (op->kind == ROUTE_REMOVE) {
+            struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, op->sub->slot);
+            ESI_ASSERT(client_sub != NULL && client_sub->sub == op->sub);
+            client_sub->sub = NULL; /* freed with the batch */
+            esi_client_subs_free_slot(&self->subs, client_sub);
+        }
+    }
+    esi_route_ops_detached(&self->ops, batch);
+    esi_actor_continue(&self->actor);
+}
+
+void esi_connection_subs_withdraw(struct esi_connection *self)
+{
+    for (uint32_t i = 0; i < self->subs.slot_count; i++) {
+        struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, i);
+        if (client_sub != NULL && !client_sub->is_removed) {
+            esi_connection_subs_remove(self, client_sub);
+        }
+    }
+}
+
+static bool count_listener(struct esi_connection *self)
+{
+    if (self->is_listener) {
+        return true;
+    }
+    /* order: relaxed; a counter with a bound. */
+    const uint32_t before =
+        atomic_fetch_add_explicit(&self->context->counters.listeners, 1, memory_order_relaxed);
+    if (before >= self->context->config->service.listener_limit) {
+        /* order: relaxed; as above. */
+        atomic_fetch_sub_explicit(&self->context->counters.listeners, 1, memory_order_relaxed);
+        return false;
+    }
+    self->is_listener = true;
+    return true;
+}
+
+static void refuse_subscription(struct esi_connection *self, const struct esi_client_item *item)
+{
+    struct esi_bytes text;
+
+    esi_bytes_init(&text, 0);
+    esi_client_writer_subscribe_violation(&text, item->subject, item->queue, ESI_STR(""));
+    esi_connection_output_answer_bytes(self, &text);
+}
+
+/* Everything that can be wrong with a SUB; the peer is told. */
+static bool may_subscribe(struct esi_connection *self, const struct esi_client_item *item)
+{
+    const uint32_t max = self->context->config->limits.max_subscriptions;
+
+    if (max > 0 && esi_client_subs_count(&self->subs) >= max) {
+        esi_connection_output_answer(self, esi_client_writer_err(CLIENT_ERR_MAX_SUBSCRIPTIONS));
+        return false;
+    }
+    if (!esi_subject_is_valid(item->subject)) {
+        esi_connection_output_answer(self, esi_client_writer_err(CLIENT_ERR_INVALID_SUBJECT));
+        return false;
+    }
+    if (!esi_permissions_may_subscribe(self->verdict.permissions, item->subject, item->queue)) {
+        refuse_subscription(self, item);
+        return false;
+    }
+    if (!count_listener(self)) {
+        esi_connection_close_err(self, CLIENT_ERR_MAX_LISTENERS, "Maximum Listeners Exceeded");
+        return false;
+    }
+    return true;
+}
+
+static bool has_responses(const struct esi_connection *self)
+{
+    int64_t max = 0;
+    uint64_t expires_ns = 0;
+
+    return esi_permissions_allows_responses(self->verdict.permissions, &max, &expires_ns);
+}
+
+void esi_connection_subs_on_sub(struct esi_connection *self, const struct esi_client_item *item)
+{
+    self->activity_ns = connection_now_ns(self);
+    if (self->counted_subs > 0) {
+        /* What was published before may end a counted subscription, whose sid is then free
+         * again. */
+        esi_connection_output_take_own(self);
+    }
+    if (!may_subscribe(self, item)) {
+        return;
+    }
+    if (esi_client_subs_find(&self->subs, item->sid) == NULL) {
+        struct esi_sub *sub = esi_sub_new(&self->target, item->subject, item->queue, item->sid);
+        if (sub == NULL) {
+            esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+            return;
+        }
+        sub->created_ns = connection_now_ns(self);
+        sub->flags =
+            (self->connect.headers ? SUB_HEADERS : 0U) | (has_responses(self) ? SUB_RECORDS : 0U);
+        if (esi_permissions_needs_delivery_check(self->verdict.permissions, item->subject,
+                                                 item->queue)) {
+            sub->permissions = self->verdict.permissions;
+        }
+        struct esi_client_sub *client_sub = esi_client_subs_add(&self->subs, sub);
+        if (client_sub == NULL) {
+            free(sub);
+            esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+            return;
+        }
+        if (esi_route_ops_add(&self->ops, sub) != ES_OK) {
+            esi_client_subs_forget(&self->subs, client_sub);
+            esi_client_subs_free_slot(&self->subs, client_sub);
+            esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+            return;
+        }
+    }
+    esi_connection_output_answer_ok(self);
+}
+
+/* From now on messages for this subscription must be counted one by one. */
+static void start_counting(struct esi_connection *self, struct esi_client_sub *client_sub)
+{
+    struct esi_sub *sub = client_sub->sub;
+
+    if ((sub->flags & SUB_RECORDS) != 0) {
+        return;
+    }
+    if (esi_route_ops_is_collected(&self->ops, sub)) {
+        sub->flags |= SUB_RECORDS;
+        return;
+    }
+    struct esi_sub *fresh = esi_sub_new(sub->target, sub->subject, sub->queue, sub->sid);
+    if (fresh == NULL) {
+        esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+        return;
+    }
+    fresh->permissions = sub->permissions;
+    fresh->created_ns = sub->created_ns;
+    fresh->slot = sub->slot;
+    fresh->flags = sub->flags | SUB_RECORDS;
+    client_sub->sub = fresh;
+    /* The map's key lies in the subscription that goes away. */
+    const enum es_err err = esi_hashmap_insert(&self->subs.by_sid, fresh->sid, client_sub);
+    ESI_ASSERT(err == ES_OK);
+    esi_route_ops_replace(&self->ops, sub, fresh);
+}
+
+void esi_connection_subs_on_unsub(struct esi_connection *self, const struct esi_client_item *item)
+{
+    struct esi_client_sub *client_sub = esi_client_subs_find(&self->subs, item->sid);
+
+    self->activity_ns = connection_now_ns(self);
+    if (client_sub != NULL) {
+        /* Messages published before this line count, and have been sent by now. */
+        esi_connection_output_take_own(self);
+        client_sub = esi_client_subs_find(&self->subs, item->sid);
+    }
+    if (client_sub != NULL) {
+        if (item->has_max && client_sub->delivered < item->max) {
+            self->counted_subs += client_sub->max == 0;
+            client_sub->max = item->max;
+            start_counting(self, client_sub);
+        } else {
+            esi_connection_subs_remove(self, client_sub);
+        }
+    }
+    esi_connection_output_answer_ok(self);
+}
