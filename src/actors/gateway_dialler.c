@@ -319,7 +319,7 @@ void esi_gateway_dialler_on_deliver(struct esi_gateway_link *self, struct esi_de
             continue;
         }
         self->out_msgs += slice->message_count;
-        self->out_bytes += slice->len;
+        self->out_bytes += slice->payload_len;
     }
     /* The references have moved to the outbound queue. */
     delivery->slice_count = 0;
@@ -331,10 +331,10 @@ bool esi_gateway_dialler_withdraw(struct esi_gateway_link *self)
 {
     struct gateway_dialler *dialler = &self->dialler;
 
-    if (dialler->is_routed && dialler->unrouted_msg.free == NULL) {
+    if (dialler->is_routed && dialler->unrouted.msg.free == NULL) {
         esi_gateway_routes_remove(esi_gateway_routes_of(self->gateway), &dialler->route);
-        dialler->unrouted_msg = (struct esi_msg){.kind = LINK_UNROUTED, .free = keep};
-        esi_runtime_after_grace(self->context->runtime, &self->actor, &dialler->unrouted_msg);
+        dialler->unrouted.msg = (struct esi_msg){.kind = LINK_UNROUTED, .free = keep};
+        esi_runtime_after_grace(self->context->runtime, &self->actor, &dialler->unrouted);
     }
     return esi_gateway_interest_withdraw(&dialler->interest, WITHDRAWN_A_TURN);
 }

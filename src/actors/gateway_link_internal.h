@@ -63,7 +63,7 @@ struct gateway_dialler {
     struct esi_gateway_route route;
     bool is_routed;       /* route stands in the table, or may still be seen there */
     bool skips_continued; /* the rest of a message that was left out */
-    struct esi_msg unrouted_msg;
+    struct esi_grace unrouted;
 };
 
 /* Inbound: what the link has of its own. */

@@ -41,7 +41,7 @@ struct listen_msg {
 
 /* Waits for a grace period: memory to free and a batch to give back. */
 struct grace_msg {
-    struct esi_msg msg;
+    struct esi_grace grace; /* first */
     struct esi_retired *retired;
     struct esi_route_batch *batch; /* NULL: nothing to tell */
 };
@@ -185,9 +185,10 @@ static void wait_for_grace(struct esi_router *router, struct esi_retired *retire
 
     /* Without it what was removed could never be freed safely. */
     ESI_ASSERT(grace != NULL);
-    *grace = (struct grace_msg){
-        .msg = {.kind = ROUTER_GRACE_ENDED, .free = free_msg}, .retired = retired, .batch = batch};
-    esi_runtime_after_grace(router->actor.runtime, &router->actor, &grace->msg);
+    *grace = (struct grace_msg){.grace = {.msg = {.kind = ROUTER_GRACE_ENDED, .free = free_msg}},
+                                .retired = retired,
+                                .batch = batch};
+    esi_runtime_after_grace(router->actor.runtime, &router->actor, &grace->grace);
 }
 
 static void on_batch(struct esi_router *router, struct esi_route_batch *batch)

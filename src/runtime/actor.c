@@ -43,7 +43,7 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
     actor->wants_turn = false;
     actor->stats = (struct esi_actor_stats){0};
     actor->start_msg = (struct esi_msg){.kind = KIND_START, .free = keep};
-    actor->reap_msg = (struct esi_msg){.kind = WORKER_REAP, .free = keep};
+    actor->reap = (struct esi_grace){.msg = {.kind = WORKER_REAP, .free = keep}};
     esi_mailbox_init(&actor->mailbox);
     atomic_init(&actor->is_scheduled, false);
     actor->next_inbound = NULL;
@@ -248,8 +248,14 @@ void esi_actor_send(struct esi_actor *actor, struct esi_msg *msg)
             return;
         }
         worker->stats.messages_remote++;
+        send_remote(actor, msg);
+        return;
     }
+    /* Grace periods do not wait for this thread: it holds the actor itself until it has scheduled
+     * it. */
+    esi_actor_ref(actor);
     send_remote(actor, msg);
+    esi_actor_unref(actor);
 }
 
 void esi_actor_ref(struct esi_actor *actor)
@@ -262,9 +268,8 @@ void esi_actor_unref(struct esi_actor *actor)
 {
     /* order: acq_rel; the last holder sees all that the others did. */
     if (atomic_fetch_sub_explicit(&actor->refs, 1, memory_order_acq_rel) == 1) {
-        /* Freed by a message to the worker, so that it happens there, after all that was sent
-         * before. */
-        esi_actor_send(&actor->home->agent, &actor->reap_msg);
+        /* A worker may be about to schedule it (send_remote); by the end of its loop turn it has. */
+        esi_runtime_after_grace(actor->runtime, &actor->home->agent, &actor->reap);
     }
 }
 

@@ -6,9 +6,9 @@
  *
  * Life: init -> start (any thread) -> turns on the home worker -> finish (in its own turn) -> last
  * reference given up -> free (always in a turn on the home worker). Messages to a finished actor
- * are freed unread. The last reference is told to the worker, not to the actor's mailbox: there, a
- * message of another sender that is still about to schedule the actor could be overtaken, and the
- * sender would touch freed memory.
+ * are freed unread. Between the last reference and the free lies a grace period: a sender touches the
+ * actor once more after its message is in the mailbox (to schedule it), and by then the message may
+ * have been handled and the reference that it stood for given up.
  *
  * A roaming actor (routers) has no home: whoever sends to it while it is idle runs its turn at
  * once, on the sender's thread; one thread at a time.
@@ -84,6 +84,14 @@ struct esi_actor_stats {
     uint64_t service_ns_max;
 };
 
+/* A message that is sent when a grace period has passed (esi_runtime_after_grace). Embedded by who
+ * asks for it, so that asking needs no memory. */
+struct esi_grace {
+    struct esi_msg msg; /* first; kind and free are set by who asks */
+    struct esi_actor *actor;
+    struct esi_grace *next;
+};
+
 struct esi_actor_timer {
     struct esi_timer timer; /* first */
     struct esi_actor *actor;
@@ -102,13 +110,12 @@ struct esi_actor {
     bool is_started;
     bool is_finished;
     bool is_stopping;
-    /* the last reference is gone, and it stands in no other thread's hands: freed in its next
-     * turn */
+    /* the last reference is gone, and no sender touches it any more: freed in its next turn */
     bool is_reaped;
     bool wants_turn;
     struct esi_actor_stats stats;
     struct esi_msg start_msg;
-    struct esi_msg reap_msg;
+    struct esi_grace reap;
     struct esi_mailbox mailbox;
     /* written by any thread */
     /* stands in its home's inbound list, or a roaming turn runs */
@@ -126,7 +133,7 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
 void esi_actor_start(struct esi_actor *actor);
 /*
  * Sends a message, taken; kind and free are set by the caller. The sender must hold a reference or
- * otherwise know that the actor is not freed. Thread: any. Never blocks, never allocates, cannot
+ * otherwise know that the actor is not freed; the message may carry that reference away. Thread: any. Never blocks, never allocates, cannot
  * fail. To a roaming actor: runs its turn.
  */
 void esi_actor_send(struct esi_actor *actor, struct esi_msg *msg);

@@ -24,12 +24,6 @@ enum {
     CUT_NS = 1000000000 /* what actors that are cut off have for their end */
 };
 
-struct grace_request {
-    struct grace_request *next;
-    struct esi_actor *actor;
-    struct esi_msg *msg;
-};
-
 struct esi_runtime {
     struct esi_runtime_options options;
     uint32_t worker_count;
@@ -48,8 +42,8 @@ struct esi_runtime {
     /* The reclaimer. */
     pthread_mutex_t grace_mutex;
     pthread_cond_t grace_changed;
-    struct grace_request *grace_head;
-    struct grace_request **grace_tail;
+    struct esi_grace *grace_head;
+    struct esi_grace **grace_tail;
     bool is_reclaimer_ending;
     struct esi_thread *reclaimer;
     /* Living actors by phase; the stop waits for them. Workers that have come up; the start waits
@@ -162,6 +156,15 @@ void esi_runtime_count(struct esi_runtime *runtime, enum esi_stop_phase phase, i
 
 /* --- service threads --- */
 
+/* Where there are no threads: the condition that one of them would wait for has come. */
+static void wake_stepped(struct esi_runtime *runtime, struct esi_thread *const *threads,
+                         uint32_t count)
+{
+    for (uint32_t i = 0; i < count && esi_env_is_stepped(runtime->options.env); i++) {
+        esi_env_stepped_wake(runtime->options.env, threads[i]);
+    }
+}
+
 void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job)
 {
     job->next = NULL;
@@ -174,6 +177,7 @@ void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job)
     runtime->jobs_tail = job;
     pthread_cond_signal(&runtime->jobs_changed);
     pthread_mutex_unlock(&runtime->jobs_mutex);
+    wake_stepped(runtime, runtime->service, runtime->service_count);
 }
 
 /* The next job, or NULL at the end. Waits only when may_wait. */
@@ -204,21 +208,50 @@ static void run_service(void *argument)
     }
 }
 
+static bool step_service(void *argument, uint64_t *next_ns)
+{
+    struct esi_runtime *runtime = argument;
+    struct esi_job *job = next_job(runtime, false);
+
+    if (job != NULL) {
+        job->run(job);
+    }
+    *next_ns = runtime->jobs_head != NULL ? 0 : UINT64_MAX;
+    return job != NULL || !runtime->is_service_ending;
+}
+
 /* --- the reclaimer --- */
 
 void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor,
-                             struct esi_msg *msg)
+                             struct esi_grace *grace)
 {
-    struct grace_request *request = malloc(sizeof *request);
-
-    /* A request that is lost would leak or hang for ever; there is no way on from here. */
-    ESI_ASSERT(request != NULL);
-    *request = (struct grace_request){.actor = actor, .msg = msg};
+    grace->actor = actor;
+    grace->next = NULL;
     pthread_mutex_lock(&runtime->grace_mutex);
-    *runtime->grace_tail = request;
-    runtime->grace_tail = &request->next;
+    *runtime->grace_tail = grace;
+    runtime->grace_tail = &grace->next;
     pthread_cond_signal(&runtime->grace_changed);
     pthread_mutex_unlock(&runtime->grace_mutex);
+    wake_stepped(runtime, &runtime->reclaimer, runtime->reclaimer != NULL);
+}
+
+static struct esi_grace *take_graces(struct esi_runtime *runtime)
+{
+    struct esi_grace *first = runtime->grace_head;
+
+    runtime->grace_head = NULL;
+    runtime->grace_tail = &runtime->grace_head;
+    return first;
+}
+
+static void answer_graces(struct esi_grace *grace)
+{
+    while (grace != NULL) {
+        /* Read first: once sent it is the receiver's. */
+        struct esi_grace *next = grace->next;
+        esi_actor_send(grace->actor, &grace->msg);
+        grace = next;
+    }
 }
 
 static void run_reclaimer(void *argument)
@@ -230,22 +263,26 @@ static void run_reclaimer(void *argument)
         while (runtime->grace_head == NULL && !runtime->is_reclaimer_ending) {
             pthread_cond_wait(&runtime->grace_changed, &runtime->grace_mutex);
         }
-        struct grace_request *request = runtime->grace_head;
-        runtime->grace_head = NULL;
-        runtime->grace_tail = &runtime->grace_head;
+        struct esi_grace *grace = take_graces(runtime);
         pthread_mutex_unlock(&runtime->grace_mutex);
-        if (request == NULL) {
+        if (grace == NULL) {
             return;
         }
         /* One grace period serves all that asked before it began. */
         esi_rcu_wait();
-        while (request != NULL) {
-            struct grace_request *next = request->next;
-            esi_actor_send(request->actor, request->msg);
-            free(request);
-            request = next;
-        }
+        answer_graces(grace);
     }
+}
+
+/* Whoever asked has ended its turn since, and all other workers are between two of theirs: the
+ * grace period has passed. */
+static bool step_reclaimer(void *argument, uint64_t *next_ns)
+{
+    struct esi_runtime *runtime = argument;
+
+    answer_graces(take_graces(runtime));
+    *next_ns = UINT64_MAX;
+    return !runtime->is_reclaimer_ending;
 }
 
 /* --- start and stop --- */
@@ -262,12 +299,27 @@ void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
     esi_actor_send(&runtime->workers[0].agent, &visit->msg);
 }
 
+static bool step_to_phase_end(struct esi_runtime *runtime, enum esi_stop_phase phase,
+                              uint64_t timeout_ns)
+{
+    struct esi_env *env = runtime->options.env;
+    const uint64_t deadline_ns = esi_env_now_ns(env) + timeout_ns;
+
+    while (runtime->living[phase] > 0 && esi_env_now_ns(env) < deadline_ns) {
+        esi_env_yield(env, deadline_ns);
+    }
+    return runtime->living[phase] == 0;
+}
+
 /* True when the phase is over: none of its actors is left. */
 static bool wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase,
                            uint64_t timeout_ns)
 {
     struct timespec deadline;
 
+    if (esi_env_is_stepped(runtime->options.env)) {
+        return step_to_phase_end(runtime, phase, timeout_ns);
+    }
     clock_gettime(CLOCK_MONOTONIC, &deadline);
     const uint64_t nsec = (uint64_t)deadline.tv_nsec + timeout_ns % 1000000000U;
     deadline.tv_sec += (time_t)(timeout_ns / 1000000000U + nsec / 1000000000U);
@@ -317,6 +369,7 @@ static void end_helpers(struct esi_runtime *runtime)
     runtime->is_service_ending = true;
     pthread_cond_broadcast(&runtime->jobs_changed);
     pthread_mutex_unlock(&runtime->jobs_mutex);
+    wake_stepped(runtime, runtime->service, runtime->service_count);
     for (uint32_t i = 0; i < runtime->service_count; i++) {
         esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->service[i]));
     }
@@ -324,25 +377,18 @@ static void end_helpers(struct esi_runtime *runtime)
     runtime->is_reclaimer_ending = true;
     pthread_cond_broadcast(&runtime->grace_changed);
     pthread_mutex_unlock(&runtime->grace_mutex);
+    wake_stepped(runtime, &runtime->reclaimer, runtime->reclaimer != NULL);
     esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->reclaimer));
 }
 
 /* Grace periods that were asked for when the reclaimer had ended: no reader is left, so they have
  * passed. */
-static bool answer_grace_requests(struct esi_runtime *runtime)
+static bool answer_left_graces(struct esi_runtime *runtime)
 {
-    struct grace_request *request = runtime->grace_head;
-    const bool has_any = request != NULL;
+    struct esi_grace *grace = take_graces(runtime);
 
-    runtime->grace_head = NULL;
-    runtime->grace_tail = &runtime->grace_head;
-    while (request != NULL) {
-        struct grace_request *next = request->next;
-        esi_actor_send(request->actor, request->msg);
-        free(request);
-        request = next;
-    }
-    return has_any;
+    answer_graces(grace);
+    return grace != NULL;
 }
 
 static bool run_left_jobs(struct esi_runtime *runtime)
@@ -374,7 +420,7 @@ static void sweep(struct esi_runtime *runtime)
     /* Bounded, should two parts answer each other for ever. */
     for (uint32_t round = 0; has_work && round < SWEEPS_MAX; round++) {
         has_work = run_left_jobs(runtime);
-        has_work |= answer_grace_requests(runtime);
+        has_work |= answer_left_graces(runtime);
         for (uint32_t i = 0; i < runtime->worker_count; i++) {
             has_work |= esi_worker_sweep(&runtime->workers[i]);
         }
@@ -455,6 +501,31 @@ static enum es_err start_threads(struct esi_runtime *runtime)
     return err == ES_OK ? wait_for_workers(runtime) : err;
 }
 
+/* start_threads for an environment that has none. */
+static enum es_err start_stepped(struct esi_runtime *runtime)
+{
+    struct esi_env *env = runtime->options.env;
+    char name[32];
+
+    enum es_err err =
+        esi_env_stepped_start(env, "reclaimer", step_reclaimer, runtime, NULL, &runtime->reclaimer);
+    for (uint32_t i = 0; err == ES_OK && i < runtime->options.service_count; i++) {
+        snprintf(name, sizeof name, "service-%u", i);
+        err = esi_env_stepped_start(env, name, step_service, runtime, NULL, &runtime->service[i]);
+        if (err == ES_OK) {
+            runtime->service_count++;
+        }
+    }
+    for (uint32_t i = 0; err == ES_OK && i < runtime->worker_count; i++) {
+        struct esi_worker *worker = &runtime->workers[i];
+        snprintf(name, sizeof name, "worker-%u", i);
+        err = esi_env_stepped_start(env, name, esi_worker_step, worker, worker->poller,
+                                    &worker->thread);
+        esi_runtime_make_local(runtime, worker);
+    }
+    return err == ES_OK ? wait_for_workers(runtime) : err;
+}
+
 /* The end of a stop phase is waited for by the clock that nobody sets. */
 static void init_count_cond(pthread_cond_t *cond)
 {
@@ -520,7 +591,7 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
         }
     }
     runtime->worker_count = count;
-    err = start_threads(runtime);
+    err = esi_env_is_stepped(options->env) ? start_stepped(runtime) : start_threads(runtime);
     if (err != ES_OK) {
         end_helpers(runtime);
         end_workers(runtime);

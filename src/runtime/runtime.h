@@ -73,11 +73,11 @@ struct esi_job {
 void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job);
 
 /*
- * Asks for a grace period: when one has passed that began after this call, *msg is sent to *actor
- * (which must stay alive until then: hold a reference). Thread: any.
+ * Asks for a grace period: when one has passed that began after this call, grace->msg is sent to
+ * *actor (which must stay alive until then: hold a reference). Thread: any. Cannot fail.
  */
 void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor,
-                             struct esi_msg *msg);
+                             struct esi_grace *grace);
 
 /*
  * Runs visit(actor, argument) for each actor of each worker, on that worker's thread between turns,

@@ -332,8 +332,8 @@ static void visit(struct esi_worker *worker, struct esi_visit *visit)
 }
 
 /*
- * The last reference of an actor was given up: every send to it has been completed, so it may still
- * stand in our inbound list or run queue, and then nowhere any more.
+ * The last reference of an actor was given up a grace period ago: every send to it has been completed,
+ * so it may still stand in our inbound list or run queue, and then nowhere any more.
  */
 static void reap(struct esi_worker *worker, struct esi_actor *actor)
 {
@@ -359,7 +359,7 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         visit(worker, ESI_CONTAINER_OF(msg, struct esi_visit, msg));
         break;
     case WORKER_REAP:
-        reap(worker, ESI_CONTAINER_OF(msg, struct esi_actor, reap_msg));
+        reap(worker, ESI_CONTAINER_OF(msg, struct esi_actor, reap.msg));
         break;
     }
 }
@@ -400,24 +400,31 @@ void esi_worker_deinit(struct esi_worker *worker)
     esi_env_poller_free(worker->env, ESI_MOVE(worker->poller));
 }
 
+/* What there is to do now. */
+static void run_turn(struct esi_worker *worker, const struct esi_poll_ready *ready, size_t count)
+{
+    const uint32_t work_bound = esi_runtime_work_bound(worker->runtime);
+
+    worker->now_ns = esi_env_now_ns(worker->env);
+    worker->stats.turns++;
+    /* Before any reaction: a timer that unwatches a socket takes its events back too. */
+    distribute(worker, ready, count);
+    fire_timers(worker);
+    take_inbound(worker);
+    run_actors(worker, work_bound);
+    /* Once more for what these have sent to each other: a delivery is then written without
+     * asking the poller first. */
+    run_actors(worker, work_bound);
+}
+
 static void run_loop(struct esi_worker *worker)
 {
     struct esi_poll_ready ready[READY_MAX];
-    const uint32_t work_bound = esi_runtime_work_bound(worker->runtime);
 
     while (!worker->is_ending) {
         esi_rcu_quiescent();
         const size_t count = poll_sockets(worker, ready);
-        worker->now_ns = esi_env_now_ns(worker->env);
-        worker->stats.turns++;
-        /* Before any reaction: a timer that unwatches a socket takes its events back too. */
-        distribute(worker, ready, count);
-        fire_timers(worker);
-        take_inbound(worker);
-        run_actors(worker, work_bound);
-        /* Once more for what these have sent to each other: a delivery is then written without
-         * asking the poller first. */
-        run_actors(worker, work_bound);
+        run_turn(worker, ready, count);
     }
 }
 
@@ -430,6 +437,33 @@ void esi_worker_run(void *argument)
     esi_runtime_make_local(worker->runtime, worker);
     run_loop(worker);
     esi_rcu_unregister();
+}
+
+/* When the next turn is due, where nobody wakes the worker before. */
+static uint64_t fall_asleep(struct esi_worker *worker)
+{
+    if (worker->run_head != NULL || has_inbound_actors(worker)) {
+        return 0;
+    }
+    worker->stats.sleeps++;
+    /* order: relaxed; there is one thread. */
+    atomic_store_explicit(&worker->is_asleep, true, memory_order_relaxed);
+    return esi_timer_wheel_next_ns(&worker->wheel);
+}
+
+bool esi_worker_step(void *argument, uint64_t *next_ns)
+{
+    struct esi_worker *worker = argument;
+    struct esi_poll_ready ready[READY_MAX];
+
+    /* order: relaxed; there is one thread. */
+    atomic_store_explicit(&worker->is_asleep, false, memory_order_relaxed);
+    current_worker = worker;
+    const size_t count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    run_turn(worker, ready, count);
+    current_worker = NULL;
+    *next_ns = fall_asleep(worker);
+    return !worker->is_ending;
 }
 
 void esi_worker_finish_actors(struct esi_worker *worker)

@@ -55,6 +55,11 @@ ES_MUST_USE enum es_err esi_worker_init(struct esi_worker *worker, struct esi_ru
 void esi_worker_deinit(struct esi_worker *worker);
 /* The thread's function. */
 void esi_worker_run(void *argument);
+/*
+ * The same in steps of one turn, where the environment has no threads. A turn is a whole read-side
+ * section and no worker is within one when another has its turn, so nothing tells liburcu.
+ */
+bool esi_worker_step(void *argument, uint64_t *next_ns);
 /* After the threads have ended: finishes the actors that are left. Thread: the one that stops the
  * runtime. */
 void esi_worker_finish_actors(struct esi_worker *worker);

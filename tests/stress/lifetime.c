@@ -2,8 +2,9 @@
 /*
  * Goal: actors come and go while others send to them, and each is freed once, after the last who
  * knew it, with every message. Method: parents on all workers make children on random workers, hand
- * references to each other and to foreign threads, which send a few messages and let go; a child
- * finishes at a random message, or when a timer says so, or in its first turn. Counts of what lives
+ * references to each other and to foreign threads, which send a few messages and let go, or let the
+ * last message carry their reference away; a child finishes at a random message, or when a timer
+ * says so, or in its first turn. Counts of what lives
  * are compared at the end; the sanitizers see what is used too late.
  */
 #include "runtime_case.h"
@@ -35,7 +36,7 @@ struct parent {
 
 struct poke {
     struct esi_msg msg;  /* first */
-    struct child *child; /* MEET: a reference */
+    struct child *child; /* a reference; POKE: to the receiver, or NULL */
 };
 
 static struct esi_runtime *runtime;
@@ -49,7 +50,12 @@ static sem_t parents_freed;
 
 static void free_poke(struct esi_msg *msg)
 {
-    free(msg);
+    struct poke *poke = (struct poke *)(void *)msg;
+
+    if (msg->kind == POKE && poke->child != NULL) {
+        esi_actor_unref(&poke->child->actor);
+    }
+    free(poke);
     /* order: relaxed; a counter that is looked at when all is quiet. */
     atomic_fetch_sub_explicit(&messages_living, 1, memory_order_relaxed);
 }
@@ -63,6 +69,19 @@ static void send_poke(struct esi_actor *actor, enum kind kind, struct child *chi
     /* order: relaxed; see free_poke. */
     atomic_fetch_add_explicit(&messages_living, 1, memory_order_relaxed);
     esi_actor_send(actor, &poke->msg);
+}
+
+/* Pokes, and gives the caller's reference up: by itself, or with the last poke. */
+static void poke_and_let_go(struct child *child, uint64_t *random)
+{
+    for (uint32_t i = draw_below(random, 3); i > 0; i--) {
+        send_poke(&child->actor, POKE, NULL);
+    }
+    if (draw_below(random, 2) == 0) {
+        send_poke(&child->actor, POKE, child);
+    } else {
+        esi_actor_unref(&child->actor);
+    }
 }
 
 /* --- children --- */
@@ -165,10 +184,7 @@ static void make_child(struct parent *self)
         esi_actor_ref(&child->actor);
         send_poke(&parents[draw_below(&self->random, PARENTS)]->actor, MEET, child);
     }
-    for (uint32_t i = draw_below(&self->random, 4); i > 0; i--) {
-        send_poke(&child->actor, POKE, NULL);
-    }
-    esi_actor_unref(&child->actor);
+    poke_and_let_go(child, &self->random);
 }
 
 static void parent_handle(struct esi_actor *actor, struct esi_msg *msg)
@@ -184,11 +200,7 @@ static void parent_handle(struct esi_actor *actor, struct esi_msg *msg)
         }
         return;
     }
-    struct child *child = ((struct poke *)(void *)msg)->child;
-    for (uint32_t i = draw_below(&self->random, 3); i > 0; i--) {
-        send_poke(&child->actor, POKE, NULL);
-    }
-    esi_actor_unref(&child->actor);
+    poke_and_let_go(((struct poke *)(void *)msg)->child, &self->random);
 }
 
 static void parent_stop(struct esi_actor *actor)
@@ -215,7 +227,7 @@ static void keep(struct esi_msg *msg)
 
 /* --- foreign threads --- */
 
-static void *poke_and_let_go(void *argument)
+static void *meet_children(void *argument)
 {
     uint64_t random = *(const uint64_t *)argument;
     bool is_last = false;
@@ -228,10 +240,7 @@ static void *poke_and_let_go(void *argument)
             /* order: acquire; pairs with the release in leave_for_strangers. */
             struct child *child = atomic_exchange_explicit(&ring[i], NULL, memory_order_acquire);
             if (child != NULL) {
-                for (uint32_t j = draw_below(&random, 3); j > 0; j--) {
-                    send_poke(&child->actor, POKE, NULL);
-                }
-                esi_actor_unref(&child->actor);
+                poke_and_let_go(child, &random);
             }
         }
     } while (!is_last);
@@ -261,7 +270,7 @@ static void run(uint32_t worker_count)
         esi_actor_send(&parents[i]->actor, &parents[i]->make);
     }
     for (uint32_t i = 0; i < FOREIGN; i++) {
-        case_check(pthread_create(&threads[i], NULL, poke_and_let_go, &seeds[i]) == 0);
+        case_check(pthread_create(&threads[i], NULL, meet_children, &seeds[i]) == 0);
     }
     /* Each ends by a message or its timer, and its memory goes when the last stranger has let
      * go. */

@@ -21,7 +21,7 @@ struct node {
     struct node *peer; /* a reference */
     uint32_t jobs;     /* submitted and not yet answered */
     bool has_grace;    /* asked for and not yet come */
-    struct esi_msg grace;
+    struct esi_grace grace;
 };
 
 struct asked {
@@ -131,7 +131,7 @@ static void on_token(struct node *self)
 
 static void free_grace(struct esi_msg *msg)
 {
-    esi_actor_unref(&ESI_CONTAINER_OF(msg, struct node, grace)->actor);
+    esi_actor_unref(&ESI_CONTAINER_OF(msg, struct node, grace.msg)->actor);
 }
 
 static void handle(struct esi_actor *actor, struct esi_msg *msg)
@@ -183,7 +183,7 @@ static struct node *new_node(uint64_t seed, struct node *peer, struct esi_worker
     case_check(node != NULL);
     memset(node, 0, sizeof *node);
     node->random = seed;
-    node->grace = (struct esi_msg){.kind = GRACE, .free = free_grace};
+    node->grace.msg = (struct esi_msg){.kind = GRACE, .free = free_grace};
     esi_actor_init(&node->actor, &types[seed % 3], runtime, home);
     node->peer = peer != NULL ? peer : node;
     esi_actor_ref(&node->peer->actor);

@@ -27,7 +27,7 @@ struct part {
     void (*on_cut)(struct part *self);
     struct part *other;
     sem_t *done;
-    struct esi_msg kept;
+    struct esi_grace kept;
     uint32_t number;
 };
 
@@ -353,7 +353,7 @@ static void test_jobs_of_the_last_moment_run(void **state)
 
 static void tell(struct part *self, struct esi_msg *msg)
 {
-    case_check(msg == &self->kept);
+    case_check(msg == &self->kept.msg);
     sem_post(self->done);
 }
 
@@ -366,7 +366,7 @@ static void test_grace_periods_end(void **state)
     struct part *part = new_part(0, STOP_PEERS, 1);
     part->on_msg = tell;
     part->done = &done;
-    part->kept = (struct esi_msg){.free = keep};
+    part->kept.msg = (struct esi_msg){.free = keep};
     esi_actor_start(&part->actor);
     for (uint32_t i = 0; i < 50; i++) {
         esi_runtime_after_grace(runtime, &part->actor, &part->kept);
@@ -388,7 +388,7 @@ static void ask_in_last_words(struct part *self, struct esi_msg *msg)
 static void ask_for_grace(struct part *self)
 {
     esi_runtime_after_grace(runtime, &self->actor, &self->kept);
-    self->kept.free = keep;
+    self->kept.msg.free = keep;
 }
 
 static void test_grace_asked_for_at_the_end(void **state)
@@ -397,7 +397,7 @@ static void test_grace_asked_for_at_the_end(void **state)
     struct part *part = new_part(0, STOP_SERVICES, 1);
     part->on_msg = ask_in_last_words;
     part->on_stop = ask_for_grace;
-    part->kept = (struct esi_msg){.free = keep};
+    part->kept.msg = (struct esi_msg){.free = keep};
     esi_actor_ref(&part->actor);
     esi_actor_start(&part->actor);
     assert_int_equal(esi_runtime_stop(runtime, 20000000), ES_TIMEOUT);
@@ -437,7 +437,7 @@ static void test_visits_see_all(void **state)
     struct part *asker = new_part(1, STOP_PEERS, 1);
     asker->on_msg = tell;
     asker->done = &done;
-    asker->kept = (struct esi_msg){.free = keep};
+    asker->kept.msg = (struct esi_msg){.free = keep};
     esi_actor_start(&asker->actor);
     for (uint32_t i = 0; i < 5; i++) {
         esi_actor_start(&new_part(2, STOP_PEERS, 1)->actor);
@@ -446,7 +446,7 @@ static void test_visits_see_all(void **state)
                               .visit_worker = count_workers,
                               .argument = counts,
                               .asker = &asker->actor,
-                              .done = &asker->kept};
+                              .done = &asker->kept.msg};
     esi_runtime_visit(runtime, &visit);
     await(&done);
     assert_int_equal(counts[0], 0);
