@@ -152,7 +152,7 @@ class Stand:
         print("    " + text.replace("\n", "\n    | "), flush=True)
 
     def tail(self):
-        return "\n".join(self.server.log_text().splitlines()[-12:])
+        return "\n".join(self.server.log_text().splitlines()[-150:])
 
     def check_log(self):
         text = self.server.log_text()

@@ -48,7 +48,7 @@ class Worker:
             self.run()
             early = "its connection ended"
         except (OSError, ssl.SSLError, Mismatch, ValueError) as fault:
-            early = repr(fault)
+            early = "%r %s" % (fault, getattr(fault, "got", ""))
         if not self.load.is_told:
             self.load.faults.append("%s: %s before the signal" % (self.name, early))
 
@@ -399,7 +399,9 @@ class Load:
         return [(w.name, w.answered) for w in self.publishers] + [(w.name, w.count) for w in self.counted]
 
     def expect_well(self):
-        require(not self.faults, "all goes well under load", None, self.faults)
+        if self.faults:
+            ends = ["%s: %s %s" % (n, s.server.process.poll(), s.tail()) for n, s in self.stands.items()]
+            raise Mismatch("all goes well under load", None, "\n".join(self.faults + ends))
 
     def tell(self, *numbers):
         """What was answered up to now is noted, then the signals are sent."""
