@@ -45,6 +45,14 @@ struct esi_file_info {
     uint32_t mode; /* permission bits */
 };
 
+/*
+ * A thread of an environment without threads: does what there is to do now and returns, without
+ * ever waiting. Returns false when the thread has ended.
+ *   next_ns   when it wants to be called again at the latest, monotonic ns; 0: at once;
+ *             UINT64_MAX: when its poller has something, or when it is woken
+ */
+typedef bool (*esi_env_step_fn)(void *argument, uint64_t *next_ns);
+
 struct esi_env_ops {
     uint64_t (*now_ns)(struct esi_env *env);
     int64_t (*wall_ns)(struct esi_env *env);
@@ -77,6 +85,12 @@ struct esi_env_ops {
     enum es_err (*thread_start)(struct esi_env *env, const char *name, void (*run)(void *argument),
                                 void *argument, struct esi_thread **thread);
     void (*thread_join)(struct esi_env *env, struct esi_thread *thread);
+    /* Instead of thread_start, where one thread runs a whole world (env_sim.h); NULL on Linux. */
+    enum es_err (*stepped_start)(struct esi_env *env, const char *name, esi_env_step_fn step,
+                                 void *argument, struct esi_poller *poller,
+                                 struct esi_thread **thread);
+    void (*stepped_wake)(struct esi_env *env, struct esi_thread *thread);
+    void (*yield)(struct esi_env *env, uint64_t deadline_ns);
     uint32_t (*core_count)(struct esi_env *env);
 
     enum es_err (*resolve)(struct esi_env *env, const char *host, uint16_t port,
@@ -240,6 +254,37 @@ ES_MUST_USE static inline enum es_err esi_env_thread_start(struct esi_env *env, 
                                                            struct esi_thread **thread)
 {
     return env->ops->thread_start(env, name, run, argument, thread);
+}
+
+/*
+ * True for an environment that has no threads: what would be a thread is given to it as a step, and
+ * what would block gives way to the others with esi_env_yield.
+ */
+static inline bool esi_env_is_stepped(const struct esi_env *env)
+{
+    return env->ops->stepped_start != NULL;
+}
+
+/* Where esi_env_is_stepped. poller: what the steps poll, borrowed; NULL: none. Joined as a thread
+ * is. */
+ES_MUST_USE static inline enum es_err esi_env_stepped_start(struct esi_env *env, const char *name,
+                                                            esi_env_step_fn step, void *argument,
+                                                            struct esi_poller *poller,
+                                                            struct esi_thread **thread)
+{
+    return env->ops->stepped_start(env, name, step, argument, poller, thread);
+}
+
+/* The step has something to do now. */
+static inline void esi_env_stepped_wake(struct esi_env *env, struct esi_thread *thread)
+{
+    env->ops->stepped_wake(env, thread);
+}
+
+/* Lets the others have one step, or time pass until the deadline. Never from within a step. */
+static inline void esi_env_yield(struct esi_env *env, uint64_t deadline_ns)
+{
+    env->ops->yield(env, deadline_ns);
 }
 
 /* Waits for the thread's end and frees it; NULL is accepted. */

@@ -215,15 +215,15 @@ static void log_start(const struct esi_context *context)
             ESI_LOG_U64("tls_mb_s", esi_tls_measure(context->env)));
 }
 
-enum es_err esi_assemble_start(struct esi_assembly *assembly, const struct esi_config *config,
-                               struct es_error *error)
+enum es_err esi_assemble_start(struct esi_assembly *assembly, struct esi_env *env,
+                               const struct esi_config *config, struct es_error *error)
 {
     struct esi_context *context = &assembly->context;
     uint64_t seed = 0;
 
     memset(assembly, 0, sizeof *assembly);
     error->text[0] = '\0';
-    context->env = esi_env_linux();
+    context->env = env;
     context->config = config;
     context->start_ns = esi_env_now_ns(context->env);
     context->start_wall_ns = esi_env_wall_ns(context->env);

@@ -15,7 +15,7 @@ struct esi_assembly {
 
 /* What is behind the doors first, the doors last. On failure everything is taken down again, and
  * error says why. */
-ES_MUST_USE enum es_err esi_assemble_start(struct esi_assembly *assembly,
+ES_MUST_USE enum es_err esi_assemble_start(struct esi_assembly *assembly, struct esi_env *env,
                                            const struct esi_config *config, struct es_error *error);
 /* Stops the runtime in order and frees everything. ES_TIMEOUT: peers had to be cut off. */
 enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns);

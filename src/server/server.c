@@ -102,8 +102,8 @@ ES_API enum es_err es_server_start(const struct es_config *config, struct es_ser
         return ES_NO_MEMORY;
     }
     server->is_stopped = false;
-    const enum es_err err =
-        esi_assemble_start(&server->assembly, config->config, error != NULL ? error : &ignored);
+    const enum es_err err = esi_assemble_start(&server->assembly, esi_env_linux(), config->config,
+                                               error != NULL ? error : &ignored);
     if (err != ES_OK) {
         free(server);
         return err;
