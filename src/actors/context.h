@@ -34,7 +34,7 @@ struct esi_counters {
     _Atomic uint32_t listeners; /* connections that hold a subscription */
     _Atomic uint64_t slow_consumers;
     _Atomic uint64_t auth_failures;
-    /* traffic of connections that are closed: living ones count for themselves */
+    /* traffic of connections and links that have ended: living ones count for themselves */
     _Atomic uint64_t in_msgs;
     _Atomic uint64_t in_bytes;
     _Atomic uint64_t out_msgs;

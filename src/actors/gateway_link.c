@@ -815,6 +815,23 @@ static void watch(struct esi_gateway_link *self)
     esi_actor_io_change(&self->io, events);
 }
 
+static void add_to(_Atomic uint64_t *counter, uint64_t value)
+{
+    /* order: relaxed; a counter for monitoring. */
+    atomic_fetch_add_explicit(counter, value, memory_order_relaxed);
+}
+
+/* While it lives a link counts for itself: no shared write a message. */
+static void leave_traffic(const struct esi_gateway_link *self)
+{
+    struct esi_counters *counters = &self->context->counters;
+
+    add_to(&counters->in_msgs, self->in_msgs);
+    add_to(&counters->in_bytes, self->in_bytes);
+    add_to(&counters->out_msgs, self->out_msgs);
+    add_to(&counters->out_bytes, self->out_bytes);
+}
+
 static void finish_if_done(struct esi_gateway_link *self)
 {
     if (self->actor.is_finished || !esi_route_ops_is_idle(&self->ops) ||
@@ -826,6 +843,7 @@ static void finish_if_done(struct esi_gateway_link *self)
     esi_actor_timer_cancel(&self->write_timer);
     esi_actor_timer_cancel(&self->pause_timer);
     esi_reader_deinit(&self->reader, self->local);
+    leave_traffic(self);
     esi_targets_remove(self->context->targets, &self->target);
     if (!self->is_outbound) {
         esi_gateway_leave(self->gateway);

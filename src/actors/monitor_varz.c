@@ -3,6 +3,7 @@
 #include "actors/connection.h"
 #include "actors/context.h"
 #include "actors/gateway.h"
+#include "actors/gateway_link.h"
 #include "actors/monitor_page.h"
 #include "actors/monitor_text.h"
 #include "base/own.h"
@@ -15,7 +16,7 @@
 struct varz {
     struct esi_monitor_page page; /* first */
     bool has_sample;
-    uint64_t in_msgs; /* of living connections */
+    uint64_t in_msgs; /* of living connections and links */
     uint64_t in_bytes;
     uint64_t out_msgs;
     uint64_t out_bytes;
@@ -48,16 +49,22 @@ static enum esi_monitor_step begin(struct esi_monitor_page *page)
 static void visit(struct esi_monitor_page *page, struct esi_actor *actor)
 {
     struct varz *self = self_of(page);
-    struct esi_connection_info info;
 
-    if (actor->type != &esi_connection_type) {
-        return;
+    if (actor->type == &esi_connection_type) {
+        struct esi_connection_info info;
+        esi_connection_info(actor, &info);
+        self->in_msgs += info.in_msgs;
+        self->in_bytes += info.in_bytes;
+        self->out_msgs += info.out_msgs;
+        self->out_bytes += info.out_bytes;
+    } else if (actor->type == &esi_gateway_link_type) {
+        struct esi_gateway_link_info info;
+        esi_gateway_link_info(actor, &info);
+        self->in_msgs += info.in_msgs;
+        self->in_bytes += info.in_bytes;
+        self->out_msgs += info.out_msgs;
+        self->out_bytes += info.out_bytes;
     }
-    esi_connection_info(actor, &info);
-    self->in_msgs += info.in_msgs;
-    self->in_bytes += info.in_bytes;
-    self->out_msgs += info.out_msgs;
-    self->out_bytes += info.out_bytes;
 }
 
 static uint64_t load(const _Atomic uint64_t *counter)
@@ -83,6 +90,7 @@ static void write_identity(struct esi_json_writer *json, const struct esi_contex
     esi_json_writer_field_text(json, "tls_library", esi_tls_build_name());
     esi_json_writer_field_text(json, "host", config->service.host);
     esi_json_writer_field_u64(json, "port", context->client_bound.port);
+    esi_json_writer_field_text(json, "config_digest", config->digest);
     if (context->auth_required) {
         esi_json_writer_field_bool(json, "auth_required", true);
     }

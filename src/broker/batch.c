@@ -586,7 +586,8 @@ static void deliver_link_msg(struct esi_batch *batch, const struct link_form *fo
                                    .data = msg->body + skipped,
                                    .len = (uint32_t)(total_len + 2),
                                    .sub_slot = form->slot,
-                                   .message_count = 1};
+                                   .message_count = 1,
+                                   .payload_len = (uint32_t)total_len};
         append_slice(batch, form->target, &slice);
     }
 }
