@@ -37,9 +37,12 @@ enum es_err es_config_load(const char *path, enum es_program program, struct es_
 /* The same from memory; name stands in error texts and tells the format by its ending. */
 enum es_err es_config_parse(const char *name, const char *text, size_t len, enum es_program program,
                             struct es_config **out, char **errors);
-/* The effective configuration as YAML, without secrets; owned by the caller (free); NULL when
- * memory is exhausted. */
+/* The effective configuration as YAML, secrets masked, with its digest as a comment; owned by the
+ * caller (free); NULL when memory is exhausted. */
 char *es_config_print(const struct es_config *config);
+/* Every key of a program's configuration, one a paragraph: default, what it is for, what is
+ * allowed. Owned by the caller (free); NULL when memory is exhausted. */
+char *es_config_keys(enum es_program program);
 /* NULL is accepted. */
 void es_config_free(struct es_config *config);
 
@@ -48,8 +51,8 @@ void es_config_free(struct es_config *config);
  *   config  borrowed until es_server_free
  *   out     owned by the caller
  *   error   on failure: what is wrong and what to do, in one line; may be NULL
- * Errors: ES_IN_USE (a port is taken), ES_DENIED, ES_NOT_FOUND, ES_INVALID, ES_IO, ES_NO_MEMORY.
- * Thread: any. Blocks.
+ * Errors: ES_IN_USE (a port is taken), ES_DENIED, ES_NOT_FOUND, ES_INVALID, ES_IO, ES_NO_MEMORY;
+ * ES_UNSUPPORTED: a secret is masked, as es_config_print writes it. Thread: any. Blocks.
  */
 enum es_err es_server_start(const struct es_config *config, struct es_server **out,
                             struct es_error *error);

@@ -32,6 +32,7 @@ struct walk {
     char key[KEY_PATH_BYTES];                /* where we are: "gateway.remotes[0].urls" */
     size_t key_len;
     struct esi_bytes value; /* a value's text with its variables replaced; may hold a secret */
+    bool has_masked_secret;
 };
 
 static void check_group(struct walk *walk, enum esi_schema_group group, void *base,
@@ -202,6 +203,14 @@ static enum es_err set_path(struct walk *walk, const struct esi_schema_row *row,
     return ES_OK;
 }
 
+/* True for what stands in place of a secret in a printed configuration. */
+static bool is_masked(const struct esi_schema_row *row, const char *text)
+{
+    return row->kind == KIND_SECRET
+               ? strcmp(text, ESI_CONFIG_MASK) == 0
+               : row->kind == KIND_URLS && strstr(text, ":" ESI_CONFIG_MASK "@") != NULL;
+}
+
 /* One scalar into its field. */
 static void set_scalar(struct walk *walk, const struct esi_schema_row *row, void *base,
                        const struct esi_node *node)
@@ -220,6 +229,7 @@ static void set_scalar(struct walk *walk, const struct esi_schema_row *row, void
         return;
     }
     if (text != NULL && text[0] != '\0') {
+        walk->has_masked_secret = walk->has_masked_secret || is_masked(row, text);
         err = row->kind == KIND_PATH || row->kind == KIND_NEW_PATH
                   ? set_path(walk, row, base, node, text)
                   : esi_set_text(row, base, text);
@@ -604,5 +614,6 @@ void esi_check_fill(const struct esi_check_options *options, const struct esi_no
         return;
     }
     check_group(&walk, GROUP_ROOT, draft, root);
+    draft->config.has_masked_secret = walk.has_masked_secret;
     wipe_and_free(&walk.value);
 }

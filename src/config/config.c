@@ -4,6 +4,7 @@
 #include "config/config.h"
 
 #include "base/assert.h"
+#include "base/crypto.h"
 #include "base/own.h"
 #include "config/check.h"
 #include "config/node.h"
@@ -18,8 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
-enum { FILE_BYTES_MAX = 1 << 20 };
+enum { FILE_BYTES_MAX = 1 << 20, FOLDER_BYTES = 4096 };
 
 static bool has_extension(const char *path, const char *extension)
 {
@@ -63,12 +65,44 @@ static enum es_err read_tree(const struct esi_config_source *source, struct esi_
                    : esi_yaml_reader_read(source->text, tree, error);
 }
 
-/* The folder that a path stands in, with its slash; empty for a bare name. */
-static struct esi_str folder_of(const char *path)
+/*
+ * The folder that the file stands in, with its slash. Absolute, so that what is in effect means the
+ * same wherever it is read; without files the current folder is not looked at, and the answer as
+ * relative as the path.
+ */
+static struct esi_str folder_of(const struct esi_config_source *source, char out[FOLDER_BYTES])
 {
-    const char *slash = strrchr(path, '/');
+    const char *slash = strrchr(source->path, '/');
+    const size_t len = slash == NULL ? 0 : (size_t)(slash - source->path) + 1;
 
-    return (struct esi_str){.data = path, .len = slash == NULL ? 0 : (size_t)(slash - path) + 1};
+    if (source->path[0] != '/' && !source->without_files && getcwd(out, FOLDER_BYTES) != NULL) {
+        const size_t start = strlen(out);
+        if (start + len + 1 < FOLDER_BYTES) {
+            out[start] = '/';
+            memcpy(out + start + 1, source->path, len);
+            return (struct esi_str){.data = out, .len = start + 1 + len};
+        }
+    }
+    return (struct esi_str){.data = source->path, .len = len};
+}
+
+/* The digest of what esi_print_write says. */
+static enum es_err set_digest(struct esi_draft *draft)
+{
+    static const char method[] = "sha256:";
+    struct esi_bytes text;
+
+    _Static_assert(sizeof method - 1 + ESI_CRYPTO_SHA256_HEX_BYTES == ESI_CONFIG_DIGEST_BYTES,
+                   "the digest fits");
+    esi_bytes_init(&text, 0);
+    esi_print_write(draft, &text);
+    if (!text.failed) {
+        memcpy(draft->config.digest, method, sizeof method);
+        esi_crypto_sha256_hex(text.data, text.len, draft->config.digest + sizeof method - 1);
+    }
+    const enum es_err err = text.failed ? ES_NO_MEMORY : ES_OK;
+    esi_bytes_deinit(&text);
+    return err;
 }
 
 /* Fills the draft from a tree; the report says what was wrong. */
@@ -76,10 +110,11 @@ static enum es_err fill_draft(struct esi_env *env, const struct esi_config_sourc
                               const struct esi_node *root, struct esi_draft *draft,
                               struct esi_report *report)
 {
+    char folder[FOLDER_BYTES];
     const struct esi_check_options options = {.env = env,
                                               .program = source->program,
                                               .without_files = source->without_files,
-                                              .folder = folder_of(source->path)};
+                                              .folder = folder_of(source, folder)};
 
     const enum es_err err = esi_check_set_defaults(draft, source->program);
     if (err != ES_OK) {
@@ -97,7 +132,7 @@ static enum es_err fill_draft(struct esi_env *env, const struct esi_config_sourc
     if (report->is_out_of_memory) {
         return ES_NO_MEMORY;
     }
-    return report->count == 0 ? ES_OK : ES_INVALID;
+    return report->count == 0 ? set_digest(draft) : ES_INVALID;
 }
 
 enum es_err esi_config_parse(struct esi_env *env, const struct esi_config_source *source,
@@ -175,4 +210,5 @@ void esi_config_print(const struct esi_config *config, struct esi_bytes *out)
     /* Every struct esi_config is the first member of a draft; nothing is written through this
      * pointer. */
     esi_print_write((const struct esi_draft *)(const void *)config, out);
+    esi_bytes_printf(out, "# config_digest: %s\n", config->digest);
 }

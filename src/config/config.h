@@ -21,6 +21,11 @@
 
 struct esi_env;
 
+/* What stands for a secret where a configuration is printed. */
+#define ESI_CONFIG_MASK "******"
+
+enum { ESI_CONFIG_DIGEST_BYTES = 72 };
+
 /* Whose configuration it is: decides a few defaults, and which keys have a meaning. */
 enum esi_config_program { CONFIG_EVENT_SERVICE, CONFIG_EVENT_GATEWAY };
 
@@ -219,6 +224,14 @@ struct esi_config_log {
 struct esi_config {
     enum esi_config_program program;
     char *path; /* the file it came from */
+    /*
+     * Of all values, secrets excepted, as they were printed: two servers with one digest behave
+     * alike. "sha256:" and 64 hexadecimal digits.
+     */
+    char digest[ESI_CONFIG_DIGEST_BYTES];
+    /* A secret reads ESI_CONFIG_MASK: this came from a printed configuration, and may be looked at
+     * but not run. */
+    bool has_masked_secret;
     struct esi_config_service service;
     struct esi_config_limits limits;
     /*
@@ -281,7 +294,8 @@ ES_MUST_USE enum es_err esi_config_parse(struct esi_env *env,
 void esi_config_free(struct esi_config *config);
 
 /*
- * Appends the effective configuration as YAML, every key with its value, without secrets (a comment
- * says which are set). Thread: any. Fails only as esi_bytes does.
+ * Appends the effective configuration as YAML, every key with its value, and the digest as a
+ * comment. Secrets are masked; read again it is the same configuration but for these. Thread: any.
+ * Fails only as esi_bytes does.
  */
 void esi_config_print(const struct esi_config *config, struct esi_bytes *out);

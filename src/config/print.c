@@ -61,19 +61,25 @@ static void print_address(const char *host, uint16_t port, struct esi_bytes *out
                      (unsigned)port);
 }
 
-/* A password of a URL is left out, and with it the user, whom it would not be valid without. */
 static void print_urls(const struct esi_config_url *urls, size_t count, struct esi_bytes *out)
 {
-    bool has_secret = false;
-
     esi_bytes_append_text(out, "[");
     for (size_t i = 0; i < count; i++) {
-        esi_bytes_append_text(out, i > 0 ? ", \"nats://" : "\"nats://");
-        print_address(urls[i].host, urls[i].port, out);
-        esi_bytes_append_text(out, "\"");
-        has_secret = has_secret || urls[i].password != NULL;
+        struct esi_bytes url;
+
+        esi_bytes_init(&url, 0);
+        esi_bytes_append_text(&url, "nats://");
+        if (urls[i].user != NULL) {
+            esi_bytes_printf(&url, "%s:%s@", urls[i].user, ESI_CONFIG_MASK);
+        }
+        print_address(urls[i].host, urls[i].port, &url);
+        esi_bytes_append(&url, "", 1);
+        esi_bytes_append_text(out, i > 0 ? ", " : "");
+        print_text(url.data != NULL ? url.data : "", out);
+        out->failed = out->failed || url.failed;
+        esi_bytes_deinit(&url);
     }
-    esi_bytes_append_text(out, has_secret ? "] # user and password are set, not shown" : "]");
+    esi_bytes_append_text(out, "]");
 }
 
 static void print_choice(const struct esi_schema_row *row, const void *field, struct esi_bytes *out)
@@ -136,8 +142,10 @@ static void print_value(const struct esi_schema_row *row, const void *base, stru
         esi_bytes_append_text(out, "\"");
         return;
     }
-    case KIND_NONE:
     case KIND_SECRET:
+        print_text(ESI_CONFIG_MASK, out);
+        return;
+    case KIND_NONE:
         return;
     }
 }
@@ -159,21 +167,32 @@ static bool has_value(const struct esi_schema_row *row, const void *base)
     case KIND_TEXTS:
         return ((const struct esi_config_texts *)field)->is_given;
     default:
-        /* Ports without a default are second names, and stand in the field of the first. */
-        return row->kind != KIND_PORT || row->defaults[0] != NULL;
+        return true;
     }
+}
+
+/* Second names, whose values stand in the fields of the first ones. */
+static bool is_second_name(const struct esi_schema_row *row)
+{
+    return row->role == ROW_KEY ? row->kind == KIND_PORT && row->defaults[0] == NULL
+                                : row->target == GROUP_INTERNAL_MESSAGING ||
+                                      row->target == GROUP_INTERNAL_EVENT_SERVICE;
+}
+
+/* A comment: what was not given and has no default cannot be written as a value. */
+static void print_not_set(struct printing *printing, const struct esi_schema_row *row)
+{
+    indent(printing);
+    esi_bytes_printf(printing->out, "# %s: not set\n", row->name);
 }
 
 static void print_key(struct printing *printing, const struct esi_schema_row *row, const void *base)
 {
     if (!has_value(row, base)) {
+        print_not_set(printing, row);
         return;
     }
     indent(printing);
-    if (row->kind == KIND_SECRET) {
-        esi_bytes_printf(printing->out, "# %s is set, not shown\n", row->name);
-        return;
-    }
     esi_bytes_printf(printing->out, "%s: ", row->name);
     print_value(row, base, printing->out);
     esi_bytes_append_text(printing->out, "\n");
@@ -182,10 +201,8 @@ static void print_key(struct printing *printing, const struct esi_schema_row *ro
 static void print_section(struct printing *printing, const struct esi_schema_row *row,
                           const void *base)
 {
-    const bool is_left_out =
-        row->target == GROUP_INTERNAL_MESSAGING || row->target == GROUP_INTERNAL_EVENT_SERVICE ||
-        (row->flag_offset != SCHEMA_NO_OFFSET && !*((const bool *)base + row->flag_offset));
-    if (is_left_out) {
+    if (row->flag_offset != SCHEMA_NO_OFFSET && !*((const bool *)base + row->flag_offset)) {
+        print_not_set(printing, row);
         return;
     }
     indent(printing);
@@ -211,6 +228,7 @@ static void print_list(struct printing *printing, const struct esi_schema_row *r
     const char *item = load_items(row, base, &count);
 
     if (count == 0) {
+        print_not_set(printing, row);
         return;
     }
     indent(printing);
@@ -260,7 +278,7 @@ static void print_group(struct printing *printing, enum esi_schema_group group, 
 {
     for (const struct esi_schema_row *row = esi_schema_next(group, NULL); row != NULL;
          row = esi_schema_next(group, row)) {
-        if ((row->programs & printing->program) == 0) {
+        if ((row->programs & printing->program) == 0 || is_second_name(row)) {
             continue;
         }
         switch (row->role) {

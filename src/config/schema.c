@@ -155,6 +155,29 @@ const struct esi_schema_row esi_schema_rows[] = {
 
 const size_t esi_schema_row_count = sizeof esi_schema_rows / sizeof esi_schema_rows[0];
 
+const char *esi_schema_group_name(enum esi_schema_group group)
+{
+    static const char *const names[GROUP_COUNT] = {
+#define GROUP(group, type) [GROUP_##group] = #group,
+#define KEY(...)
+#define CHOICE(...)
+#define PART(...)
+#define PART_FLAG(...)
+#define SECTION(...)
+#define SECTION_FLAG(...)
+#define LIST(...)
+#define MAP(...)
+#define SHORTHAND(...)
+#define NAME(...)
+#define ALIAS(...)
+#define LATER(...)
+#include "config/schema.def"
+#include "config/schema_undef.h"
+    };
+
+    return names[group];
+}
+
 size_t esi_schema_group_bytes(enum esi_schema_group group)
 {
     static const size_t bytes[GROUP_COUNT] = {

@@ -107,6 +107,9 @@ struct esi_schema_row {
 extern const struct esi_schema_row esi_schema_rows[];
 extern const size_t esi_schema_row_count;
 
+/* The group's name in the table: "SERVICE". */
+const char *esi_schema_group_name(enum esi_schema_group group);
+
 /* The size of a group's struct, for the items of lists. */
 size_t esi_schema_group_bytes(enum esi_schema_group group);
 

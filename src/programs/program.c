@@ -26,14 +26,17 @@ static void print_help(const struct program *program, FILE *out)
          command++) {
         fprintf(out, "       %s %s %s\n", program->name, command->name, command->usage);
     }
-    fprintf(out, "\n"
-                 "  -c, --config FILE   the configuration, YAML or TOML\n"
-                 "  -t, --check-config  check it, print what is in effect, and exit\n"
-                 "  -v, --version       print the version and exit\n"
-                 "  -h, --help          print this text and exit\n\n"
-                 "signals: TERM and INT stop in order, USR1 opens the log file again\n"
-                 "exit status: 0 after a clean stop, 1 failure at run time, 2 usage, 78 bad "
-                 "configuration\n");
+    fputs("\n", out);
+#define OPTION(letter, name, value, text)                                                          \
+    fprintf(out, "  -%c, --%-18s %s\n", letter, value[0] != '\0' ? name " " value : name, text);
+#include "command_line.def"
+    fputs("\nsignals\n", out);
+#define SIGNAL(names, text) fprintf(out, "  %-24s %s\n", names, text);
+#include "command_line.def"
+    fputs("\nexit status\n", out);
+#define STATUS(number, text) fprintf(out, "  %-24d %s\n", number, text);
+#include "command_line.def"
+    fprintf(out, "\nmanual pages: %s(8), event-service.yaml(5)\n", program->name);
 }
 
 /* The signals that the program waits for are blocked before any thread is made, so that no worker
@@ -102,10 +105,11 @@ static int run(const struct program *program, const char *path)
         free(errors);
         return EXIT_CONFIG;
     }
-    if (es_server_start(config, &server, &error) != ES_OK) {
+    const enum es_err err = es_server_start(config, &server, &error);
+    if (err != ES_OK) {
         fprintf(stderr, "%s: %s\n", program->name, error.text);
         es_config_free(config);
-        return EXIT_RUN_TIME;
+        return err == ES_UNSUPPORTED ? EXIT_CONFIG : EXIT_RUN_TIME;
     }
     wait_for_end(program, &signals);
     if (es_server_stop(server, STOP_TIMEOUT_MS) != ES_OK) {
@@ -118,6 +122,24 @@ static int run(const struct program *program, const char *path)
     return status;
 }
 
+/* Writes a text that the library made, and frees it. */
+static bool print_out(char *text)
+{
+    const bool is_printed = text != NULL && fputs(text, stdout) != EOF && fflush(stdout) == 0;
+
+    free(text);
+    return is_printed;
+}
+
+static int print_keys(const struct program *program)
+{
+    if (!print_out(es_config_keys(program->kind))) {
+        fprintf(stderr, "%s: the keys cannot be printed\n", program->name);
+        return EXIT_RUN_TIME;
+    }
+    return EXIT_CLEAN;
+}
+
 static int check(const struct program *program, const char *path)
 {
     struct es_config *config = NULL;
@@ -128,9 +150,7 @@ static int check(const struct program *program, const char *path)
         free(errors);
         return EXIT_CONFIG;
     }
-    char *text = es_config_print(config);
-    const bool is_printed = text != NULL && fputs(text, stdout) != EOF && fflush(stdout) == 0;
-    free(text);
+    const bool is_printed = print_out(es_config_print(config));
     es_config_free(config);
     if (!is_printed) {
         fprintf(stderr, "%s: what is in effect cannot be printed\n", program->name);
@@ -148,11 +168,16 @@ static int fail_usage(const struct program *program, const char *problem)
 
 int esi_program_main(const struct program *program, int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"check-config", no_argument, NULL, 't'},
-                                            {"version", no_argument, NULL, 'v'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+#define OPTION(letter, name, value, text)                                                          \
+    {name, sizeof(value) > 1 ? required_argument : no_argument, NULL, letter},
+#include "command_line.def"
+        {NULL, 0, NULL, 0}};
+    /* "c:t": the same for single letters. */
+    static const char letters[] = {
+#define OPTION(letter, name, value, text) letter, sizeof(value) > 1 ? ':' : letter,
+#include "command_line.def"
+        '\0'};
     const char *path = NULL;
     bool is_check = false;
     int option;
@@ -164,7 +189,7 @@ int esi_program_main(const struct program *program, int argc, char **argv)
         }
     }
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "c:tvh", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, letters, options, NULL)) != -1) {
         switch (option) {
         case 'c':
             path = optarg;
@@ -172,6 +197,8 @@ int esi_program_main(const struct program *program, int argc, char **argv)
         case 't':
             is_check = true;
             break;
+        case 'k':
+            return print_keys(program);
         case 'v':
             printf("%s %s\n", program->name, es_version());
             return EXIT_CLEAN;

@@ -210,6 +210,7 @@ static void log_start(const struct esi_context *context)
 {
     esi_log(LOG_SERVER_STARTING, ESI_LOG_TEXT("name", context->config->service.name),
             ESI_LOG_TEXT("version", ESI_VERSION), ESI_LOG_TEXT("server_id", context->server_id),
+            ESI_LOG_TEXT("config_digest", context->config->digest),
             ESI_LOG_U64("workers", esi_runtime_worker_count(context->runtime)),
             ESI_LOG_TEXT("tls_library", esi_tls_build_name()),
             ESI_LOG_U64("tls_mb_s", esi_tls_measure(context->env)));

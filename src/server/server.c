@@ -5,10 +5,12 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "config/describe.h"
 #include "env/env.h"
 #include "server/assemble.h"
 #include "server/server_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct es_server {
@@ -21,9 +23,14 @@ static enum esi_config_program program_of(enum es_program program)
     return program == ES_EVENT_GATEWAY ? CONFIG_EVENT_GATEWAY : CONFIG_EVENT_SERVICE;
 }
 
+/* The text, owned by the caller; NULL where memory did not do for all of it. */
 static char *take_text(struct esi_bytes *bytes)
 {
     esi_bytes_append(bytes, "", 1);
+    if (bytes->failed) {
+        esi_bytes_deinit(bytes);
+        return NULL;
+    }
     return bytes->data;
 }
 
@@ -84,6 +91,15 @@ ES_API char *es_config_print(const struct es_config *config)
     return take_text(&text);
 }
 
+ES_API char *es_config_keys(enum es_program program)
+{
+    struct esi_bytes text;
+
+    esi_bytes_init(&text, 0);
+    esi_describe_keys(program_of(program), &text);
+    return take_text(&text);
+}
+
 ES_API void es_config_free(struct es_config *config)
 {
     if (config != NULL) {
@@ -96,6 +112,15 @@ ES_API enum es_err es_server_start(const struct es_config *config, struct es_ser
                                    struct es_error *error)
 {
     struct es_error ignored;
+
+    if (config->config->has_masked_secret) {
+        snprintf((error != NULL ? error : &ignored)->text, sizeof ignored.text,
+                 "%.300s: a secret is \"" ESI_CONFIG_MASK
+                 "\", as --check-config prints it; write the "
+                 "real one, or KEY_file with the path of a file that holds it",
+                 config->config->path);
+        return ES_UNSUPPORTED;
+    }
     struct es_server *server = malloc(sizeof *server);
 
     if (server == NULL) {

@@ -647,6 +647,37 @@ def wrong_material(bench):
         )
 
 
+def printed_configuration(bench):
+    """What --check-config prints is a configuration: read again it prints the same, with the same digest. Secrets are
+    masked in it, so that it is refused when it is to run."""
+    folder = folder_of(bench, "printed")
+    given, printed = (os.path.join(folder, name) for name in ("given.yaml", "printed.yaml"))
+    with open(given, "w") as file:
+        file.write(
+            "service: {port: 0}\nauth: {token: %s}\nlog: {file: here.log}\n"
+            "gateway: {port: 0, remotes: [{name: other, urls: [nats://user:%s@127.0.0.1:1]}]}\n" % (SECRET, SECRET)
+        )
+    for program in programs_of(bench, "BOTH"):
+        status, first, err = run([program, "--check-config", "--config", given])
+        require(status == 0 and SECRET not in first + err, "the secret is not shown", None, first + err)
+        require(re.search(r"^# config_digest: sha256:[0-9a-f]{64}$", first, re.M), "a digest", None, first)
+        with open(printed, "w") as file:
+            file.write(first)
+        # From another folder: what is printed does not lean on where it was read.
+        status, second, err = run([program, "--check-config", "--config", os.path.relpath(printed, "/")], cwd="/")
+        require(status == 0 and second == first, "the same again", first, second + err)
+        require('file: "%s/here.log"' % folder in first, "paths are absolute", None, first)
+        status, _, err = run([program, "--config", printed])
+        require(
+            status == EXIT_CONFIG and "******" in last_line(err),
+            "masked secrets are no secrets",
+            EXIT_CONFIG,
+            "%s %s" % (status, err),
+        )
+        status, keys, err = run([program, "--keys"])
+        require(status == 0 and "\nauth.token_file\n" in keys and not err, "--keys", None, keys + err)
+
+
 CASES = [
     every_key,
     every_section,
@@ -654,6 +685,7 @@ CASES = [
     privileged_ports,
     taken_ports,
     command_line,
+    printed_configuration,
     many_errors,
     wrong_material,
     foreign_address,

@@ -38,10 +38,11 @@ LAYERS = {
     "server": BELOW_ACTORS + " actors",
     "programs": "",
     "event_bench": "base env proto net",
+    "event_docs": "base config env",
     "event_top": "base env proto net",
 }
 # Folders of src/programs that are checked as layers: everything but their main is a library.
-PROGRAM_LAYERS = {"event_bench", "event_top"}
+PROGRAM_LAYERS = {"event_bench", "event_docs", "event_top"}
 
 # Who may include <eventservice/...>, the public interface.
 PUBLIC_INCLUDERS = {
@@ -208,6 +209,7 @@ NO_UNIT_TEST = {
     },
     "src/programs/event_bench/bench_options.c": "the command line: tests/integration/test_event_bench.py",
     "src/programs/event_bench/event_bench.c": "main: tests/integration/test_event_bench.py",
+    "src/programs/event_docs/event_docs.c": "prints what config/describe.c makes, which has its test",
     "src/programs/program.c": "command line and signals of a process: tests/integration/bad_start.py and conformance",
     "src/server/assemble.c": "makes a whole server: every integration test; what cannot start: bad_start.py",
     "src/server/server.c": "a whole server by the public interface: every integration test; bad_start.py",
