@@ -22,6 +22,7 @@
 #include "base/own.h"
 #include "broker/batch.h"
 #include "net/tls.h"
+#include "proto/subject.h"
 #include "runtime/runtime.h"
 
 #include <stdio.h>
@@ -47,8 +48,6 @@ static const uint64_t JOURNAL_BYTES_MAX = 1024ULL * 1024 * 1024;
 static const uint64_t LETTERS_BYTES_MAX = 256ULL * 1024 * 1024;
 static const uint64_t STOP_NS = 2500000000; /* handlers give up earlier */
 static const uint64_t MEMORY_DELAY_NS = 1000000000;
-
-static const struct esi_str GROUP = ESI_STR("event-service");
 
 enum order { ORDER_PAUSE, ORDER_RESUME, ORDER_END_HOLDING };
 
@@ -688,7 +687,8 @@ static enum es_err make_subscription(struct esi_queue *queue)
     if (err != ES_OK) {
         return err;
     }
-    queue->sub = esi_sub_new(&queue->target, esi_str_from(subject), GROUP, ESI_STR("1"));
+    queue->sub = esi_sub_new(&queue->target, esi_str_from(subject), ESI_SUBJECT_EVENT_QUEUE,
+                             ESI_STR("1"));
     if (queue->sub == NULL) {
         esi_targets_remove(queue->context->targets, &queue->target);
         return ES_NO_MEMORY;

@@ -522,7 +522,7 @@ static bool is_subscribe_allowed(const struct node *allow, struct esi_str subjec
 bool esi_permissions_may_subscribe(const struct esi_permissions *permissions,
                                    struct esi_str subject, struct esi_str queue)
 {
-    if (esi_str_equal(queue, ESI_STR("_sys_"))) {
+    if (esi_subject_is_reserved_queue(queue)) {
         return false;
     }
     if (permissions == NULL) {

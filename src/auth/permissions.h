@@ -67,7 +67,7 @@ bool esi_permissions_may_publish(const struct esi_permissions *permissions, stru
  * check is a subset test: every subject that the pattern can match is allowed by the list.
  * (nats-server matches the pattern as a literal, so that allow x.* lets x.> in; no known client
  * needs that.) A pattern wider than a deny entry is allowed: its messages are filtered at delivery.
- * The queue "_sys_" is always refused.
+ * Reserved queues (esi_subject_is_reserved_queue) are always refused.
  */
 bool esi_permissions_may_subscribe(const struct esi_permissions *permissions,
                                    struct esi_str subject, struct esi_str queue);

@@ -201,6 +201,11 @@ bool esi_subject_is_reserved_reply(struct esi_str reply)
            esi_subject_is_reserved_publish(reply);
 }
 
+bool esi_subject_is_reserved_queue(struct esi_str queue)
+{
+    return esi_str_equal(queue, ESI_STR("_sys_")) || esi_str_equal(queue, ESI_SUBJECT_EVENT_QUEUE);
+}
+
 /* What Go's IsPrint refuses above ASCII: control, separator, format, private use,
  * never-a-character. */
 static bool is_printable(uint32_t code)

@@ -593,6 +593,34 @@ def too_many_listeners(bench):
         peer.expect_open()
 
 
+def stolen_events(bench):
+    """Nobody joins the queue group by which event-service takes its events: they stay the workers'."""
+    open_door = {"service": {"disable_frontend_tls": True}, "auth": {"token": TOKEN}}
+    for kind, settings, token in (("event-service", {}, None), ("event-gateway", open_door, TOKEN)):
+        with Stand(bench, settings, kind) as stand, stand.bystanders(token):
+            thief = stand.client(token)
+            for subject in ("event.>", "event.a", ">", "other"):
+                thief.send("SUB %s event-service 1\r\n" % subject)
+                thief.expect(
+                    "-ERR 'Permissions Violation for Subscription to \"%s\" using queue "
+                    '"event-service"\'\r\n' % subject,
+                    5.0 * stand.slow,
+                )
+            thief.send("SUB event.> 2\r\nSUB event.> another-service 3\r\n")  # whoever else may listen
+            thief.expect_open()
+            if kind == "event-service":
+                sender = stand.client()
+                sender.send("SUB answer 1\r\n")
+                for number in range(20):
+                    body = b'{"EventID":"%d","Object":{"ID":"a"}}' % number
+                    sender.send(b"PUB event.odd answer %d\r\n%s\r\n" % (len(body), body))
+                for _ in range(20):
+                    head = sender.read_line(5.0 * stand.slow)
+                    require(head.startswith(b"MSG answer 1 "), "an answer of the queue", None, head)
+                    got = sender.read_exact(int(head.split()[-1]) + 2, 5.0 * stand.slow)
+                    require(b'"success":true' in got, "an event that is accepted", None, got)
+
+
 def no_more_descriptors(bench):
     """The process is out of file descriptors: those inside go on, the door opens again afterwards."""
     with Stand(bench, limit_files=(120, 120)) as stand, stand.bystanders():
@@ -637,6 +665,7 @@ CASES = [
     endless_blanks,
     one_byte_at_a_time,
     too_many_listeners,
+    stolen_events,
     no_more_descriptors,
     more_descriptors,
 ]

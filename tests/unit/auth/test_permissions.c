@@ -205,6 +205,10 @@ static void test_queues(void **state)
     assert_false(may_subscribe(permissions, "baz.*.x", ""));
     assert_false(may_subscribe(permissions, "bar", "_sys_"));
     assert_false(may_subscribe(NULL, "a", "_sys_"));
+    assert_false(may_subscribe(NULL, "event.>", "event-service"));
+    assert_false(may_subscribe(permissions, "bar", "event-service"));
+    assert_true(may_subscribe(NULL, "event.>", ""));
+    assert_true(may_subscribe(NULL, "event.>", "event-service2"));
     esi_permissions_unref(permissions);
 
     /* The stricter reading where an entry with and one without a queue cover the subject. */

@@ -234,6 +234,12 @@ static void test_reserved(void **state)
     assert_true(esi_subject_is_reserved_reply(ESI_STR("_GR_.x")));
     assert_false(esi_subject_is_reserved_reply(ESI_STR("_INBOX.x")));
     assert_false(esi_subject_is_reserved_reply(ESI_STR("")));
+    assert_true(esi_subject_is_reserved_queue(ESI_STR("_sys_")));
+    assert_true(esi_subject_is_reserved_queue(ESI_STR("event-service")));
+    assert_true(esi_subject_is_reserved_queue(ESI_SUBJECT_EVENT_QUEUE));
+    assert_false(esi_subject_is_reserved_queue(ESI_STR("")));
+    assert_false(esi_subject_is_reserved_queue(ESI_STR("event-servic")));
+    assert_false(esi_subject_is_reserved_queue(ESI_STR("event-service ")));
 }
 
 static void expect_quoted(struct esi_str subject, const char *expected)
