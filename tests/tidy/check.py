@@ -12,12 +12,16 @@ names a file that is no longer there is a finding as well. tests/tidy/test_check
 """
 import argparse
 import concurrent.futures
-import json
 import os
 import re
-import shlex
 import subprocess
 import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "pages"))
+sys.dont_write_bytecode = True
+
+from c_source import ATOMIC, RCU_READ, Tree, functions, has_order, line_of  # noqa: E402  (stands in scripts/pages)
 
 # --- tables: the facts and the reasoned exceptions -------------------------------------------------------------------
 
@@ -245,75 +249,7 @@ FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 700
 PARAMETERS_MAX = 5
 
-# Folders that hold nothing of ours: what is built, fetched or kept by tools; corpora end with .in.
-LEFT_OUT = re.compile(r"\.(?!ci$).*|build|node_modules|__pycache__|.*\.in")
-
-# --- the tree ---------------------------------------------------------------------------------------------------------
-
-TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
-
-
-def blank(text):
-    """The same number of lines and columns, without the words."""
-    return re.sub(r"[^\n]", " ", text)
-
-
-class Tree:
-    """The files below a root, with what several rules want to know of them."""
-
-    def __init__(self, root, build):
-        self.root = root
-        self.build = build if os.path.isabs(build) else os.path.join(root, build)
-        self.files = []
-        self.folders = []
-        self.texts = {}
-        self.codes = {}
-        for folder, folders, names in os.walk(root):
-            folders[:] = sorted(f for f in folders if not LEFT_OUT.fullmatch(f))
-            place = os.path.relpath(folder, root)
-            self.folders += [os.path.normpath(os.path.join(place, f)) for f in folders]
-            self.files += sorted(os.path.normpath(os.path.join(place, n)) for n in names)
-
-    def under(self, *folders, ends=(".c", ".h")):
-        return [f for f in self.files if f.startswith(tuple(folders)) and f.endswith(tuple(ends))]
-
-    def has(self, path):
-        return os.path.exists(os.path.join(self.root, path))
-
-    def text(self, path):
-        if path not in self.texts:
-            with open(os.path.join(self.root, path), encoding="utf-8", errors="replace") as file:
-                self.texts[path] = file.read()
-        return self.texts[path]
-
-    def lines(self, path):
-        return self.text(path).split("\n")
-
-    def code(self, path):
-        """The text with comments and the insides of strings blanked out."""
-        if path not in self.codes:
-
-            def hide(match):
-                token = match.group()
-                return blank(token) if token.startswith("/") else token[0] + blank(token[1:-1]) + token[-1]
-
-            self.codes[path] = TOKEN.sub(hide, self.text(path))
-        return self.codes[path]
-
-    def compile_commands(self):
-        """Source file -> (words of its command, folder), for the sources of this tree."""
-        try:
-            with open(os.path.join(self.build, "compile_commands.json"), encoding="utf-8") as file:
-                entries = json.load(file)
-        except OSError:
-            return {}
-        found = {}
-        for entry in entries:
-            path = os.path.relpath(entry["file"], self.root)
-            if path.startswith("src/"):
-                found[path] = (shlex.split(entry["command"]), entry["directory"])
-        return found
-
+# --- rules and findings ------------------------------------------------------------------------------------------------
 
 class Finding:
     def __init__(self, path, line, rule, text):
@@ -334,10 +270,6 @@ def rule(name):
         return function
 
     return register
-
-
-def line_of(text, position):
-    return text.count("\n", 0, position) + 1
 
 
 def matches(path, places):
@@ -562,30 +494,6 @@ def check_pragma_once(tree):
 
 # --- atomics and RCU --------------------------------------------------------------------------------------------------
 
-ATOMIC = re.compile(
-    r"\batomic_(?:(?:load|store|exchange|compare_exchange_(?:weak|strong)|fetch_(?:add|sub|or|and|xor)"
-    r"|flag_test_and_set|flag_clear)(?P<explicit>_explicit)?|(?P<fence>thread_fence|signal_fence))\s*\("
-)
-ORDER = re.compile(r"(?:/\*|//|^\s*\*)\s*order:\s*\S")
-
-
-def has_order(lines, codes, number):
-    """True where a comment that begins with order: stands in or right above the statement, which line `number` is of."""
-    at = number - 1
-    while at >= 0:
-        if ORDER.search(lines[at]):
-            return True
-        code = codes[at].strip()
-        if at < number - 1 and code == "" and lines[at].strip() == "":
-            return False
-        at -= 1
-        if at >= 0:
-            above = codes[at].strip()
-            if above.endswith((";", "{", "}", ":")) or (above.startswith("#") and not above.endswith("\\")):
-                return False
-    return False
-
-
 @rule("atomics")
 def check_atomics(tree):
     for path in tree.under("src/", "include/"):
@@ -597,9 +505,6 @@ def check_atomics(tree):
                 yield path, number, f"{match.group().rstrip('( ')}: only atomic_*_explicit, with its memory order"
             elif not has_order(lines, codes, number):
                 yield path, number, f"{match.group().rstrip('( ')}: no comment above that begins with order:"
-
-
-RCU_READ = re.compile(r"/\*\s*rcu-read:(.*?)\*/", re.S)
 
 
 @rule("rcu-read")
@@ -626,56 +531,6 @@ def check_rcu_read(tree):
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
-
-DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.M)
-
-
-def matching_open(code, at):
-    """The position of the parenthesis that the one at `at` closes."""
-    depth = 0
-    while at >= 0:
-        depth += (code[at] == ")") - (code[at] == "(")
-        if depth == 0:
-            return at
-        at -= 1
-    return 0
-
-
-def functions(tree, path):
-    """(name, position of its name, position of the end, number of parameters) of each function body."""
-    code = DIRECTIVE.sub(lambda m: blank(m.group()), tree.code(path))
-    stack, found = [], []
-    for match in re.finditer(r"[{}]", code):
-        at = match.start()
-        if code[at] == "}":
-            if stack:
-                opened = stack.pop()
-                if opened is not None:
-                    name, start, count = opened
-                    found.append((name, start, at, count))
-            continue
-        before = code[:at].rstrip()
-        opened = None
-        if before.endswith(")") and not any(stack):
-            end = len(before) - 1
-            start = matching_open(code, end)
-            name = re.search(r"(\w+)\s*$", code[:start])
-            while name and name.group(1) in ("__attribute__", "__asm__"):
-                end = len(code[: name.start()].rstrip()) - 1
-                start = matching_open(code, end)
-                name = re.search(r"(\w+)\s*$", code[:start])
-            if name:
-                inside = code[start + 1 : end]
-                while True:
-                    inner = re.sub(r"\([^()]*\)", "", inside)
-                    if inner == inside:
-                        break
-                    inside = inner
-                count = 0 if inside.strip() in ("", "void") else inside.count(",") + 1
-                opened = (name.group(1), name.start(), count)
-        stack.append(opened)
-    return found
-
 
 @rule("if-in-body")
 def check_if_in_body(tree):
@@ -911,9 +766,8 @@ def check(tree, names):
 
 
 def main():
-    here = os.path.dirname(os.path.abspath(__file__))
     parser = argparse.ArgumentParser(description="Checks the rules of docs/style.md that no compiler knows.")
-    parser.add_argument("--root", default=os.path.dirname(os.path.dirname(here)))
+    parser.add_argument("--root", default=os.path.dirname(os.path.dirname(HERE)))
     parser.add_argument("--build", default="build/release", help="a build folder, relative to the root")
     parser.add_argument("--only", default=",".join(RULES), help="rules, separated by commas")
     parser.add_argument("--no-notes", action="store_true", help="leave out what is only reported")

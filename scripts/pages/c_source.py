@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""C sources as data: the files of the tree, code without comments, functions, atomics, read-side sections.
+
+What tests/tidy/check.py judges and scripts/generate-docs tells is read here once.
+"""
+import json
+import os
+import re
+import shlex
+
+# Folders that hold nothing of ours: what is built, fetched or kept by tools; corpora end with .in.
+LEFT_OUT = re.compile(r"\.(?!ci$).*|build|node_modules|__pycache__|.*\.in")
+
+TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
+
+
+def blank(text):
+    """The same number of lines and columns, without the words."""
+    return re.sub(r"[^\n]", " ", text)
+
+
+class Tree:
+    """The files below a root, with what several rules want to know of them."""
+
+    def __init__(self, root, build):
+        self.root = root
+        self.build = build if os.path.isabs(build) else os.path.join(root, build)
+        self.files = []
+        self.folders = []
+        self.texts = {}
+        self.codes = {}
+        for folder, folders, names in os.walk(root):
+            folders[:] = sorted(f for f in folders if not LEFT_OUT.fullmatch(f))
+            place = os.path.relpath(folder, root)
+            self.folders += [os.path.normpath(os.path.join(place, f)) for f in folders]
+            self.files += sorted(os.path.normpath(os.path.join(place, n)) for n in names)
+
+    def under(self, *folders, ends=(".c", ".h")):
+        return [f for f in self.files if f.startswith(tuple(folders)) and f.endswith(tuple(ends))]
+
+    def has(self, path):
+        return os.path.exists(os.path.join(self.root, path))
+
+    def text(self, path):
+        if path not in self.texts:
+            with open(os.path.join(self.root, path), encoding="utf-8", errors="replace") as file:
+                self.texts[path] = file.read()
+        return self.texts[path]
+
+    def lines(self, path):
+        return self.text(path).split("\n")
+
+    def code(self, path):
+        """The text with comments and the insides of strings blanked out."""
+        if path not in self.codes:
+
+            def hide(match):
+                token = match.group()
+                return blank(token) if token.startswith("/") else token[0] + blank(token[1:-1]) + token[-1]
+
+            self.codes[path] = TOKEN.sub(hide, self.text(path))
+        return self.codes[path]
+
+    def compile_commands(self):
+        """Source file -> (words of its command, folder), for the sources of this tree."""
+        try:
+            with open(os.path.join(self.build, "compile_commands.json"), encoding="utf-8") as file:
+                entries = json.load(file)
+        except OSError:
+            return {}
+        found = {}
+        for entry in entries:
+            path = os.path.relpath(entry["file"], self.root)
+            if path.startswith("src/"):
+                found[path] = (shlex.split(entry["command"]), entry["directory"])
+        return found
+
+
+def line_of(text, position):
+    return text.count("\n", 0, position) + 1
+
+
+ATOMIC = re.compile(
+    r"\batomic_(?:(?:load|store|exchange|compare_exchange_(?:weak|strong)|fetch_(?:add|sub|or|and|xor)"
+    r"|flag_test_and_set|flag_clear)(?P<explicit>_explicit)?|(?P<fence>thread_fence|signal_fence))\s*\("
+)
+ORDER = re.compile(r"(?:/\*|//|^\s*\*)\s*order:\s*\S")
+
+
+def has_order(lines, codes, number):
+    """True where a comment that begins with order: stands in or right above the statement, which line `number` is of."""
+    at = number - 1
+    while at >= 0:
+        if ORDER.search(lines[at]):
+            return True
+        code = codes[at].strip()
+        if at < number - 1 and code == "" and lines[at].strip() == "":
+            return False
+        at -= 1
+        if at >= 0:
+            above = codes[at].strip()
+            if above.endswith((";", "{", "}", ":")) or (above.startswith("#") and not above.endswith("\\")):
+                return False
+    return False
+
+
+RCU_READ = re.compile(r"/\*\s*rcu-read:(.*?)\*/", re.S)
+
+
+
+
+DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.M)
+
+
+def matching_open(code, at):
+    """The position of the parenthesis that the one at `at` closes."""
+    depth = 0
+    while at >= 0:
+        depth += (code[at] == ")") - (code[at] == "(")
+        if depth == 0:
+            return at
+        at -= 1
+    return 0
+
+
+def functions(tree, path):
+    """(name, position of its name, position of the end, number of parameters) of each function body."""
+    code = DIRECTIVE.sub(lambda m: blank(m.group()), tree.code(path))
+    stack, found = [], []
+    for match in re.finditer(r"[{}]", code):
+        at = match.start()
+        if code[at] == "}":
+            if stack:
+                opened = stack.pop()
+                if opened is not None:
+                    name, start, count = opened
+                    found.append((name, start, at, count))
+            continue
+        before = code[:at].rstrip()
+        opened = None
+        if before.endswith(")") and not any(stack):
+            end = len(before) - 1
+            start = matching_open(code, end)
+            name = re.search(r"(\w+)\s*$", code[:start])
+            while name and name.group(1) in ("__attribute__", "__asm__"):
+                end = len(code[: name.start()].rstrip()) - 1
+                start = matching_open(code, end)
+                name = re.search(r"(\w+)\s*$", code[:start])
+            if name:
+                inside = code[start + 1 : end]
+                while True:
+                    inner = re.sub(r"\([^()]*\)", "", inside)
+                    if inner == inside:
+                        break
+                    inside = inner
+                count = 0 if inside.strip() in ("", "void") else inside.count(",") + 1
+                opened = (name.group(1), name.start(), count)
+        stack.append(opened)
+    return found
