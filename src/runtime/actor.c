@@ -42,6 +42,7 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
     actor->is_reaped = false;
     actor->wants_turn = false;
     actor->stats = (struct esi_actor_stats){0};
+    actor->times = (struct esi_actor_times){0};
     actor->start_msg = (struct esi_msg){.kind = KIND_START, .free = keep};
     actor->reap = (struct esi_grace){.msg = {.kind = WORKER_REAP, .free = keep}};
     esi_mailbox_init(&actor->mailbox);
@@ -63,11 +64,16 @@ void esi_actor_start(struct esi_actor *actor)
 static void count_message(struct esi_actor *actor, const struct esi_msg *msg, uint64_t now_ns)
 {
     const uint64_t waiting_ns = now_ns > msg->sent_ns ? now_ns - msg->sent_ns : 0;
+    const size_t bucket = esi_time_histogram_bucket(waiting_ns);
 
     actor->stats.messages++;
     actor->stats.waiting_ns += waiting_ns;
     if (waiting_ns > actor->stats.waiting_ns_max) {
         actor->stats.waiting_ns_max = waiting_ns;
+    }
+    esi_time_histogram_count(&actor->times.waiting, bucket);
+    if (actor->home != NULL) {
+        esi_time_histogram_count_total(&actor->home->times.waiting, bucket, waiting_ns);
     }
 }
 
@@ -134,12 +140,15 @@ static void react_to_ios(struct esi_actor *actor)
 static void count_service(struct esi_actor *actor, uint64_t start_ns)
 {
     const uint64_t service_ns = esi_env_now_ns(actor->home->env) - start_ns;
+    const size_t bucket = esi_time_histogram_bucket(service_ns);
 
     actor->stats.turns++;
     actor->stats.service_ns += service_ns;
     if (service_ns > actor->stats.service_ns_max) {
         actor->stats.service_ns_max = service_ns;
     }
+    esi_time_histogram_count(&actor->times.service, bucket);
+    esi_time_histogram_count_total(&actor->home->times.service, bucket, service_ns);
 }
 
 static void run_roaming(struct esi_actor *actor);

@@ -21,6 +21,7 @@
 #include "base/str.h"
 #include "env/env.h"
 #include "runtime/mailbox.h"
+#include "runtime/time_histogram.h"
 #include "runtime/timer_wheel.h"
 
 #include <stdatomic.h>
@@ -92,6 +93,12 @@ struct esi_grace {
     struct esi_grace *next;
 };
 
+/* How these times are distributed; likewise. */
+struct esi_actor_times {
+    struct esi_time_histogram waiting; /* of messages */
+    struct esi_time_histogram service; /* of turns */
+};
+
 struct esi_actor_timer {
     struct esi_timer timer; /* first */
     struct esi_actor *actor;
@@ -122,6 +129,8 @@ struct esi_actor {
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_scheduled;
     struct esi_actor *next_inbound;
     _Atomic uint32_t refs;
+    /* written by the home worker; stands last, for what every turn needs shall stay close */
+    _Alignas(ESI_CACHE_LINE) struct esi_actor_times times;
 };
 
 /*

@@ -81,8 +81,9 @@ void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *acto
 
 /*
  * Runs visit(actor, argument) for each actor of each worker, on that worker's thread between turns,
- * worker by worker, and then sends done to the asking actor (alive until then). For monitoring.
- * Thread: any.
+ * worker by worker, and then sends done to the asking actor (alive until then). A worker visits
+ * some of its actors at a time, with turns of others between: what starts or ends meanwhile may be
+ * missed. For monitoring. Thread: any.
  */
 struct esi_visit {
     void (*visit)(struct esi_actor *actor, void *argument);          /* may be NULL */
@@ -90,9 +91,13 @@ struct esi_visit {
     void *argument;
     struct esi_actor *asker; /* gets done */
     struct esi_msg *done;
+    /* Set by visit: it is not done with this actor, call it once more in a later turn. */
+    bool is_unfinished;
     /* the runtime's own */
     struct esi_msg msg;
     uint32_t next_worker;
+    struct esi_visit *next_visit; /* at the same worker */
+    struct esi_list *next_actor;  /* where it goes on there */
 };
 void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit);
 
@@ -110,5 +115,11 @@ struct esi_worker_stats {
     uint32_t run_queue_length_max;
     uint32_t busy_permille; /* of about the last 100 ms */
 };
+/* How long messages to its actors waited, and their turns took, since the start. */
+struct esi_worker_times {
+    struct esi_time_totals waiting;
+    struct esi_time_totals service;
+};
 /* On the worker's own thread (in a visit). */
+const struct esi_worker_times *esi_worker_times(const struct esi_worker *worker);
 void esi_worker_stats(const struct esi_worker *worker, struct esi_worker_stats *out);

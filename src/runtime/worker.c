@@ -15,7 +15,7 @@
 
 #include <stdlib.h>
 
-enum { READY_MAX = 256, BUSY_WINDOW_NS = 100000000, LINGER_NS = 50000 };
+enum { READY_MAX = 256, VISITS_A_TURN = 256, BUSY_WINDOW_NS = 100000000, LINGER_NS = 50000 };
 
 static _Thread_local struct esi_worker *current_worker;
 
@@ -46,6 +46,11 @@ void esi_worker_stats(const struct esi_worker *worker, struct esi_worker_stats *
     out->busy_permille = atomic_load_explicit(&worker->busy_permille, memory_order_relaxed);
     /* order: relaxed; our own values. */
     out->actors = atomic_load_explicit(&worker->actor_count, memory_order_relaxed);
+}
+
+const struct esi_worker_times *esi_worker_times(const struct esi_worker *worker)
+{
+    return &worker->times;
 }
 
 void esi_worker_enqueue(struct esi_worker *worker, struct esi_actor *actor)
@@ -276,6 +281,11 @@ static void run_actors(struct esi_worker *worker, uint32_t work_bound)
 
 void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor)
 {
+    for (struct esi_visit *visit = worker->visits; visit != NULL; visit = visit->next_visit) {
+        if (visit->next_actor == &actor->in_worker) {
+            visit->next_actor = actor->in_worker.next;
+        }
+    }
     esi_list_remove(&actor->in_worker);
     /* order: relaxed; a counter for placement and stop. */
     atomic_fetch_sub_explicit(&worker->actor_count, 1, memory_order_relaxed);
@@ -311,23 +321,59 @@ static void cut_actors(struct esi_worker *worker, enum esi_stop_phase phase)
     }
 }
 
-static void visit(struct esi_worker *worker, struct esi_visit *visit)
+static void begin_visit(struct esi_worker *worker, struct esi_visit *visit)
 {
+    visit->next_actor = visit->visit != NULL ? worker->actors.next : &worker->actors;
+    visit->next_visit = worker->visits;
+    worker->visits = visit;
     if (visit->visit_worker != NULL) {
         visit->visit_worker(worker, visit->argument);
     }
-    if (visit->visit != NULL) {
-        for (struct esi_list *link = worker->actors.next; link != &worker->actors;
-             link = link->next) {
-            visit->visit(ESI_CONTAINER_OF(link, struct esi_actor, in_worker), visit->argument);
+}
+
+/* Visits some of the worker's actors: what is shown of many must not hold up all others. */
+static void visit_some(struct esi_worker *worker, struct esi_visit *visit)
+{
+    for (uint32_t i = 0; i < VISITS_A_TURN && visit->next_actor != &worker->actors; i++) {
+        struct esi_list *link = visit->next_actor;
+        visit->is_unfinished = false;
+        visit->visit(ESI_CONTAINER_OF(link, struct esi_actor, in_worker), visit->argument);
+        if (visit->is_unfinished) {
+            return;
+        }
+        if (visit->next_actor == link) {
+            visit->next_actor = link->next;
         }
     }
+}
+
+static void end_visit(struct esi_worker *worker, struct esi_visit *visit)
+{
     visit->next_worker++;
     if (visit->next_worker < esi_runtime_worker_count(worker->runtime)) {
         esi_actor_send(&esi_runtime_worker(worker->runtime, visit->next_worker)->agent,
                        &visit->msg);
     } else {
         esi_actor_send(visit->asker, visit->done);
+    }
+}
+
+static void carry_visits_on(struct esi_actor *actor)
+{
+    struct esi_worker *worker = ESI_CONTAINER_OF(actor, struct esi_worker, agent);
+
+    for (struct esi_visit **link = &worker->visits; *link != NULL;) {
+        struct esi_visit *visit = *link;
+        visit_some(worker, visit);
+        if (visit->next_actor == &worker->actors) {
+            *link = visit->next_visit;
+            end_visit(worker, visit);
+        } else {
+            link = &visit->next_visit;
+        }
+    }
+    if (worker->visits != NULL) {
+        esi_actor_continue(actor);
     }
 }
 
@@ -356,7 +402,7 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         worker->is_ending = true;
         break;
     case WORKER_VISIT:
-        visit(worker, ESI_CONTAINER_OF(msg, struct esi_visit, msg));
+        begin_visit(worker, ESI_CONTAINER_OF(msg, struct esi_visit, msg));
         break;
     case WORKER_REAP:
         reap(worker, ESI_CONTAINER_OF(msg, struct esi_actor, reap.msg));
@@ -373,6 +419,7 @@ static const struct esi_actor_type agent_type = {
     .name = "worker",
     .stop_phase = STOP_PHASE_COUNT,
     .handle = handle,
+    .turn_end = carry_visits_on,
     .stop = stop_agent,
 };
 

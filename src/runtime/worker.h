@@ -29,7 +29,9 @@ struct esi_worker {
     uint64_t wait_ns_average; /* of the last waits for work */
     bool may_linger;          /* more than one core: waiting awake takes it from nobody */
     bool is_ending;
-    struct esi_actor agent; /* does what the runtime asks of this worker */
+    struct esi_worker_times times;
+    struct esi_visit *visits; /* those that are here now */
+    struct esi_actor agent;   /* does what the runtime asks of this worker */
     /* written by the worker, read by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_asleep;
     _Atomic uint32_t busy_permille;

@@ -29,6 +29,8 @@ struct part {
     sem_t *done;
     struct esi_grace kept;
     uint32_t number;
+    bool is_silent; /* notes nothing at its stop */
+    bool is_visited;
 };
 
 static struct esi_runtime *runtime;
@@ -81,7 +83,9 @@ static void part_stop(struct esi_actor *actor)
 {
     struct part *self = ESI_CONTAINER_OF(actor, struct part, actor);
 
-    note(self->number);
+    if (!self->is_silent) {
+        note(self->number);
+    }
     if (self->on_stop != NULL) {
         self->on_stop(self);
     } else {
@@ -460,6 +464,69 @@ static void test_visits_see_all(void **state)
     expect_all_gone();
 }
 
+static void finish_on_msg(struct part *self, struct esi_msg *msg)
+{
+    (void)msg;
+    esi_actor_finish(&self->actor);
+}
+
+struct long_visit {
+    struct esi_visit visit;
+    uint32_t seen;
+    uint32_t seen_again;
+};
+
+/* Each 50th is not done with at once. Half of these end before they are asked again. */
+static void visit_slowly(struct esi_actor *actor, void *argument)
+{
+    struct long_visit *self = argument;
+    struct part *part = ESI_CONTAINER_OF(actor, struct part, actor);
+
+    if (part->number % 50 != 0 || part->number == 0) {
+        self->seen++;
+    } else if (!part->is_visited) {
+        part->is_visited = true;
+        self->seen++;
+        self->visit.is_unfinished = true;
+        if (part->number % 100 == 0) {
+            send_counted(part, 0);
+        }
+    } else {
+        self->seen_again++;
+    }
+}
+
+static void test_long_visit_goes_on(void **state)
+{
+    sem_t done;
+    struct long_visit long_visit = {.seen = 0};
+
+    (void)state;
+    sem_init(&done, 0, 0);
+    struct part *asker = new_part(0, STOP_SERVICES, 0);
+    asker->on_msg = tell;
+    asker->done = &done;
+    asker->kept.msg = (struct esi_msg){.free = keep};
+    esi_actor_start(&asker->actor);
+    for (uint32_t i = 1; i <= 1000; i++) {
+        struct part *part = new_part(1, STOP_PEERS, i);
+        part->on_msg = finish_on_msg;
+        part->is_silent = true;
+        esi_actor_start(&part->actor);
+    }
+    long_visit.visit = (struct esi_visit){.visit = visit_slowly,
+                                          .argument = &long_visit,
+                                          .asker = &asker->actor,
+                                          .done = &asker->kept.msg};
+    esi_runtime_visit(runtime, &long_visit.visit);
+    await(&done);
+    assert_int_equal(long_visit.seen, 1001);
+    assert_int_equal(long_visit.seen_again, 10);
+    stop_runtime(runtime);
+    sem_destroy(&done);
+    expect_all_gone();
+}
+
 static void test_bounds_of_options(void **state)
 {
     const struct esi_runtime_options options = {.env = esi_env_linux()};
@@ -484,6 +551,7 @@ int main(void)
         cmocka_unit_test_setup(test_grace_periods_end, set_up),
         cmocka_unit_test_setup(test_grace_asked_for_at_the_end, set_up),
         cmocka_unit_test_setup(test_visits_see_all, set_up),
+        cmocka_unit_test_setup(test_long_visit_goes_on, set_up),
         cmocka_unit_test(test_bounds_of_options),
     };
 
