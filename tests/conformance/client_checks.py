@@ -102,14 +102,26 @@ def c5(t):
     t.connect().expect_quiet(1.0)
 
 
+
+@check(
+    "C6",
+    '`CONNECT {"verbose":false}⏎PING⏎` → exactly `PONG⏎` as the next bytes (2.9 - 2.11: nothing '
+    'more; 2.12 and newer, protocol 1: then `INFO {..."connect_info":true`)',
+)
+def c6(t):
+    for protocol in ("", ',"protocol":0', ',"protocol":1'):
+        peer = t.connect()
+        peer.send('CONNECT {"verbose":false%s}⏎PING⏎' % protocol)
+        peer.expect("PONG⏎")
+        peer.expect_open()
+        wanted = peer.since(2, 12) and protocol == ',"protocol":1'
+        require(bool(peer.connect_info) == wanted, "a second INFO", wanted, peer.connect_info)
+        if wanted:
+            require_equal(peer.connect_info["remote_account"], "$G", "remote_account")
+
+
 rows(
     RAW,
-    (
-        "C6",
-        '`CONNECT {"verbose":false}⏎PING⏎` → exactly `PONG⏎` (2.9 - 2.11: nothing more)',
-        ('CONNECT {"verbose":false}⏎PING⏎', "PONG⏎"),
-        ('CONNECT {"verbose":false,"protocol":1}⏎PING⏎', "PONG⏎"),
-    ),
     ("C7", "`CONNECT {}⏎PING⏎` → `+OK⏎PONG⏎`", ("CONNECT {}⏎PING⏎", "+OK⏎PONG⏎")),
     ("C8", "`CONNECT{}⏎PING⏎` → `+OK⏎PONG⏎`", ("CONNECT{}⏎PING⏎", "+OK⏎PONG⏎")),
     ("C9", "`CONNECT ␉ {}\\nPING⏎` → `+OK⏎PONG⏎`", ("CONNECT ␉ {}\nPING⏎", "+OK⏎PONG⏎")),

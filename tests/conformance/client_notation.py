@@ -7,7 +7,7 @@ connection must still be open afterwards: a PING gets its PONG and nothing comes
 
 import json
 
-from support import FIN, SLACK_S, Suite, require
+from support import FIN, SLACK_S, Suite, require, wire
 
 SUITE = Suite("client")
 check = SUITE.check
@@ -48,8 +48,11 @@ def subscribe_refused(subject, queue=None):
     return E('Permissions Violation for Subscription to "%s"%s' % (subject, using))
 
 
-def no_responders(reply, sid):
-    return "HMSG %s %s 16 16⏎NATS/1.0 503⏎⏎⏎" % (reply, sid)
+def no_responders(peer, reply, sid, subject):
+    """The answer to a request on `subject` that nobody hears; 2.12 and newer name the subject."""
+    status = "NATS/1.0 503⏎" + ("Nats-Subject: %s⏎" % subject if peer.since(2, 12) else "") + "⏎"
+    length = len(wire(status))
+    return "HMSG %s %s %d %d⏎%s⏎" % (reply, sid, length, length, status)
 
 
 def hello(**fields):
@@ -85,7 +88,9 @@ def open_client(t, start=CON, name="client", **more):
 
 
 def talk(t, start, sent, wanted):
+    """wanted: a notation string, or a function of the peer that gives one."""
     peer = open_client(t, start)
+    wanted = wanted(peer) if callable(wanted) else wanted
     peer.send(sent)
     peer.expect(wanted)
     if not wanted.endswith(FIN):

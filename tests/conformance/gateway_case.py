@@ -66,6 +66,10 @@ class Case:
         self.context.closing.callback(self.stop_server)
         return self.server
 
+    def since(self, major, minor):
+        """Whether the server is of this version or newer, by its INFO."""
+        return support.since(self.client("version").info, major, minor)
+
     def require_ours(self):
         """The server really is ours: its INFO carries our version in a field of its own."""
         info = self.client("identity").info

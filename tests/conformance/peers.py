@@ -75,6 +75,12 @@ def wait_until(condition, what, deadline_s=DEADLINE_S):
         pause.wait(0.02)
 
 
+def since(info, major, minor):
+    """Whether the server that sent this INFO is of this version or newer."""
+    words = info["version"].split(".")
+    return (int(words[0]), int(words[1])) >= (major, minor)
+
+
 # --- sockets ------------------------------------------------------------------------------------
 
 
@@ -86,6 +92,7 @@ class Peer:
         self.buffer = b""
         self.ended = None  # "FIN" or "RST" once the other side has closed
         self.info = None  # the parsed first INFO, where read_info() has been called
+        self.connect_info = None  # the second INFO, which a server of 2.12 or newer sends
         self.born = time.monotonic()
         self.early_ping = False  # the PING of a young connection has been answered
         sock.settimeout(DEADLINE_S)
@@ -118,8 +125,37 @@ class Peer:
                 return
             pause.wait(0.001)
 
+    def since(self, major, minor):
+        """Whether the server is of this version or newer, by its first INFO."""
+        return since(self.info, major, minor)
+
     def fill(self, end):
         """Reads once into the buffer; False at the deadline or after the end of the stream."""
+        while self.receive(end):
+            if not self.take_connect_info():
+                return True
+        return False
+
+    def take_connect_info(self):
+        """A server of 2.12 or newer sends a second INFO after the first PONG. It is taken out of
+        the stream and kept, so that every check but C6 is about something else. True if the buffer
+        is then empty, or ends within that line: there is more to read."""
+        if not self.info or self.connect_info or not self.since(2, 12):
+            return False
+        line = re.search(rb"(?:\A|(?<=PONG\r\n))INFO \{[^\r\n]*(\r\n)?", self.buffer)
+        if not line:
+            return False
+        if not line.group(1):
+            return line.end() == len(self.buffer)
+        info = json.loads(line.group()[5:])
+        if not info.get("connect_info"):
+            return False
+        self.connect_info = info
+        self.buffer = self.buffer[: line.start()] + self.buffer[line.end() :]
+        return not self.buffer
+
+    def receive(self, end):
+        """Reads once into the buffer, whatever it is; False as fill()."""
         if self.ended:
             return False
         left = end - time.monotonic()
@@ -272,11 +308,15 @@ class Peer:
     def read_to_end(self, deadline_s=DEADLINE_S):
         """Everything until the other side closes."""
         end = time.monotonic() + deadline_s
+        parts = [self.buffer]
+        self.buffer = b""
         while self.fill(end):
-            pass
+            parts.append(self.buffer)
+            self.buffer = b""
+        data = b"".join(parts)
         if not self.ended:
-            raise Mismatch("%s: close expected" % self.name, "FIN", self.buffer)
-        data, self.buffer = self.buffer, b""
+            self.buffer = data
+            raise Mismatch("%s: close expected" % self.name, "FIN", data)
         return data
 
     def start_tls(self, context, name="localhost"):
@@ -299,8 +339,10 @@ class Peer:
         if not self.ended and not isinstance(self.sock, ssl.SSLSocket):
             self.half_close()
             end = time.monotonic() + 1.0
-            while self.fill(end):
-                self.buffer = b""
+            # A handshake that failed has left no socket to read from.
+            with contextlib.suppress(OSError):
+                while self.fill(end):
+                    self.buffer = b""
         with contextlib.suppress(OSError):
             self.sock.close()
         self.ended = self.ended or "FIN"

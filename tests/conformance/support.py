@@ -34,6 +34,7 @@ from peers import (  # noqa: F401  (the suites take them from here)
     messages,
     require,
     require_equal,
+    since,
     wait_until,
     wire,
 )
