@@ -13,6 +13,7 @@ struct esi_block *esi_block_new(struct esi_pool *pool)
     if (block != NULL) {
         atomic_init(&block->refs, 1);
         block->is_pooled = true;
+        block->owner = MEMORY_BLOCKS;
         block->capacity = ESI_BLOCK_BYTES;
     }
     return block;
@@ -23,11 +24,36 @@ struct esi_block *esi_block_new_sized(struct esi_pool *pool, size_t capacity)
     if (capacity <= ESI_BLOCK_BYTES) {
         return esi_block_new(pool);
     }
+    return esi_block_new_exact(pool, MEMORY_BLOCKS, capacity);
+}
+
+static bool take_bytes(struct esi_pool *pool, enum esi_memory_owner owner, uint64_t bytes)
+{
+    if (pool == NULL || esi_ledger_take(pool->lease, owner, bytes)) {
+        return true;
+    }
+    if (esi_ledger_class_of(owner) != esi_ledger_class_of(pool->depot->owner)) {
+        return false;
+    }
+    /* Blocks that wait in pools are no reason to refuse one of another size. */
+    esi_pool_trim(pool);
+    return esi_ledger_take(pool->lease, owner, bytes);
+}
+
+struct esi_block *esi_block_new_exact(struct esi_pool *pool, enum esi_memory_owner owner,
+                                      size_t capacity)
+{
+    if (!take_bytes(pool, owner, sizeof(struct esi_block) + capacity)) {
+        return NULL;
+    }
     struct esi_block *block = malloc(sizeof *block + capacity);
     if (block != NULL) {
         atomic_init(&block->refs, 1);
         block->is_pooled = false;
+        block->owner = owner;
         block->capacity = capacity;
+    } else if (pool != NULL) {
+        esi_ledger_give(pool->lease, owner, sizeof *block + capacity);
     }
     return block;
 }
@@ -44,6 +70,9 @@ void esi_block_unref(struct esi_block *block, struct esi_pool *pool, uint32_t co
     if (block->is_pooled) {
         esi_pool_return(pool, block);
     } else {
+        if (pool != NULL) {
+            esi_ledger_give(pool->lease, block->owner, sizeof *block + block->capacity);
+        }
         free(block);
     }
 }

@@ -18,16 +18,26 @@ enum { ESI_BLOCK_BYTES = 64 * 1024 }; /* data bytes of a pooled block */
 struct esi_block {
     _Atomic uint32_t refs;
     bool is_pooled;
-    size_t capacity; /* bytes of data */
+    enum esi_memory_owner owner; /* one that is not pooled: whom its bytes are charged to */
+    size_t capacity;             /* bytes of data */
     char data[];
 };
 
 enum { ESI_BLOCK_OBJECT_BYTES = sizeof(struct esi_block) + ESI_BLOCK_BYTES };
 
-/* A pooled block with one reference, owned by the caller; NULL when memory is exhausted. */
+/* A pooled block with one reference, owned by the caller; NULL when memory is exhausted or the
+ * ledger refuses it (this and the next two). */
 struct esi_block *esi_block_new(struct esi_pool *pool);
 /* A block of at least `capacity` bytes: pooled when that is enough, else from the system. */
 struct esi_block *esi_block_new_sized(struct esi_pool *pool, size_t capacity);
+/*
+ * A block of just `capacity` bytes, from the system: for what may be kept for long.
+ *   pool    whose ledger it is taken from; its last reference must be given up with a pool of the
+ *           same ledger
+ *   owner   whom it is charged to
+ */
+struct esi_block *esi_block_new_exact(struct esi_pool *pool, enum esi_memory_owner owner,
+                                      size_t capacity);
 /* Adds count references. Thread: any holder. */
 static inline void esi_block_ref(struct esi_block *block, uint32_t count)
 {
@@ -36,7 +46,7 @@ static inline void esi_block_ref(struct esi_block *block, uint32_t count)
     atomic_fetch_add_explicit(&block->refs, count, memory_order_relaxed);
 }
 /* Gives count references up; the last one returns the block to this thread's pool (NULL: to the
- * system). */
+ * system, when the ledger is of no more interest). */
 void esi_block_unref(struct esi_block *block, struct esi_pool *pool, uint32_t count);
 /* True when the caller holds the only reference, and may write over all of it. */
 static inline bool esi_block_is_unique(const struct esi_block *block)

@@ -47,10 +47,22 @@ void esi_pool_init(struct esi_pool *pool, struct esi_pool_depot *depot)
     *pool = (struct esi_pool){.depot = depot};
 }
 
+/* Objects go back to the system. */
+static void release_objects(struct esi_pool *pool, struct esi_pool_object *object)
+{
+    while (object != NULL) {
+        struct esi_pool_object *next = object->next;
+        free(object);
+        esi_ledger_give(pool->lease, pool->depot->owner, pool->depot->object_bytes);
+        object = next;
+    }
+}
+
 void esi_pool_deinit(struct esi_pool *pool)
 {
-    free_objects(pool->free);
-    esi_pool_init(pool, pool->depot);
+    release_objects(pool, pool->free);
+    pool->free = NULL;
+    pool->free_count = 0;
 }
 
 void esi_pool_populate(struct esi_pool *pool, uint32_t count)
@@ -60,6 +72,7 @@ void esi_pool_populate(struct esi_pool *pool, uint32_t count)
         if (object == NULL) {
             return;
         }
+        esi_ledger_charge(pool->lease, pool->depot->owner, pool->depot->object_bytes);
         /* A page fault costs more than the work that follows it, so it is paid here. */
         memset(object, 0, pool->depot->object_bytes);
         object->next = pool->free;
@@ -123,7 +136,24 @@ void *esi_pool_take(struct esi_pool *pool)
         return object;
     }
     pool->allocation_count++;
-    return malloc(pool->depot->object_bytes);
+    if (!esi_ledger_take(pool->lease, pool->depot->owner, pool->depot->object_bytes)) {
+        return NULL;
+    }
+    object = malloc(pool->depot->object_bytes);
+    if (object == NULL) {
+        esi_ledger_give(pool->lease, pool->depot->owner, pool->depot->object_bytes);
+    }
+    return object;
+}
+
+void esi_pool_trim(struct esi_pool *pool)
+{
+    struct esi_pool_object *chain;
+
+    while ((chain = pop_chain(pool->depot)) != NULL) {
+        release_objects(pool, chain);
+    }
+    esi_pool_deinit(pool);
 }
 
 static void hand_chain_over(struct esi_pool *pool)
@@ -140,7 +170,7 @@ static void hand_chain_over(struct esi_pool *pool)
     last->next = NULL;
     /* order: relaxed; a bound that may be off by a few. */
     if (atomic_load_explicit(&depot->chain_count, memory_order_relaxed) >= depot->chain_count_max) {
-        free_objects(first);
+        release_objects(pool, first);
         return;
     }
     /* order: relaxed; see above. */

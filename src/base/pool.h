@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/ledger.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@ struct esi_pool_object {
 /* Shared by the pools of one object size; lives as long as they. */
 struct esi_pool_depot {
     size_t object_bytes;
-    uint32_t chain_length; /* objects a chain */
+    enum esi_memory_owner owner; /* of all objects, in use or not; the user sets it */
+    uint32_t chain_length;       /* objects a chain */
     _Atomic(struct esi_pool_object *) chains;
     _Atomic uint32_t chain_count;
     uint32_t chain_count_max; /* more go back to the system */
@@ -31,6 +33,8 @@ struct esi_pool_depot {
 /* One thread's. */
 struct esi_pool {
     struct esi_pool_depot *depot; /* borrowed */
+    /* borrowed: what comes from the system is taken from it; NULL: not counted */
+    struct esi_lease *lease;
     struct esi_pool_object *free;
     uint32_t free_count;
     uint64_t allocation_count; /* how often the system was asked: the warm path must not raise it */
@@ -42,9 +46,11 @@ void esi_pool_depot_init(struct esi_pool_depot *depot, size_t object_bytes, uint
 void esi_pool_depot_deinit(struct esi_pool_depot *depot);
 void esi_pool_init(struct esi_pool *pool, struct esi_pool_depot *depot);
 void esi_pool_deinit(struct esi_pool *pool);
+/* Frees all objects that nobody uses, here and in the depot: another use needs the memory. */
+void esi_pool_trim(struct esi_pool *pool);
 /* Takes count objects from the system in advance and touches their pages. Best effort. */
 void esi_pool_populate(struct esi_pool *pool, uint32_t count);
-/* An object with undefined content, or NULL when memory is exhausted. */
+/* An object with undefined content, or NULL when memory is exhausted or the ledger refuses it. */
 void *esi_pool_take(struct esi_pool *pool);
 /* Gives an object back. pool may be NULL (a thread that has none): then it goes to the system. */
 void esi_pool_return(struct esi_pool *pool, void *object);

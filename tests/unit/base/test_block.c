@@ -71,11 +71,52 @@ static void test_sizes(void **state)
     assert_int_equal(pool.free_count, 0);
 }
 
+/* What is taken from the system is in the ledger, and blocks that wait are given up for another
+ * size. */
+static void test_ledger(void **state)
+{
+    struct esi_ledger *ledger = NULL;
+    struct esi_block *blocks[64];
+    uint32_t count = 0;
+
+    (void)state;
+    assert_int_equal(esi_ledger_new(4 * 1024 * 1024, 1, &ledger), ES_OK);
+    pool.lease = esi_ledger_lease(ledger, 0);
+    while ((blocks[count] = esi_block_new(&pool)) != NULL) {
+        count++;
+        assert_true(count < 64);
+    }
+    assert_int_equal(count, 2 * 1024 * 1024 / ESI_BLOCK_OBJECT_BYTES);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_BLOCKS), count * ESI_BLOCK_OBJECT_BYTES);
+    assert_null(esi_block_new_sized(&pool, 1024 * 1024));
+    for (uint32_t i = 0; i < count; i++) {
+        esi_block_unref(blocks[i], &pool, 1);
+    }
+    /* Warm: nothing is taken anew. */
+    assert_true(pool.free_count > 0);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_BLOCKS),
+                     (pool.free_count + 4 * atomic_load(&depot.chain_count)) *
+                         ESI_BLOCK_OBJECT_BYTES);
+    struct esi_block *large = esi_block_new_sized(&pool, 1536 * 1024);
+    assert_non_null(large);
+    assert_int_equal(pool.free_count, 0);
+    struct esi_block *exact = esi_block_new_exact(&pool, MEMORY_PARTIAL_INPUT, 100);
+    assert_int_equal(exact->capacity, 100);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_PARTIAL_INPUT), sizeof *exact + 100);
+    esi_block_unref(exact, &pool, 1);
+    esi_block_unref(large, &pool, 1);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_BLOCKS), 0);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_PARTIAL_INPUT), 0);
+    pool.lease = NULL;
+    esi_ledger_free(ledger);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_references, init_pool, deinit_pool),
         cmocka_unit_test_setup_teardown(test_sizes, init_pool, deinit_pool),
+        cmocka_unit_test_setup_teardown(test_ledger, init_pool, deinit_pool),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
