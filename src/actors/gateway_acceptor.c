@@ -279,6 +279,7 @@ static void announce_when_complete(struct esi_gateway_link *self)
         return;
     }
     acceptor->is_announced = true;
+    acceptor->announced_bytes = acceptor->queues.len + acceptor->lines.len + acceptor->changes.len;
     esi_actor_continue(&self->actor); /* reading goes on */
     if (acceptor->queues.failed || acceptor->lines.failed || acceptor->changes.failed) {
         esi_gateway_link_close_now(self, "Out Of Memory");

@@ -32,8 +32,10 @@
 
 enum {
     LINGER_BYTES_MAX = 1024 * 1024,
-    PENDING_FACTOR =
-        4 /* a link stands for many clients: this many times limits.max_pending may wait for it */
+    /* A link stands for many clients: this many times limits.max_pending may wait for it. */
+    PENDING_FACTOR = 4,
+    /* Changes of interest that may wait at least for an inbound link. */
+    CHANGES_PENDING_MIN = 64 * 1024 * 1024
 };
 
 static const uint64_t NS_PER_S = 1000000000;
@@ -213,10 +215,22 @@ static void end_stream(struct esi_gateway_link *self)
     }
 }
 
+/* Interest is as much as there are subscriptions: a peer that has all of it yet to read has not
+ * fallen behind. */
+static uint64_t pending_max(const struct esi_gateway_link *self)
+{
+    const uint64_t messages = PENDING_FACTOR * limits_of(self)->max_pending_bytes;
+
+    if (self->is_outbound) {
+        return messages;
+    }
+    return (messages > CHANGES_PENDING_MIN ? messages : CHANGES_PENDING_MIN) +
+           self->acceptor.announced_bytes;
+}
+
 static void check_pending(struct esi_gateway_link *self)
 {
-    if (esi_outbound_pending_bytes(&self->outbound) >
-        PENDING_FACTOR * limits_of(self)->max_pending_bytes) {
+    if (esi_outbound_pending_bytes(&self->outbound) > pending_max(self)) {
         close_slow(self, "Slow Consumer (Pending Bytes)");
     }
 }

@@ -74,6 +74,7 @@ struct gateway_acceptor {
     bool is_announced; /* all interest was sent: from here on, changes */
     bool has_gossip;
     uint32_t snapshots_pending;
+    uint64_t announced_bytes; /* of the interest that was there when the link opened */
     struct esi_bytes queues;  /* RS+ lines of groups, until announced */
     struct esi_bytes lines;   /* plain RS+ lines, until announced */
     struct esi_bytes changes; /* what changed after a snapshot, until announced */
