@@ -49,7 +49,7 @@ static void start(struct esi_actor *actor)
     struct esi_connection *self = self_of(actor);
     const struct esi_config *config = self->context->config;
 
-    self->local = esi_worker_local(actor->home);
+    self->local = esi_worker_local(esi_actor_home(actor));
     esi_outbound_init(&self->outbound, &self->target, &self->local->pools);
     self->start_ns = connection_now_ns(self);
     self->activity_ns = self->start_ns;
@@ -254,6 +254,14 @@ static void cut(struct esi_actor *actor)
     esi_connection_close_now(self_of(actor), "Server Shutdown");
 }
 
+static void moved(struct esi_actor *actor)
+{
+    struct esi_connection *self = self_of(actor);
+
+    self->local = esi_worker_local(esi_actor_home(actor));
+    self->outbound.pools = &self->local->pools;
+}
+
 static void describe(const struct esi_actor *actor, struct esi_description *description)
 {
     const struct esi_connection *self = ESI_CONTAINER_OF(actor, const struct esi_connection, actor);
@@ -280,6 +288,8 @@ static void free_connection(struct esi_actor *actor)
 const struct esi_actor_type esi_connection_type = {
     .name = "connection",
     .stop_phase = STOP_PEERS,
+    .may_move = true,
+    .moved = moved,
     .start = start,
     .handle = handle,
     .ready = ready,
@@ -373,7 +383,7 @@ void esi_connection_info(const struct esi_actor *actor, struct esi_connection_in
         .tls_version = has_stream ? esi_stream_tls_version(self->stream) : "",
         .tls_cipher = has_stream ? esi_stream_tls_cipher(self->stream) : "",
         .identity = has_stream ? esi_stream_peer(self->stream) : NULL,
-        .worker = esi_worker_index(actor->home),
+        .worker = esi_worker_index(esi_actor_home(actor)),
         .is_open = self->state == STATE_OPEN,
     };
 }

@@ -213,7 +213,7 @@ static void write_actor(struct actorz *self, const struct esi_actor *actor)
     esi_json_writer_field_u64(&json, "id", actor->id);
     esi_json_writer_field_text(&json, "type", actor->type->name);
     esi_json_writer_field_str(&json, "description", esi_bytes_str(&self->description));
-    esi_json_writer_field_u64(&json, "worker", esi_worker_index(actor->home));
+    esi_json_writer_field_u64(&json, "worker", esi_worker_index(esi_actor_home(actor)));
     write_depth(&json, actor->mailbox.depth, actor->mailbox.depth_max);
     write_stats(&json, &actor->stats);
     esi_json_writer_object_end(&json);

@@ -404,7 +404,7 @@ static void start(struct esi_actor *actor)
 {
     struct esi_queue *queue = self_of(actor);
 
-    queue->local = esi_worker_local(actor->home);
+    queue->local = esi_worker_local(esi_actor_home(actor));
     queue->sub->created_ns = now_ns(queue);
     const enum es_err err = esi_route_ops_add(&queue->routes, queue->sub);
     /* At start; without the subscription no event would ever come. */

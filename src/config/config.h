@@ -33,7 +33,11 @@ enum esi_config_slow_consumer { CONFIG_SLOW_DISCONNECT };
 enum esi_config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 enum esi_config_when_full { CONFIG_FULL_REJECT, CONFIG_FULL_HOLD };
 enum esi_config_storage { CONFIG_STORAGE_MEMORY };
-enum esi_config_placement { CONFIG_PLACEMENT_FILL, CONFIG_PLACEMENT_SPREAD };
+enum esi_config_placement {
+    CONFIG_PLACEMENT_FILL,
+    CONFIG_PLACEMENT_SPREAD,
+    CONFIG_PLACEMENT_SHUFFLE
+};
 
 /* A list of NUL-ended strings. */
 struct esi_config_texts {
@@ -207,6 +211,7 @@ struct esi_config_threads {
     uint32_t authenticators;
     uint32_t service;
     enum esi_config_placement placement;
+    uint64_t rebalance_ns; /* how often workers look whether connections should move; 0: never */
     uint32_t work_bound; /* messages that an actor handles in one turn */
 };
 

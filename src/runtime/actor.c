@@ -7,6 +7,8 @@
 #include "runtime/actor.h"
 #include "base/assert.h"
 #include "base/own.h"
+#include "runtime/balance.h"
+#include "runtime/move.h"
 #include "runtime/worker.h"
 
 #include <stddef.h>
@@ -29,7 +31,7 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
 
     actor->type = type;
     actor->runtime = runtime;
-    actor->home = home;
+    atomic_init(&actor->home, home);
     /* order: relaxed; only uniqueness matters. */
     actor->id = atomic_fetch_add_explicit(&next_id, 1, memory_order_relaxed);
     esi_list_init(&actor->in_worker);
@@ -42,7 +44,9 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
     actor->is_reaped = false;
     actor->wants_turn = false;
     actor->stats = (struct esi_actor_stats){0};
+    actor->load = (struct esi_actor_load){0};
     actor->times = (struct esi_actor_times){0};
+    esi_list_init(&actor->load.in_active);
     actor->start_msg = (struct esi_msg){.kind = KIND_START, .free = keep};
     actor->reap = (struct esi_grace){.msg = {.kind = WORKER_REAP, .free = keep}};
     esi_mailbox_init(&actor->mailbox);
@@ -53,7 +57,7 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
 
 void esi_actor_start(struct esi_actor *actor)
 {
-    if (actor->home == NULL) {
+    if (esi_actor_home(actor) == NULL) {
         actor->is_started = true;
         return;
     }
@@ -72,21 +76,22 @@ static void count_message(struct esi_actor *actor, const struct esi_msg *msg, ui
         actor->stats.waiting_ns_max = waiting_ns;
     }
     esi_time_histogram_count(&actor->times.waiting, bucket);
-    if (actor->home != NULL) {
-        esi_time_histogram_count_total(&actor->home->times.waiting, bucket, waiting_ns);
+    struct esi_worker *home = esi_actor_home(actor);
+    if (home != NULL) {
+        esi_time_histogram_count_total(&home->times.waiting, bucket, waiting_ns);
     }
 }
 
 static void begin_life(struct esi_actor *actor)
 {
-    esi_list_append(&actor->home->actors, &actor->in_worker);
-    /* order: relaxed; a counter for placement and stop. */
-    atomic_fetch_add_explicit(&actor->home->actor_count, 1, memory_order_relaxed);
+    struct esi_worker *home = esi_actor_home(actor);
+
+    esi_worker_take_in(home, actor);
     actor->is_started = true;
     if (actor->type->start != NULL) {
         actor->type->start(actor);
     }
-    if (!actor->is_finished && (actor->home->stopped_phases & 1U << actor->type->stop_phase) != 0) {
+    if (!actor->is_finished && (home->stopped_phases & 1U << actor->type->stop_phase) != 0) {
         /* It was on its way here when the others of its phase were told. */
         actor->is_stopping = true;
         actor->type->stop(actor);
@@ -139,28 +144,35 @@ static void react_to_ios(struct esi_actor *actor)
 
 static void count_service(struct esi_actor *actor, uint64_t start_ns)
 {
-    const uint64_t service_ns = esi_env_now_ns(actor->home->env) - start_ns;
+    struct esi_worker *home = esi_actor_home(actor);
+    const uint64_t service_ns = esi_env_now_ns(home->env) - start_ns;
     const size_t bucket = esi_time_histogram_bucket(service_ns);
 
+    esi_balance_note_turn(&home->balance, actor, service_ns);
     actor->stats.turns++;
     actor->stats.service_ns += service_ns;
     if (service_ns > actor->stats.service_ns_max) {
         actor->stats.service_ns_max = service_ns;
     }
     esi_time_histogram_count(&actor->times.service, bucket);
-    esi_time_histogram_count_total(&actor->home->times.service, bucket, service_ns);
+    esi_time_histogram_count_total(&home->times.service, bucket, service_ns);
 }
 
 static void run_roaming(struct esi_actor *actor);
 
 void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound)
 {
-    if (actor->home == NULL) {
+    struct esi_worker *home = esi_actor_home(actor);
+
+    if (home == NULL) {
         run_roaming(actor);
         return;
     }
     if (actor->is_reaped) {
         free_actor(actor);
+        return;
+    }
+    if (ESI_UNLIKELY(actor->load.move_to != NULL) && esi_move_depart(actor)) {
         return;
     }
     struct esi_msg *msg;
@@ -176,14 +188,14 @@ void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound
     }
     count_service(actor, now_ns);
     if (actor->mailbox.head != NULL || (actor->wants_turn && !actor->is_finished)) {
-        esi_worker_enqueue(actor->home, actor);
+        esi_worker_enqueue(home, actor);
     }
 }
 
 void esi_actor_drain(struct esi_actor *actor)
 {
     struct esi_msg *msg;
-    const uint64_t now_ns = actor->home->now_ns;
+    const uint64_t now_ns = esi_actor_now_ns(actor);
 
     esi_mailbox_take(&actor->mailbox);
     while ((msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
@@ -191,11 +203,9 @@ void esi_actor_drain(struct esi_actor *actor)
     }
 }
 
-/* One turn of a roaming actor whose is_scheduled this thread has claimed. */
-static void run_roaming(struct esi_actor *actor)
+/* Handles what there is, and gives the claim back. */
+static void handle_roaming(struct esi_actor *actor, struct esi_worker *worker, uint64_t now_ns)
 {
-    const uint64_t now_ns = esi_env_now_ns(esi_runtime_env(actor->runtime));
-
     for (uint32_t count = 0;;) {
         struct esi_msg *msg;
         esi_mailbox_take(&actor->mailbox);
@@ -207,7 +217,6 @@ static void run_roaming(struct esi_actor *actor)
             free_msg(msg);
             count++;
         }
-        struct esi_worker *worker = esi_worker_current();
         if (count >= ROAMING_BOUND && worker != NULL) {
             /* The claim is kept; the worker goes on after its other actors. */
             esi_worker_enqueue(worker, actor);
@@ -229,14 +238,32 @@ static void run_roaming(struct esi_actor *actor)
     }
 }
 
+/* One turn of a roaming actor whose is_scheduled this thread has claimed. */
+static void run_roaming(struct esi_actor *actor)
+{
+    const uint64_t now_ns = esi_env_now_ns(esi_runtime_env(actor->runtime));
+    struct esi_worker *worker = esi_worker_current();
+    struct esi_actor *sender = worker != NULL ? worker->current : NULL;
+
+    /* What it sends is not said by whose turn it runs in. */
+    if (worker != NULL) {
+        worker->current = NULL;
+    }
+    handle_roaming(actor, worker, now_ns);
+    if (worker != NULL) {
+        worker->current = sender;
+    }
+}
+
 static void send_remote(struct esi_actor *actor, struct esi_msg *msg)
 {
     esi_mailbox_push(&actor->mailbox, msg);
     /* order: acq_rel; release: whoever clears the flag after this sees our push; acquire: a claim
      * of a roaming actor sees what its last turn changed. */
     if (!atomic_exchange_explicit(&actor->is_scheduled, true, memory_order_acq_rel)) {
-        if (actor->home != NULL) {
-            esi_worker_schedule_remote(actor->home, actor);
+        struct esi_worker *home = esi_actor_home(actor);
+        if (home != NULL) {
+            esi_worker_schedule_remote(home, actor);
         } else {
             run_roaming(actor);
         }
@@ -250,8 +277,10 @@ void esi_actor_send(struct esi_actor *actor, struct esi_msg *msg)
     msg->sent_ns =
         worker != NULL ? worker->now_ns : esi_env_now_ns(esi_runtime_env(actor->runtime));
     if (worker != NULL) {
+        struct esi_worker *home = esi_actor_home(actor);
         worker->stats.messages++;
-        if (actor->home == worker) {
+        esi_balance_note_message(worker->current, actor, home);
+        if (home == worker) {
             esi_mailbox_push_local(&actor->mailbox, msg);
             esi_worker_enqueue(worker, actor);
             return;
@@ -278,15 +307,17 @@ void esi_actor_unref(struct esi_actor *actor)
     /* order: acq_rel; the last holder sees all that the others did. */
     if (atomic_fetch_sub_explicit(&actor->refs, 1, memory_order_acq_rel) == 1) {
         /* A worker may be about to schedule it (send_remote); by the end of its loop turn it has. */
-        esi_runtime_after_grace(actor->runtime, &actor->home->agent, &actor->reap);
+        esi_runtime_after_grace(actor->runtime, &esi_actor_home(actor)->agent, &actor->reap);
     }
 }
 
 void esi_actor_finish(struct esi_actor *actor)
 {
-    ESI_REQUIRE(!actor->is_finished && actor->home != NULL);
+    struct esi_worker *home = esi_actor_home(actor);
+
+    ESI_REQUIRE(!actor->is_finished && home != NULL);
     actor->is_finished = true;
-    esi_worker_forget(actor->home, actor);
+    esi_worker_forget(home, actor);
     esi_runtime_count(actor->runtime, actor->type->stop_phase, -1);
     esi_actor_unref(actor);
 }
@@ -294,38 +325,47 @@ void esi_actor_finish(struct esi_actor *actor)
 void esi_actor_continue(struct esi_actor *actor)
 {
     actor->wants_turn = true;
-    esi_worker_enqueue(actor->home, actor);
+    esi_worker_enqueue(esi_actor_home(actor), actor);
 }
 
 uint64_t esi_actor_now_ns(const struct esi_actor *actor)
 {
-    return actor->home->now_ns;
+    return esi_actor_home(actor)->now_ns;
 }
 
 void esi_actor_timer_init(struct esi_actor *actor, struct esi_actor_timer *timer)
 {
     esi_timer_wheel_init_timer(&timer->timer);
     timer->actor = actor;
+    timer->carried_ns = 0;
+    if (actor->type->may_move) {
+        timer->next_of_actor = actor->load.timers;
+        actor->load.timers = timer;
+    }
 }
 
 void esi_actor_timer_set(struct esi_actor_timer *timer, uint64_t deadline_ns)
 {
-    esi_timer_wheel_set(&timer->actor->home->wheel, &timer->timer, deadline_ns);
+    esi_timer_wheel_set(&esi_actor_home(timer->actor)->wheel, &timer->timer, deadline_ns);
 }
 
 void esi_actor_timer_cancel(struct esi_actor_timer *timer)
 {
-    esi_timer_wheel_cancel(&timer->actor->home->wheel, &timer->timer);
+    esi_timer_wheel_cancel(&esi_actor_home(timer->actor)->wheel, &timer->timer);
 }
 
 void esi_actor_io_init(struct esi_actor *actor, struct esi_io *io)
 {
     *io = (struct esi_io){.actor = actor, .sock = ESI_ENV_NO_SOCKET};
+    if (actor->type->may_move) {
+        io->next_of_actor = actor->load.ios;
+        actor->load.ios = io;
+    }
 }
 
 enum es_err esi_actor_io_watch(struct esi_io *io, int sock, uint32_t events)
 {
-    struct esi_worker *worker = io->actor->home;
+    struct esi_worker *worker = esi_actor_home(io->actor);
     const enum es_err err = esi_env_poller_add(worker->env, worker->poller, sock, events, io);
 
     if (err == ES_OK) {
@@ -338,7 +378,7 @@ enum es_err esi_actor_io_watch(struct esi_io *io, int sock, uint32_t events)
 
 void esi_actor_io_change(struct esi_io *io, uint32_t events)
 {
-    struct esi_worker *worker = io->actor->home;
+    struct esi_worker *worker = esi_actor_home(io->actor);
 
     if (io->sock != ESI_ENV_NO_SOCKET && io->watched != events) {
         io->watched = events;
@@ -348,7 +388,7 @@ void esi_actor_io_change(struct esi_io *io, uint32_t events)
 
 void esi_actor_io_unwatch(struct esi_io *io)
 {
-    struct esi_worker *worker = io->actor->home;
+    struct esi_worker *worker = esi_actor_home(io->actor);
 
     if (io->sock == ESI_ENV_NO_SOCKET) {
         return;

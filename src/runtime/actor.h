@@ -35,8 +35,9 @@ struct esi_runtime;
 /* A socket that an actor watches. Embedded in the actor's struct; touched on the home worker
  * only. */
 struct esi_io {
-    struct esi_actor *actor;   /* borrowed */
-    struct esi_io *next_ready; /* the actor's list of ios with something to do */
+    struct esi_actor *actor;      /* borrowed */
+    struct esi_io *next_ready;    /* the actor's list of ios with something to do */
+    struct esi_io *next_of_actor; /* all ios of an actor that may move */
     int sock;                  /* ESI_ENV_NO_SOCKET when not watched */
     uint32_t watched;          /* bits of enum esi_poll_event */
     uint32_t ready;            /* bits seen since the last reaction */
@@ -54,6 +55,11 @@ struct esi_description {
 struct esi_actor_type {
     const char *name;
     enum esi_stop_phase stop_phase;
+    /* The balancer may give it another home. Its timers and ios must then live as long as it does,
+     * and it needs a cut, for when its new home cannot watch its sockets. */
+    bool may_move;
+    /* The first thing on a new home: points anew to what is the worker's. May be NULL. */
+    void (*moved)(struct esi_actor *actor);
     /* First turn, before any message. May be NULL. */
     void (*start)(struct esi_actor *actor);
     /* One message. The runtime frees it afterwards through msg->free; what is kept is moved out. */
@@ -83,6 +89,7 @@ struct esi_actor_stats {
     uint64_t waiting_ns_max;
     uint64_t service_ns; /* sum over turns */
     uint64_t service_ns_max;
+    uint64_t moves; /* to another worker */
 };
 
 /* A message that is sent when a grace period has passed (esi_runtime_after_grace). Embedded by who
@@ -102,13 +109,33 @@ struct esi_actor_times {
 struct esi_actor_timer {
     struct esi_timer timer; /* first */
     struct esi_actor *actor;
+    struct esi_actor_timer *next_of_actor; /* all timers of an actor that may move */
+    uint64_t carried_ns;                   /* its deadline, while the actor moves; 0: not set */
+};
+
+/* What an actor did in its worker's present window (runtime/balance.h), and whom it sent to.
+ * Written by its home worker only. */
+struct esi_actor_load {
+    struct esi_list in_active; /* the worker's actors that had a turn in this window */
+    uint64_t window;           /* which window the rest is about */
+    uint64_t service_ns;
+    uint32_t sent;                 /* messages to actors that may move */
+    uint32_t peer_votes;           /* by how much more of them went to the peer than to others */
+    uint64_t peer_id;              /* the peer: whom it sent most to, if to anybody */
+    struct esi_worker *peer_home;  /* borrowed: where it was then */
+    uint64_t moved_ns;             /* when it came to its home */
+    struct esi_actor_timer *timers; /* of an actor that may move */
+    struct esi_io *ios;
+    struct esi_worker *move_to; /* borrowed: where it shall go; NULL: it stays */
 };
 
 struct esi_actor {
     const struct esi_actor_type *type;
     struct esi_runtime *runtime; /* borrowed */
-    struct esi_worker *home;     /* borrowed; NULL: roaming */
-    uint64_t id;                 /* unique in this run */
+    /* Borrowed; see esi_actor_home. Written by the worker that it names, or that it named until
+     * then. */
+    _Atomic(struct esi_worker *) home;
+    uint64_t id; /* unique in this run */
     /* written by the home worker */
     struct esi_list in_worker;     /* all actors of the worker */
     struct esi_actor *next_in_run; /* run queue */
@@ -121,11 +148,12 @@ struct esi_actor {
     bool is_reaped;
     bool wants_turn;
     struct esi_actor_stats stats;
+    struct esi_actor_load load;
     struct esi_msg start_msg;
     struct esi_grace reap;
     struct esi_mailbox mailbox;
     /* written by any thread */
-    /* stands in its home's inbound list, or a roaming turn runs */
+    /* stands in its home's inbound list, or is on its way to a new home, or a roaming turn runs */
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_scheduled;
     struct esi_actor *next_inbound;
     _Atomic uint32_t refs;
@@ -138,6 +166,17 @@ struct esi_actor {
  */
 void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
                     struct esi_runtime *runtime, struct esi_worker *home);
+/*
+ * Its worker; NULL: it roams, or is on its way from one worker to another. Steady in the actor's
+ * own turn and in a visit. Another thread learns only whether this is its own worker: a change to or
+ * from that one would be of its own making.
+ */
+static inline struct esi_worker *esi_actor_home(const struct esi_actor *actor)
+{
+    /* order: relaxed; a thread looks for itself alone, and that it has written itself. Who schedules
+     * the actor has claimed is_scheduled before, which the worker that it came to released after. */
+    return atomic_load_explicit(&actor->home, memory_order_relaxed);
+}
 /* Makes the actor live: its start runs on its home worker before any message. Thread: any, once. */
 void esi_actor_start(struct esi_actor *actor);
 /*
@@ -161,6 +200,12 @@ void esi_actor_continue(struct esi_actor *actor);
  * connection does so before it answers a PING.
  */
 void esi_actor_drain(struct esi_actor *actor);
+/*
+ * Wishes the actor, whose type may move, another home: it goes there with its sockets, timers and
+ * mailbox instead of having its next turn. A wish: it stays where a visit is under way, or a stop.
+ * Thread: the home worker's (its own turn, a visit).
+ */
+void esi_actor_move(struct esi_actor *actor, struct esi_worker *to);
 /* Time of the current turn, monotonic ns. */
 uint64_t esi_actor_now_ns(const struct esi_actor *actor);
 

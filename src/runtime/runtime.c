@@ -55,6 +55,14 @@ struct esi_runtime {
     bool has_local_failed;
     bool has_forced;
     _Atomic uint32_t next_worker; /* placement spread */
+    /* Moves and visits exclude each other: a visit goes from worker to worker and would miss, or meet
+     * twice, who moves. A mutex is right here as well: all of this is rare. */
+    pthread_mutex_t moves_mutex;
+    pthread_cond_t moves_ended;
+    uint32_t moving; /* actors between two workers */
+    uint32_t visiting;
+    bool is_settling; /* the stop has begun: nobody moves any more */
+    struct esi_visit *waiting_visits;
 };
 
 struct esi_env *esi_runtime_env(const struct esi_runtime *runtime)
@@ -76,6 +84,11 @@ struct esi_worker *esi_runtime_worker(const struct esi_runtime *runtime, uint32_
 uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime)
 {
     return runtime->options.work_bound;
+}
+
+const struct esi_runtime_options *esi_runtime_options(const struct esi_runtime *runtime)
+{
+    return &runtime->options;
 }
 
 void esi_runtime_make_local(struct esi_runtime *runtime, struct esi_worker *worker)
@@ -107,7 +120,7 @@ static enum es_err wait_for_workers(struct esi_runtime *runtime)
 
 /* How busy the worker is, as far as is known: one that has had no turn for long has measured
  * nothing since. */
-static uint32_t busy_permille(struct esi_runtime *runtime, const struct esi_worker *worker)
+uint32_t esi_runtime_busy_permille(struct esi_runtime *runtime, const struct esi_worker *worker)
 {
     /* order: relaxed; hints. */
     const uint64_t start_ns = atomic_load_explicit(&worker->window_start_ns, memory_order_relaxed);
@@ -124,7 +137,7 @@ struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
     struct esi_worker *best = &runtime->workers[0];
     uint32_t best_permille = UINT32_MAX;
 
-    if (runtime->options.is_spread) {
+    if (runtime->options.placement != PLACEMENT_FILL) {
         /* order: relaxed; only an even spread matters. */
         const uint32_t next =
             atomic_fetch_add_explicit(&runtime->next_worker, 1, memory_order_relaxed);
@@ -132,7 +145,7 @@ struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
     }
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         struct esi_worker *worker = &runtime->workers[i];
-        const uint32_t permille = busy_permille(runtime, worker);
+        const uint32_t permille = esi_runtime_busy_permille(runtime, worker);
         if (permille < BUSY_ENOUGH_PERMILLE) {
             return worker;
         }
@@ -161,7 +174,9 @@ static void wake_stepped(struct esi_runtime *runtime, struct esi_thread *const *
                          uint32_t count)
 {
     for (uint32_t i = 0; i < count && esi_env_is_stepped(runtime->options.env); i++) {
-        esi_env_stepped_wake(runtime->options.env, threads[i]);
+        if (threads[i] != NULL) {
+            esi_env_stepped_wake(runtime->options.env, threads[i]);
+        }
     }
 }
 
@@ -232,7 +247,7 @@ void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *acto
     runtime->grace_tail = &grace->next;
     pthread_cond_signal(&runtime->grace_changed);
     pthread_mutex_unlock(&runtime->grace_mutex);
-    wake_stepped(runtime, &runtime->reclaimer, runtime->reclaimer != NULL);
+    wake_stepped(runtime, &runtime->reclaimer, 1);
 }
 
 static struct esi_grace *take_graces(struct esi_runtime *runtime)
@@ -292,12 +307,86 @@ static void keep(struct esi_msg *msg)
     (void)msg; /* owned by the runtime, or part of a visit */
 }
 
+/* --- moves and visits --- */
+
+static void start_visit(struct esi_runtime *runtime, struct esi_visit *visit)
+{
+    esi_actor_send(&runtime->workers[0].agent, &visit->msg);
+}
+
 void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
 {
     visit->next_worker = 0;
     visit->msg = (struct esi_msg){.kind = WORKER_VISIT, .free = keep};
-    esi_actor_send(&runtime->workers[0].agent, &visit->msg);
+    pthread_mutex_lock(&runtime->moves_mutex);
+    runtime->visiting++;
+    const bool must_wait = runtime->moving > 0;
+    if (must_wait) {
+        visit->next_waiting = runtime->waiting_visits;
+        runtime->waiting_visits = visit;
+    }
+    pthread_mutex_unlock(&runtime->moves_mutex);
+    if (!must_wait) {
+        start_visit(runtime, visit);
+    }
 }
+
+void esi_runtime_end_visit(struct esi_runtime *runtime)
+{
+    pthread_mutex_lock(&runtime->moves_mutex);
+    runtime->visiting--;
+    pthread_mutex_unlock(&runtime->moves_mutex);
+}
+
+bool esi_runtime_begin_move(struct esi_runtime *runtime)
+{
+    pthread_mutex_lock(&runtime->moves_mutex);
+    const bool may_move = runtime->visiting == 0 && !runtime->is_settling;
+    runtime->moving += may_move;
+    pthread_mutex_unlock(&runtime->moves_mutex);
+    return may_move;
+}
+
+void esi_runtime_end_move(struct esi_runtime *runtime)
+{
+    struct esi_visit *visit = NULL;
+
+    pthread_mutex_lock(&runtime->moves_mutex);
+    runtime->moving--;
+    if (runtime->moving == 0) {
+        visit = runtime->waiting_visits;
+        runtime->waiting_visits = NULL;
+        pthread_cond_broadcast(&runtime->moves_ended);
+    }
+    pthread_mutex_unlock(&runtime->moves_mutex);
+    while (visit != NULL) {
+        /* Read first: once sent it is the workers'. */
+        struct esi_visit *next = visit->next_waiting;
+        start_visit(runtime, visit);
+        visit = next;
+    }
+}
+
+/* From now on every actor stays where it is. */
+static void settle(struct esi_runtime *runtime)
+{
+    struct esi_env *env = runtime->options.env;
+
+    pthread_mutex_lock(&runtime->moves_mutex);
+    runtime->is_settling = true;
+    while (runtime->moving > 0) {
+        if (esi_env_is_stepped(env)) {
+            pthread_mutex_unlock(&runtime->moves_mutex);
+            esi_env_yield(env, UINT64_MAX);
+            pthread_mutex_lock(&runtime->moves_mutex);
+        } else {
+            pthread_cond_wait(&runtime->moves_ended, &runtime->moves_mutex);
+        }
+    }
+    pthread_mutex_unlock(&runtime->moves_mutex);
+}
+
+/* --- stop --- */
 
 static bool step_to_phase_end(struct esi_runtime *runtime, enum esi_stop_phase phase,
                               uint64_t timeout_ns)
@@ -377,7 +466,7 @@ static void end_helpers(struct esi_runtime *runtime)
     runtime->is_reclaimer_ending = true;
     pthread_cond_broadcast(&runtime->grace_changed);
     pthread_mutex_unlock(&runtime->grace_mutex);
-    wake_stepped(runtime, &runtime->reclaimer, runtime->reclaimer != NULL);
+    wake_stepped(runtime, &runtime->reclaimer, 1);
     esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->reclaimer));
 }
 
@@ -437,6 +526,7 @@ enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns)
 {
     bool timed_out = false;
 
+    settle(runtime);
     for (int i = 0; i < STOP_PHASE_COUNT; i++) {
         const enum esi_stop_phase phase = (enum esi_stop_phase)i;
         tell_actors(runtime, phase, false);
@@ -476,6 +566,8 @@ void esi_runtime_free(struct esi_runtime *runtime)
     pthread_cond_destroy(&runtime->grace_changed);
     pthread_mutex_destroy(&runtime->count_mutex);
     pthread_cond_destroy(&runtime->count_changed);
+    pthread_mutex_destroy(&runtime->moves_mutex);
+    pthread_cond_destroy(&runtime->moves_ended);
     free(runtime);
 }
 
@@ -574,6 +666,8 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
     pthread_cond_init(&runtime->grace_changed, NULL);
     pthread_mutex_init(&runtime->count_mutex, NULL);
     init_count_cond(&runtime->count_changed);
+    pthread_mutex_init(&runtime->moves_mutex, NULL);
+    pthread_cond_init(&runtime->moves_ended, NULL);
     runtime->grace_tail = &runtime->grace_head;
     const uint32_t count = runtime->options.worker_count;
     runtime->workers = aligned_alloc(ESI_CACHE_LINE, count * sizeof *runtime->workers);

@@ -14,12 +14,20 @@
 
 enum { ESI_RUNTIME_WORKERS_MAX = 1024, ESI_RUNTIME_SERVICE_THREADS_MAX = 64 };
 
+/* Where actors live. */
+enum esi_placement {
+    PLACEMENT_FILL,   /* the fewest workers that stay under about 70% busy */
+    PLACEMENT_SPREAD, /* evenly */
+    PLACEMENT_SHUFFLE /* as spread, and moved about at random: for tests */
+};
+
 struct esi_runtime_options {
     struct esi_env *env;    /* borrowed */
     uint32_t worker_count;  /* 0 = the cores that the process may use */
     uint32_t service_count; /* service threads; 0 = 2 */
     uint32_t work_bound;    /* messages an actor handles before it yields; 0 = 256 */
-    bool is_spread;         /* new actors go round the workers; else they fill the fewest */
+    enum esi_placement placement;
+    uint64_t rebalance_ns; /* how often a worker looks whether actors should move; 0: never */
     /* Called on each worker thread before its first turn; sets what esi_worker_local returns. NULL:
      * out of memory. */
     void *(*local_new)(void *argument, uint32_t worker_index);
@@ -49,7 +57,7 @@ struct esi_env *esi_runtime_env(const struct esi_runtime *runtime);
 uint32_t esi_runtime_worker_count(const struct esi_runtime *runtime);
 struct esi_worker *esi_runtime_worker(const struct esi_runtime *runtime, uint32_t index);
 /*
- * The worker for a new actor: with is_spread the next one, else the first that is under about 70%
+ * The worker for a new actor: with spread the next one, else the first that is under about 70%
  * busy, or where there is none the least busy. Thread: any.
  */
 struct esi_worker *esi_runtime_place(struct esi_runtime *runtime);
@@ -83,7 +91,8 @@ void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *acto
  * Runs visit(actor, argument) for each actor of each worker, on that worker's thread between turns,
  * worker by worker, and then sends done to the asking actor (alive until then). A worker visits
  * some of its actors at a time, with turns of others between: what starts or ends meanwhile may be
- * missed. For monitoring. Thread: any.
+ * missed. No actor moves meanwhile, so each that lives on is met once. For monitoring.
+ * Thread: any.
  */
 struct esi_visit {
     void (*visit)(struct esi_actor *actor, void *argument);          /* may be NULL */
@@ -98,6 +107,7 @@ struct esi_visit {
     uint32_t next_worker;
     struct esi_visit *next_visit; /* at the same worker */
     struct esi_list *next_actor;  /* where it goes on there */
+    struct esi_visit *next_waiting;
 };
 void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit);
 
@@ -108,6 +118,9 @@ struct esi_worker_stats {
     uint64_t idle_ns;
     uint64_t sleeps;
     uint64_t wakes_sent; /* wake-ups of other workers that this one paid */
+    uint64_t wakes_received;
+    uint64_t moves_in; /* actors that came from other workers */
+    uint64_t moves_out;
     uint64_t messages;
     uint64_t messages_remote; /* sent to actors of other workers */
     uint32_t actors;

@@ -36,6 +36,8 @@ void esi_timer_wheel_set(struct esi_timer_wheel *wheel, struct esi_timer *timer,
                          uint64_t deadline_ns);
 /* Harmless when it is not set. */
 void esi_timer_wheel_cancel(struct esi_timer_wheel *wheel, struct esi_timer *timer);
+/* A deadline that sets the timer to the same tick on another wheel; 0: it is not set. */
+uint64_t esi_timer_wheel_deadline_ns(const struct esi_timer *timer);
 /* When the wheel must be advanced next, in monotonic ns; UINT64_MAX when no timer is set. */
 uint64_t esi_timer_wheel_next_ns(const struct esi_timer_wheel *wheel);
 /* The next timer that is due at now_ns, no longer set; NULL when there is none. Call until NULL. */

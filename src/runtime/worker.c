@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/own.h"
 #include "base/rcu.h"
+#include "runtime/move.h"
 
 #include <stdlib.h>
 
@@ -115,6 +116,14 @@ static void take_inbound(struct esi_worker *worker)
     }
     while (oldest != NULL) {
         struct esi_actor *next = oldest->next_inbound;
+        if (ESI_UNLIKELY(oldest->load.move_to != NULL) && !oldest->is_queued &&
+            esi_move_depart_claimed(oldest)) {
+            oldest = next;
+            continue;
+        }
+        if (ESI_UNLIKELY(esi_actor_home(oldest) == NULL)) {
+            esi_move_arrive(worker, oldest);
+        }
         /* order: acq_rel; from here on a push schedules anew; acquire: pairs with the exchange of a
          * sender that found it set already, whose push must be seen by the take that follows. */
         (void)atomic_exchange_explicit(&oldest->is_scheduled, false, memory_order_acq_rel);
@@ -146,7 +155,8 @@ static void distribute(struct esi_worker *worker, const struct esi_poll_ready *r
     for (size_t i = 0; i < count; i++) {
         struct esi_io *io = ready[i].tag;
         if (io == NULL) {
-            continue; /* the wake-up itself */
+            worker->stats.wakes_received++;
+            continue;
         }
         io->ready |= ready[i].events;
         if (!io->is_listed) {
@@ -273,10 +283,19 @@ static void run_actors(struct esi_worker *worker, uint32_t work_bound)
         worker->stats.run_queue_length--;
         actor->is_queued = false;
         const uint64_t start_ns = worker->now_ns;
+        worker->current = actor;
         esi_actor_run(actor, start_ns, work_bound);
+        worker->current = NULL;
         worker->now_ns = esi_env_now_ns(worker->env);
         update_busy(worker, worker->now_ns - start_ns);
     }
+}
+
+void esi_worker_take_in(struct esi_worker *worker, struct esi_actor *actor)
+{
+    esi_list_append(&worker->actors, &actor->in_worker);
+    /* order: relaxed; a counter for placement and stop. */
+    atomic_fetch_add_explicit(&worker->actor_count, 1, memory_order_relaxed);
 }
 
 void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor)
@@ -286,6 +305,7 @@ void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor)
             visit->next_actor = actor->in_worker.next;
         }
     }
+    esi_balance_forget(&worker->balance, actor);
     esi_list_remove(&actor->in_worker);
     /* order: relaxed; a counter for placement and stop. */
     atomic_fetch_sub_explicit(&worker->actor_count, 1, memory_order_relaxed);
@@ -354,6 +374,7 @@ static void end_visit(struct esi_worker *worker, struct esi_visit *visit)
         esi_actor_send(&esi_runtime_worker(worker->runtime, visit->next_worker)->agent,
                        &visit->msg);
     } else {
+        esi_runtime_end_visit(worker->runtime);
         esi_actor_send(visit->asker, visit->done);
     }
 }
@@ -439,6 +460,7 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     atomic_init(&worker->inbound, NULL);
     esi_actor_init(&worker->agent, &agent_type, runtime, worker);
     worker->agent.is_started = true;
+    esi_balance_init(worker);
     return esi_env_poller_new(worker->env, &worker->poller);
 }
 
@@ -462,6 +484,9 @@ static void run_turn(struct esi_worker *worker, const struct esi_poll_ready *rea
     /* Once more for what these have sent to each other: a delivery is then written without
      * asking the poller first. */
     run_actors(worker, work_bound);
+    if (ESI_UNLIKELY(worker->now_ns >= worker->balance.window_end_ns)) {
+        esi_balance_end_window(worker);
+    }
 }
 
 static void run_loop(struct esi_worker *worker)

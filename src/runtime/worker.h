@@ -5,6 +5,7 @@
 #include "runtime/runtime.h"
 
 #include "runtime/actor.h"
+#include "runtime/balance.h"
 #include "runtime/timer_wheel.h"
 
 #include <stdatomic.h>
@@ -20,9 +21,11 @@ struct esi_worker {
     /* written by the worker */
     struct esi_timer_wheel wheel;
     uint64_t now_ns;
+    struct esi_actor *current; /* whose turn it is; NULL: none, or one that roams */
     struct esi_actor *run_head;
     struct esi_actor *run_tail;
     struct esi_list actors;
+    struct esi_balance balance;
     struct esi_worker_stats stats;
     uint64_t window_busy_ns;
     uint32_t stopped_phases;  /* bits by enum esi_stop_phase: whose actors have been told to stop */
@@ -31,7 +34,7 @@ struct esi_worker {
     bool is_ending;
     struct esi_worker_times times;
     struct esi_visit *visits; /* those that are here now */
-    struct esi_actor agent;   /* does what the runtime asks of this worker */
+    struct esi_actor agent; /* does what the runtime asks of this worker */
     /* written by the worker, read by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_asleep;
     _Atomic uint32_t busy_permille;
@@ -79,9 +82,20 @@ void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *act
 void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound);
 /* Messages an actor handles before it yields. */
 uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime);
+/* Whether an actor may leave its worker now: not in a visit, which would miss it, nor in a stop.
+ * Pairs with esi_runtime_end_move, when it has arrived or stays after all. */
+ES_MUST_USE bool esi_runtime_begin_move(struct esi_runtime *runtime);
+void esi_runtime_end_move(struct esi_runtime *runtime);
+/* A visit has come to its end. */
+void esi_runtime_end_visit(struct esi_runtime *runtime);
+/* How busy a worker is, as far as is known. Thread: any. */
+uint32_t esi_runtime_busy_permille(struct esi_runtime *runtime, const struct esi_worker *worker);
+const struct esi_runtime_options *esi_runtime_options(const struct esi_runtime *runtime);
 /* Told by a worker: an actor of the phase began to live, or has finished. */
 void esi_runtime_count(struct esi_runtime *runtime, enum esi_stop_phase phase, int32_t change);
 /* Makes the worker's local state, on its thread, and tells whether that went well. */
 void esi_runtime_make_local(struct esi_runtime *runtime, struct esi_worker *worker);
-/* Unlinks a finished actor from its worker. */
+/* Links an actor that is at home on the worker from now on. */
+void esi_worker_take_in(struct esi_worker *worker, struct esi_actor *actor);
+/* Unlinks an actor that has finished or goes to another worker. */
 void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor);

@@ -234,7 +234,7 @@ static void publish_one(struct publisher *self, struct esi_local *local)
 static void publish(struct esi_actor *actor, struct esi_msg *msg)
 {
     struct publisher *self = ESI_CONTAINER_OF(actor, struct publisher, actor);
-    struct esi_local *local = esi_worker_local(actor->home);
+    struct esi_local *local = esi_worker_local(esi_actor_home(actor));
     size_t room = 0;
 
     case_check(msg == &self->go);
@@ -344,7 +344,7 @@ static void make_context(uint32_t worker_count)
 {
     const struct esi_runtime_options options = {.env = esi_env_linux(),
                                                 .worker_count = worker_count,
-                                                .is_spread = true,
+                                                .placement = PLACEMENT_SPREAD,
                                                 .local_new = new_local,
                                                 .local_free = free_local,
                                                 .local_argument = context};

@@ -51,7 +51,7 @@ __attribute__((unused)) static void await_at(sem_t *event, uint64_t count, const
 __attribute__((unused)) static struct esi_runtime *start_runtime(uint32_t worker_count)
 {
     const struct esi_runtime_options options = {
-        .env = esi_env_linux(), .worker_count = worker_count, .is_spread = true};
+        .env = esi_env_linux(), .worker_count = worker_count, .placement = PLACEMENT_SPREAD};
     struct esi_runtime *runtime = NULL;
 
     case_check(esi_runtime_new(&options, &runtime) == ES_OK);

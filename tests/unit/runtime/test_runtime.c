@@ -420,8 +420,8 @@ static void count_visited(struct esi_actor *actor, void *argument)
 {
     uint32_t *counts = argument;
 
-    case_check(actor->home == esi_worker_current());
-    counts[esi_worker_index(actor->home)]++;
+    case_check(esi_actor_home(actor) == esi_worker_current());
+    counts[esi_worker_index(esi_actor_home(actor))]++;
 }
 
 static void count_workers(struct esi_worker *worker, void *argument)

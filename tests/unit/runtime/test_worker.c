@@ -151,7 +151,7 @@ static void look_around(struct doer *self)
     struct esi_worker *worker = esi_worker_current();
     const struct local *local = esi_worker_local(worker);
 
-    case_check(worker == self->actor.home);
+    case_check(worker == esi_actor_home(&self->actor));
     case_check(local->index == esi_worker_index(worker));
     case_check(esi_worker_now_ns(worker) == esi_actor_now_ns(&self->actor));
     self->index = local->index;
