@@ -29,7 +29,7 @@ enum { ESI_CONFIG_DIGEST_BYTES = 72 };
 /* Whose configuration it is: decides a few defaults, and which keys have a meaning. */
 enum esi_config_program { CONFIG_EVENT_SERVICE, CONFIG_EVENT_GATEWAY };
 
-enum esi_config_slow_consumer { CONFIG_SLOW_DISCONNECT };
+enum esi_config_slow_consumer { CONFIG_SLOW_DISCONNECT, CONFIG_SLOW_DROP_NEW, CONFIG_SLOW_BLOCK };
 enum esi_config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 enum esi_config_when_full { CONFIG_FULL_REJECT, CONFIG_FULL_HOLD };
 enum esi_config_storage { CONFIG_STORAGE_MEMORY };
@@ -69,6 +69,7 @@ struct esi_config_limits {
     uint32_t ping_max;
     uint64_t write_deadline_ns;
     enum esi_config_slow_consumer slow_consumer;
+    uint64_t memory_bytes; /* 0: a share of what the process may use */
 };
 
 /* A TLS section. Files exist and are readable. */

@@ -37,13 +37,15 @@ static void write_key(const struct description *self, const char *path,
                       const struct esi_schema_row *row)
 {
     const char *value = row->defaults[self->program];
+    char from_file[PATH_BYTES];
 
     esi_bytes_printf(self->out, "%s%s%s\n    %s\n    ", path, value != NULL ? ": " : "",
                      value != NULL ? value : "", row->description);
     write_allowed(row, self->out);
-    if (row->kind == KIND_SECRET) {
-        const char *name = strrchr(path, '.');
-        esi_bytes_printf(self->out, "; or %s_file: the path of a file that holds it", name + 1);
+    snprintf(from_file, sizeof from_file, "%.64s_file", row->name);
+    /* auth.token_file is a key of its own, and no file that holds auth.token. */
+    if (row->kind == KIND_SECRET && esi_schema_find(row->group, from_file) == NULL) {
+        esi_bytes_printf(self->out, "; or %s: the path of a file that holds it", from_file);
     }
     esi_bytes_append_text(self->out, "\n");
 }
