@@ -214,6 +214,7 @@ static void write_actor(struct actorz *self, const struct esi_actor *actor)
     esi_json_writer_field_text(&json, "type", actor->type->name);
     esi_json_writer_field_str(&json, "description", esi_bytes_str(&self->description));
     esi_json_writer_field_u64(&json, "worker", esi_worker_index(esi_actor_home(actor)));
+    esi_json_writer_field_u64(&json, "moves", actor->stats.moves);
     write_depth(&json, actor->mailbox.depth, actor->mailbox.depth_max);
     write_stats(&json, &actor->stats);
     esi_json_writer_object_end(&json);
@@ -317,6 +318,9 @@ static void write_worker(struct esi_json_writer *json, uint32_t index, const str
     esi_json_writer_field_u64(json, "turns", stats->turns);
     esi_json_writer_field_u64(json, "sleeps", stats->sleeps);
     esi_json_writer_field_u64(json, "wakes_sent", stats->wakes_sent);
+    esi_json_writer_field_u64(json, "wakes_received", stats->wakes_received);
+    esi_json_writer_field_u64(json, "moves_in", stats->moves_in);
+    esi_json_writer_field_u64(json, "moves_out", stats->moves_out);
     esi_json_writer_field_u64(json, "messages", stats->messages);
     esi_json_writer_field_u64(json, "messages_remote", stats->messages_remote);
     write_cache(json, &row->cache);
