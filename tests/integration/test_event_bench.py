@@ -15,6 +15,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -37,6 +38,11 @@ def bench(port, *arguments):
     command = [BENCH, *arguments, "--server", f"127.0.0.1:{port}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 class NatsServer:
@@ -255,6 +261,26 @@ class AgainstNatsServer(unittest.TestCase):
         result = self.run_json("queue", "--messages", "5000")
         self.assertEqual(result["delivered"], 5000)
 
+    def test_many_subjects(self):
+        """Numbered subjects, literal and by wildcard, alone and in a queue group: none is lost or misrouted."""
+        for scenario, more in (("pub-sub", ()), ("pub-sub", ("--wildcards", "30", "--subscribers", "2")),
+                               ("queue", ("--wildcards", "100"))):
+            with self.subTest(scenario=scenario, more=more):
+                result = self.run_json(scenario, "--messages", "3000", "--subjects", "500", *more)
+                self.assertEqual(result["delivered"], 6000 if "--subscribers" in more else 3000)
+
+    def test_stalled_subscribers(self):
+        """Subscribers that stop reading are not waited for, and their end is no failure."""
+        result = self.run_json("pub-sub", "--messages", "3000", "--stalled", "3")
+        self.assertEqual(result["delivered"], 3000)
+
+    def test_several_processes(self):
+        """The costs of several processes are added up."""
+        own = str(self.server.process.pid)
+        result = self.run_json("pub-sub", "--messages", "3000", "--server-pid", own + "," + str(os.getpid()))
+        alone = self.run_json("pub-sub", "--messages", "3000", "--server-pid", own)
+        self.assertGreater(result["server_process"]["threads"], alone["server_process"]["threads"])
+
     def test_request_reply(self):
         """One and many in flight, one and several responders: a delivery each for request and reply."""
         for in_flight, responders in (("1", "1"), ("32", "1"), ("32", "3")):
@@ -311,6 +337,81 @@ class AgainstNatsServer(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn("1048576", err)
         self.assertEqual(out, "")
+
+
+class LinkedServers(unittest.TestCase):
+    """Publishers at one server of a super-cluster, subscribers at the other."""
+
+    def test_gateway(self):
+        with tempfile.TemporaryDirectory() as folder:
+            gateways = [free_port(), free_port()]
+            servers = []
+            try:
+                for name, own, other in (("a", 0, 1), ("b", 1, 0)):
+                    path = os.path.join(folder, name)
+                    with open(path, "w", encoding="utf-8") as file:
+                        file.write('gateway { name: %s, listen: "127.0.0.1:%d", gateways: [{name: %s, '
+                                   'url: "nats://127.0.0.1:%d"}] }\n'
+                                   % (name, gateways[own], "ba"[own], gateways[other]))
+                    servers.append(NatsServer("-c", path))
+                for scenario in ("pub-sub", "queue", "request-reply"):
+                    with self.subTest(scenario=scenario):
+                        status, _, err = bench(servers[0].port, scenario, "--messages", "2000", "--timeout", "30s",
+                                               "--subscriber-server", "127.0.0.1:%d" % servers[1].port)
+                        self.assertEqual(status, 0, err)
+            finally:
+                for server in servers:
+                    server.stop()
+
+    def test_not_linked(self):
+        """What is published at a server that knows nothing of the other reaches nobody: this is told."""
+        servers = [NatsServer(), NatsServer()]
+        try:
+            status, _, err = bench(servers[0].port, "pub-sub", "--messages", "10", "--timeout", "300ms",
+                                   "--subscriber-server", "127.0.0.1:%d" % servers[1].port)
+            self.assertEqual(status, 1)
+            self.assertIn("does not reach the subscribers", err)
+        finally:
+            for server in servers:
+                server.stop()
+
+
+class Tls(unittest.TestCase):
+    """TLS with nats-server: the chain and the name are checked, a certificate of our own is shown."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.cert, cls.key, cls.other = (os.path.join(cls.folder.name, name) for name in ("cert", "key", "other"))
+        for cert, key in ((cls.other, cls.key), (cls.cert, cls.key)):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost",
+                            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+        cls.server = NatsServer("--tls", "--tlscert", cls.cert, "--tlskey", cls.key, "--tlscacert", cls.cert,
+                                "--tlsverify")
+        cls.own = ("--tls-cert", cls.cert, "--tls-key", cls.key)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.folder.cleanup()
+
+    def test_scenarios(self):
+        for arguments in (("pub-sub", "--messages", "5000"), ("pub-sub", "--messages", "50", "--size", "300KiB"),
+                          ("request-reply", "--messages", "500", "--in-flight", "8"),
+                          ("fan-out", "--messages", "500", "--check-payload")):
+            with self.subTest(arguments=arguments):
+                status, _, err = bench(self.server.port, *arguments, "--tls-ca", self.cert, *self.own)
+                self.assertEqual(status, 0, err)
+
+    def test_not_believed(self):
+        """Another authority, another name, no certificate of our own."""
+        for arguments in (("--tls-ca", self.other, *self.own),
+                          ("--tls-ca", self.cert, "--tls-name", "elsewhere", *self.own), ("--tls-insecure",)):
+            with self.subTest(arguments=arguments):
+                status, out, err = bench(self.server.port, "pub-sub", "--messages", "10", *arguments)
+                self.assertEqual((status, out.count("msgs/sec")), (1, 0))
+                self.assertIn("closed the connection", err)
 
 
 class Credentials(unittest.TestCase):
@@ -445,6 +546,12 @@ class CommandLine(unittest.TestCase):
                           ["pub-sub", "--messages", "5", "--duration", "1s"], ["pub-sub", "--duration", "5"],
                           ["pub-sub", "--server", "h:99999"], ["pub-sub", "--server", "[::1"],
                           ["pub-sub", "--sid-mode", "both"], ["pub-sub", "--subject", "a.*"],
+                          ["pub-sub", "--subjects", "0"], ["pub-sub", "--wildcards", "50"],
+                          ["request-reply", "--subjects", "2"], ["queue", "--stalled", "1"],
+                          ["pub-sub", "--subjects", "2", "--sid-mode", "distinct"],
+                          ["pub-sub", "--tls"], ["pub-sub", "--tls-insecure", "--tls-ca", "x"],
+                          ["pub-sub", "--tls-insecure", "--tls-cert", "x"], ["pub-sub", "--server-pid", "1,,2"],
+                          ["pub-sub", "--subscriber-server", "h:0"],
                           ["pub-sub", "--subscribers", "100000"], ["pub-sub", "--unknown"],
                           ["pub-sub", "--messages", "99999999999999999999"]):
             with self.subTest(arguments=arguments):

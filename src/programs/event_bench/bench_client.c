@@ -12,6 +12,7 @@
 #include "base/json_writer.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "net/stream.h"
 
 enum {
     OUT_BYTES_MAX = 256 * 1024 * 1024 /* replies wait here when the server does not read */
@@ -20,11 +21,8 @@ enum {
 void esi_bench_client_init(struct esi_bench_client *client, struct esi_bench_link *link,
                            esi_bench_message_fn on_message, void *owner)
 {
-    *client = (struct esi_bench_client){.link = link,
-                                        .state = BENCH_CLIENT_CLOSED,
-                                        .sock = ESI_ENV_NO_SOCKET,
-                                        .on_message = on_message,
-                                        .owner = owner};
+    *client = (struct esi_bench_client){
+        .link = link, .state = BENCH_CLIENT_CLOSED, .on_message = on_message, .owner = owner};
     esi_bytes_init(&client->tail, link->payload_max + BENCH_LINE_BYTES_MAX + 2);
     esi_bytes_init(&client->out, OUT_BYTES_MAX);
 }
@@ -35,8 +33,11 @@ void esi_bench_client_deinit(struct esi_bench_client *client)
         return;
     }
     if (client->state != BENCH_CLIENT_CLOSED) {
-        esi_env_poller_remove(client->link->env, client->link->poller, client->sock);
-        esi_env_close(client->link->env, client->sock);
+        if (!client->is_stalled) {
+            esi_env_poller_remove(client->link->env, client->link->poller,
+                                  esi_stream_socket(client->stream));
+        }
+        esi_stream_free(client->stream);
     }
     esi_bytes_deinit(&client->tail);
     esi_bytes_deinit(&client->out);
@@ -61,27 +62,21 @@ void esi_bench_client_fail(struct esi_bench_link *link, const char *format, ...)
     }
 }
 
-/* The three functions that touch the socket. */
-
 static void watch(struct esi_bench_client *client, uint32_t events)
 {
     if (client->watched != events) {
         client->watched = events;
-        esi_env_poller_change(client->link->env, client->link->poller, client->sock, events,
-                              client);
+        esi_env_poller_change(client->link->env, client->link->poller,
+                              esi_stream_socket(client->stream), events, client);
     }
 }
 
-static enum es_err write_parts(struct esi_bench_client *client, const struct iovec *parts,
-                               size_t part_count, size_t *count)
+static void fail_closed(struct esi_bench_client *client, enum es_err err)
 {
-    return esi_env_writev(client->link->env, client->sock, parts, part_count, count);
-}
+    const char *failure = esi_stream_failure(client->stream);
 
-static enum es_err read_into(struct esi_bench_client *client, char *buffer, size_t capacity,
-                             size_t *count)
-{
-    return esi_env_read(client->link->env, client->sock, buffer, capacity, count);
+    esi_bench_client_fail(client->link, "the server closed the connection (%s)",
+                          failure[0] != '\0' ? failure : es_err_text(err));
 }
 
 /* Opening. */
@@ -89,14 +84,18 @@ static enum es_err read_into(struct esi_bench_client *client, char *buffer, size
 void esi_bench_client_open(struct esi_bench_client *client, const struct esi_address *address)
 {
     struct esi_bench_link *link = client->link;
+    int sock = ESI_ENV_NO_SOCKET;
 
     ESI_REQUIRE(client->state == BENCH_CLIENT_CLOSED);
-    enum es_err err = esi_env_connect(link->env, address, &client->sock);
+    enum es_err err = esi_env_connect(link->env, address, &sock);
+    if (err == ES_OK) {
+        err = esi_stream_new(link->env, sock, &client->stream);
+    }
     if (err == ES_OK) {
         client->watched = POLL_WRITE;
-        err = esi_env_poller_add(link->env, link->poller, client->sock, client->watched, client);
+        err = esi_env_poller_add(link->env, link->poller, sock, client->watched, client);
         if (err != ES_OK) {
-            esi_env_close(link->env, client->sock);
+            esi_stream_free(ESI_MOVE(client->stream));
         }
     }
     if (err != ES_OK) {
@@ -129,7 +128,7 @@ static void append_connect(struct esi_bench_client *client)
     add_credential(&json, "user", options->user);
     add_credential(&json, "pass", options->password);
     add_credential(&json, "auth_token", options->token);
-    esi_json_writer_field_bool(&json, "tls_required", false);
+    esi_json_writer_field_bool(&json, "tls_required", options->tls.is_on);
     esi_json_writer_field_text(&json, "name", "event-bench");
     esi_json_writer_field_text(&json, "lang", "c");
     esi_json_writer_field_text(&json, "version", ESI_BENCH_VERSION);
@@ -148,6 +147,35 @@ static void copy_text(const json_t *info, const char *key, char *out, size_t cap
     snprintf(out, capacity, "%s", text != NULL ? text : "");
 }
 
+static void shake_hands(struct esi_bench_client *client)
+{
+    const enum es_err err = esi_stream_handshake(client->stream);
+
+    if (err == ES_AGAIN) {
+        watch(client, esi_stream_wants(client->stream));
+        return;
+    }
+    if (err != ES_OK) {
+        fail_closed(client, err);
+        return;
+    }
+    client->state = BENCH_CLIENT_OPEN;
+    append_connect(client);
+}
+
+static void start_tls(struct esi_bench_client *client)
+{
+    const struct esi_bench_options *options = client->link->options;
+    const char *name = options->tls.name != NULL ? options->tls.name : options->server.host;
+
+    if (esi_stream_start_tls_client(client->stream, client->link->tls, name) != ES_OK) {
+        esi_bench_client_fail(client->link, "the name \"%s\" cannot be sent by TLS", name);
+        return;
+    }
+    client->state = BENCH_CLIENT_SHAKING;
+    shake_hands(client);
+}
+
 /* The greeting: keeps what describes the server, refuses what this program cannot do. */
 static void on_info(struct esi_bench_client *client, struct esi_str text)
 {
@@ -159,8 +187,8 @@ static void on_info(struct esi_bench_client *client, struct esi_str text)
     json_t *info = json_loadb(text.data, text.len, 0, NULL);
     if (!json_is_object(info)) {
         esi_bench_client_fail(link, "the server's INFO is no JSON object");
-    } else if (json_is_true(json_object_get(info, "tls_required"))) {
-        esi_bench_client_fail(link, "the server demands TLS, which event-bench does not speak yet");
+    } else if (json_is_true(json_object_get(info, "tls_required")) && link->tls == NULL) {
+        esi_bench_client_fail(link, "the server demands TLS: give --tls");
     } else if (!link->server.is_known) {
         copy_text(info, "server_name", link->server.name, sizeof link->server.name);
         copy_text(info, "version", link->server.version, sizeof link->server.version);
@@ -177,6 +205,10 @@ static void on_info(struct esi_bench_client *client, struct esi_str text)
     if (link->has_failed) {
         return;
     }
+    if (link->tls != NULL) {
+        start_tls(client);
+        return;
+    }
     client->state = BENCH_CLIENT_OPEN;
     append_connect(client);
 }
@@ -184,14 +216,14 @@ static void on_info(struct esi_bench_client *client, struct esi_str text)
 static void finish_connecting(struct esi_bench_client *client)
 {
     struct esi_bench_link *link = client->link;
-    const enum es_err err = esi_env_connect_result(link->env, client->sock);
+    const enum es_err err = esi_env_connect_result(link->env, esi_stream_socket(client->stream));
 
     if (err == ES_AGAIN) {
         return;
     }
     if (err != ES_OK) {
-        esi_bench_client_fail(link, "cannot connect to %s port %u: %s", link->options->host,
-                              link->options->port, es_err_text(err));
+        esi_bench_client_fail(link, "cannot connect to %s port %u: %s", link->options->server.host,
+                              link->options->server.port, es_err_text(err));
         return;
     }
     client->state = BENCH_CLIENT_GREETING;
@@ -296,7 +328,8 @@ static size_t take_frames(struct esi_bench_client *client, struct esi_str data)
     return at;
 }
 
-static void read_some(struct esi_bench_client *client)
+/* Returns false when there was nothing to read. */
+static bool read_some(struct esi_bench_client *client)
 {
     struct esi_bench_link *link = client->link;
     const size_t kept = client->tail.len;
@@ -305,13 +338,14 @@ static void read_some(struct esi_bench_client *client)
     if (kept > 0) {
         memcpy(link->block, client->tail.data, kept);
     }
-    const enum es_err err = read_into(client, link->block + kept, BENCH_READ_BYTES, &count);
+    const enum es_err err =
+        esi_stream_read(client->stream, link->block + kept, BENCH_READ_BYTES, &count);
     if (err == ES_AGAIN) {
-        return;
+        return false;
     }
     if (err != ES_OK) {
-        esi_bench_client_fail(link, "the server closed the connection (%s)", es_err_text(err));
-        return;
+        fail_closed(client, err);
+        return false;
     }
     link->now_ns = esi_env_now_ns(link->env);
     const struct esi_str data = {.data = link->block, .len = kept + count};
@@ -322,6 +356,7 @@ static void read_some(struct esi_bench_client *client)
         esi_bench_client_fail(link,
                               "the server sent a frame over the limit, or memory is exhausted");
     }
+    return true;
 }
 
 /* Writing. */
@@ -400,15 +435,21 @@ void esi_bench_client_flush(struct esi_bench_client *client)
         parts[part_count++] = part_of(client->batch, client->batch_written, batch_left);
     }
     if (part_count == 0) {
-        watch(client, POLL_READ);
+        const enum es_err flushed = esi_stream_flush(client->stream);
+        if (flushed != ES_OK && flushed != ES_AGAIN) {
+            fail_closed(client, flushed);
+            return;
+        }
+        watch(client, flushed == ES_OK ? POLL_READ : POLL_READ | POLL_WRITE);
         return;
     }
-    const enum es_err err = write_parts(client, parts, part_count, &count);
+    const enum es_err err = esi_stream_writev(client->stream, parts, part_count, &count);
     if (err != ES_OK && err != ES_AGAIN) {
-        esi_bench_client_fail(link, "the server closed the connection (%s)", es_err_text(err));
+        fail_closed(client, err);
         return;
     }
-    const bool is_done = count == out_left + batch_left;
+    const bool is_done =
+        count == out_left + batch_left && !esi_stream_has_buffered_output(client->stream);
     if (is_batch_first) {
         account_batch(client, &count);
         account_out(client, &count);
@@ -419,14 +460,27 @@ void esi_bench_client_flush(struct esi_bench_client *client)
     watch(client, is_done ? POLL_READ : POLL_READ | POLL_WRITE);
 }
 
+void esi_bench_client_stall(struct esi_bench_client *client)
+{
+    client->is_stalled = true;
+    esi_env_poller_remove(client->link->env, client->link->poller,
+                          esi_stream_socket(client->stream));
+}
+
 void esi_bench_client_on_ready(struct esi_bench_client *client, uint32_t events)
 {
     if (client->state == BENCH_CLIENT_CONNECTING) {
         finish_connecting(client);
         return;
     }
-    if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
-        read_some(client);
+    if (client->state == BENCH_CLIENT_SHAKING) {
+        shake_hands(client);
+    } else if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
+        (void)read_some(client);
+    }
+    /* The poller does not see what has been decrypted already. */
+    while (client->state == BENCH_CLIENT_OPEN && !client->link->has_failed &&
+           esi_stream_has_buffered_input(client->stream) && read_some(client)) {
     }
     if ((events & POLL_WRITE) != 0 || client->out.len > 0) {
         esi_bench_client_flush(client);

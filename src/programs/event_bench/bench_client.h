@@ -2,8 +2,7 @@
 /*
  * One client connection: reads in large blocks that all connections of a thread share and keeps
  * only the unparsed tail; writes what was appended to `out`, and one large batch that its publisher
- * lends it. Plain TCP; the socket is touched in three static functions only, which is where TLS
- * will come in.
+ * lends it. Plain TCP, or TLS after the server's INFO.
  *
  * Invariant: a batch that was written in part is finished before anything else is written.
  */
@@ -37,6 +36,7 @@ struct esi_bench_link {
     struct esi_env *env;                     /* borrowed */
     const struct esi_bench_options *options; /* borrowed */
     struct esi_poller *poller;               /* owned by the shard */
+    struct esi_tls_context *tls;             /* borrowed; NULL: plain */
     char *block;                             /* owned by the shard; block_bytes */
     size_t block_bytes;
     size_t payload_max;
@@ -50,6 +50,7 @@ enum esi_bench_client_state {
     BENCH_CLIENT_CLOSED,
     BENCH_CLIENT_CONNECTING, /* until the socket is writable */
     BENCH_CLIENT_GREETING,   /* until INFO has come */
+    BENCH_CLIENT_SHAKING,    /* until the TLS handshake is done */
     BENCH_CLIENT_OPEN
 };
 
@@ -60,10 +61,11 @@ typedef void (*esi_bench_message_fn)(struct esi_bench_client *client,
 struct esi_bench_client {
     struct esi_bench_link *link; /* borrowed */
     enum esi_bench_client_state state;
-    int sock;
-    uint32_t watched;      /* bits of enum esi_poll_event */
-    uint32_t pongs_due;    /* PINGs sent and not yet answered */
-    struct esi_bytes tail; /* begin of a frame that is not all here */
+    struct esi_stream *stream; /* owned */
+    bool is_stalled;           /* reads no more; what becomes of it is of no interest */
+    uint32_t watched;          /* bits of enum esi_poll_event */
+    uint32_t pongs_due;        /* PINGs sent and not yet answered */
+    struct esi_bytes tail;     /* begin of a frame that is not all here */
     struct esi_bytes out;
     size_t out_written;
     const char *batch; /* borrowed until batch_written == batch_len */
@@ -111,6 +113,9 @@ void esi_bench_client_lend(struct esi_bench_client *client, const char *batch, s
 
 /* Writes what the socket takes; the rest follows when it is writable. */
 void esi_bench_client_flush(struct esi_bench_client *client);
+
+/* Takes it out of the poller: it reads no more, and its end is no failure. */
+void esi_bench_client_stall(struct esi_bench_client *client);
 
 /* Reacts to what the poller said: bits of enum esi_poll_event. */
 void esi_bench_client_on_ready(struct esi_bench_client *client, uint32_t events);

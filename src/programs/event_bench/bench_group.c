@@ -14,9 +14,30 @@
 #include "base/num.h"
 #include "event_bench/bench_payload.h"
 
-enum { BATCH_BYTES = 64 * 1024, WINDOW_MIN = 2 };
+enum {
+    BATCH_BYTES = 64 * 1024,
+    WINDOW_MIN = 2,
+    SUBJECT_DIGITS = 7 /* BENCH_SUBJECTS_MAX has as many */
+};
 
 static const char queue_name[] = "event-bench";
+
+/* The number of the subject that a message goes to: any mixing will do, but receivers must come to
+ * the same. */
+static uint64_t subject_number(const struct esi_bench_group *group, uint64_t sequence)
+{
+    const uint64_t mixed = (sequence + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (mixed ^ mixed >> 32) % group->link->options->subjects;
+}
+
+static void write_subject_number(char *at, uint64_t number)
+{
+    for (int i = SUBJECT_DIGITS - 1; i >= 0; i--) {
+        at[i] = (char)('0' + number % 10);
+        number /= 10;
+    }
+}
 
 /* Receiving. */
 
@@ -59,11 +80,32 @@ static void record_latency(struct esi_bench_group *group, const char *payload)
     esi_histogram_record(&group->tally->latency_ns, now_ns > sent_ns ? now_ns - sent_ns : 0);
 }
 
-/* The general parser tells subject and sid; the short way has compared them already. */
-static bool is_for(const struct esi_bench_frame *message, const char *subject, const char *sid)
+static bool is_for_number(const struct esi_bench_group *group,
+                          const struct esi_bench_frame *message, uint64_t number)
 {
-    return message->sid.data == NULL || (esi_str_equal(message->sid, esi_str_from(sid)) &&
-                                         esi_str_equal(message->subject, esi_str_from(subject)));
+    const size_t prefix = strlen(group->subject);
+    char digits[SUBJECT_DIGITS];
+    uint64_t sid;
+
+    write_subject_number(digits, number);
+    return esi_num_parse(message->sid.data, message->sid.len, 10, &sid) && sid == number + 1 &&
+           message->subject.len == prefix + SUBJECT_DIGITS &&
+           memcmp(message->subject.data, group->subject, prefix) == 0 &&
+           memcmp(message->subject.data + prefix, digits, SUBJECT_DIGITS) == 0;
+}
+
+/* The general parser tells subject and sid; the short way has compared them already. */
+static bool is_for(const struct esi_bench_member *member, const struct esi_bench_frame *message,
+                   uint64_t sequence)
+{
+    const struct esi_bench_group *group = member->group;
+
+    if (group->number_at != 0) {
+        return is_for_number(group, message, subject_number(group, sequence));
+    }
+    return message->sid.data == NULL ||
+           (esi_str_equal(message->sid, esi_str_from(member->sid)) &&
+            esi_str_equal(message->subject, esi_str_from(group->subject)));
 }
 
 /* Counts a message to a member. Returns true when it is a new one of ours. */
@@ -72,11 +114,15 @@ static bool account(struct esi_bench_member *member, const struct esi_bench_fram
     struct esi_bench_group *group = member->group;
     uint64_t sequence;
 
-    if (!is_for(message, group->subject, member->sid)) {
-        group->faults.misrouted++;
+    if (group->has_probed && message->payload.len == 0) {
+        member->is_reached = true;
         return false;
     }
     if (!inspect(group, message, &sequence)) {
+        return false;
+    }
+    if (!is_for(member, message, sequence)) {
+        group->faults.misrouted++;
         return false;
     }
     const enum esi_bench_seen seen =
@@ -225,6 +271,10 @@ static void send_batch(struct esi_bench_group *group, uint64_t count, uint64_t n
         const uint64_t sequence = group->sent + i;
         esi_bench_payload_stamp(payload, size, esi_bench_payload_word(group->index, sequence),
                                 intended_ns(group, sequence, now_ns));
+        if (group->number_at != 0) {
+            write_subject_number(group->batch + i * group->slot_bytes + group->number_at,
+                                 subject_number(group, sequence));
+        }
     }
     group->sent += count;
     esi_bench_client_lend(&group->source, group->batch, count * group->slot_bytes);
@@ -292,9 +342,11 @@ static enum es_err make_batch(struct esi_bench_group *group)
     char line[160] = "";
 
     if (!group->has_replies) {
-        group->payload_at =
-            (size_t)snprintf(line, sizeof line, "PUB %s %zu\r\n", group->subject, size);
+        const bool is_numbered = group->link->options->subjects > 1;
+        group->payload_at = (size_t)snprintf(line, sizeof line, "PUB %s%s %zu\r\n", group->subject,
+                                             is_numbered ? "0000000" : "", size);
         ESI_ASSERT(group->payload_at < sizeof line);
+        group->number_at = is_numbered ? strlen("PUB ") + strlen(group->subject) : 0;
     }
     group->slot_bytes = group->payload_at + size + 2;
     group->slot_count = group->slot_bytes < BATCH_BYTES ? BATCH_BYTES / group->slot_bytes : 1;
@@ -331,7 +383,7 @@ static enum es_err init_member(struct esi_bench_group *group, size_t position)
     esi_bench_client_init(&member->client, group->link,
                           group->has_replies ? on_request : on_delivery, member);
     member->sid[esi_num_format(sid, member->sid)] = '\0';
-    if (!group->has_replies) {
+    if (!group->has_replies && options->subjects == 1) {
         esi_bench_client_expect(&member->client, group->subject, sid, options->size_bytes);
     }
     return esi_bench_check_init(&member->check, group->window);
@@ -352,8 +404,8 @@ enum es_err esi_bench_group_init(struct esi_bench_group *group, struct esi_bench
     if (options->rate != 0) {
         group->interval_ns = 1e9 * (double)options->publishers / (double)options->rate;
     }
-    snprintf(group->subject, sizeof group->subject, "%s.%llu", options->subject,
-             (unsigned long long)index);
+    snprintf(group->subject, sizeof group->subject, "%s.%llu%s", options->subject,
+             (unsigned long long)index, options->subjects > 1 ? ".s." : "");
     snprintf(group->inbox, sizeof group->inbox, "%s.%llu.", options->inbox,
              (unsigned long long)index);
     esi_bench_client_init(&group->source, link, group->has_replies ? on_reply : on_nothing, group);
@@ -367,12 +419,14 @@ enum es_err esi_bench_group_init(struct esi_bench_group *group, struct esi_bench
     if (err != ES_OK) {
         return err;
     }
-    group->members = calloc(options->subscribers, sizeof *group->members);
+    const size_t count = options->subscribers + options->stalled;
+    group->members = calloc(count, sizeof *group->members);
     if (group->members == NULL) {
         return ES_NO_MEMORY;
     }
     group->member_count = options->subscribers;
-    for (size_t i = 0; i < group->member_count && err == ES_OK; i++) {
+    group->stalled_count = options->stalled;
+    for (size_t i = 0; i < count && err == ES_OK; i++) {
         err = init_member(group, i);
     }
     return err;
@@ -380,7 +434,7 @@ enum es_err esi_bench_group_init(struct esi_bench_group *group, struct esi_bench
 
 void esi_bench_group_deinit(struct esi_bench_group *group)
 {
-    for (size_t i = 0; i < group->member_count; i++) {
+    for (size_t i = 0; i < group->member_count + group->stalled_count; i++) {
         esi_bench_client_deinit(&group->members[i].client);
         esi_bench_check_deinit(&group->members[i].check);
     }
@@ -392,13 +446,35 @@ void esi_bench_group_deinit(struct esi_bench_group *group)
     *group = (struct esi_bench_group){0};
 }
 
+/* Of the numbered subjects the first `wildcards` in a hundred are subscribed to by a wildcard in the
+ * place of the token "s". */
+static void append_numbered_subs(struct esi_bench_group *group, struct esi_bytes *out)
+{
+    const struct esi_bench_options *options = group->link->options;
+    const int stem = (int)strlen(group->subject) - 2;
+
+    for (uint64_t number = 0; number < options->subjects; number++) {
+        esi_bytes_printf(out, "SUB %.*s%s.%07llu %s%llu\r\n", stem, group->subject,
+                         number % 100 < options->wildcards ? "*" : "s", (unsigned long long)number,
+                         group->is_shared ? "event-bench " : "", (unsigned long long)number + 1);
+    }
+}
+
+static void append_subs(struct esi_bench_group *group, struct esi_bench_member *member)
+{
+    if (group->number_at != 0) {
+        append_numbered_subs(group, &member->client.out);
+        return;
+    }
+    esi_bytes_printf(&member->client.out, "SUB %s %s%s%s\r\n", group->subject,
+                     group->is_shared ? queue_name : "", group->is_shared ? " " : "", member->sid);
+}
+
 void esi_bench_group_subscribe(struct esi_bench_group *group)
 {
-    for (size_t i = 0; i < group->member_count; i++) {
+    for (size_t i = 0; i < group->member_count + group->stalled_count; i++) {
         struct esi_bench_member *member = &group->members[i];
-        esi_bytes_printf(&member->client.out, "SUB %s %s%s%s\r\n", group->subject,
-                         group->is_shared ? queue_name : "", group->is_shared ? " " : "",
-                         member->sid);
+        append_subs(group, member);
         esi_bench_client_ping(&member->client);
         esi_bench_client_flush(&member->client);
     }
@@ -406,6 +482,36 @@ void esi_bench_group_subscribe(struct esi_bench_group *group)
         esi_bytes_printf(&group->source.out, "SUB %s* 1\r\n", group->inbox);
         esi_bench_client_ping(&group->source);
         esi_bench_client_flush(&group->source);
+    }
+}
+
+void esi_bench_group_probe(struct esi_bench_group *group)
+{
+    char digits[SUBJECT_DIGITS + 1] = "";
+
+    group->has_probed = true;
+    if (group->number_at != 0) {
+        /* The last one: SUBs and interest travel in order. */
+        write_subject_number(digits, group->link->options->subjects - 1);
+    }
+    esi_bytes_printf(&group->source.out, "PUB %s%s 0\r\n\r\n", group->subject, digits);
+    esi_bench_client_flush(&group->source);
+}
+
+bool esi_bench_group_is_reached(const struct esi_bench_group *group)
+{
+    size_t reached = 0;
+
+    for (size_t i = 0; i < group->member_count; i++) {
+        reached += group->members[i].is_reached ? 1 : 0;
+    }
+    return reached == group->member_count || (group->is_shared && reached > 0);
+}
+
+void esi_bench_group_stall(struct esi_bench_group *group)
+{
+    for (size_t i = 0; i < group->stalled_count; i++) {
+        esi_bench_client_stall(&group->members[group->member_count + i].client);
     }
 }
 

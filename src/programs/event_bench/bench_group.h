@@ -48,6 +48,7 @@ struct esi_bench_member {
     uint64_t received;
     struct esi_bench_span received_span;
     uint64_t last_ns; /* when the last message came */
+    bool is_reached;  /* a probe has come */
     char sid[24];
 };
 
@@ -56,18 +57,21 @@ struct esi_bench_group {
     struct esi_bench_tally *tally; /* borrowed */
     uint64_t index;
     struct esi_bench_client source;   /* publisher or requester */
-    struct esi_bench_member *members; /* owned */
+    struct esi_bench_member *members; /* owned: member_count, then stalled_count */
     size_t member_count;
+    size_t stalled_count;
     struct esi_bench_check shared_check; /* of a queue group as a whole */
     struct esi_bench_check reply_check;  /* of the replies to the requester */
-    char subject[96];
-    char inbox[96];   /* prefix of reply subjects, ends with a dot */
-    bool is_shared;   /* the members form a queue group */
-    bool has_replies; /* request-reply */
-    char *batch;      /* owned; slot_count copies of one PUB, or of requests the payload alone */
+    char subject[96];                    /* with many subjects: what stands before the number */
+    char inbox[96];                      /* prefix of reply subjects, ends with a dot */
+    bool is_shared;                      /* the members form a queue group */
+    bool has_replies;                    /* request-reply */
+    char *batch; /* owned; slot_count copies of one PUB, or of requests the payload alone */
     size_t slot_count;
     size_t slot_bytes;
-    size_t payload_at;  /* within a slot */
+    size_t payload_at; /* within a slot */
+    size_t number_at;  /* with many subjects: of the subject's digits, within a slot */
+    bool has_probed;
     uint64_t window;    /* most numbers that may be sent and not yet seen */
     double interval_ns; /* between two messages in open loop; 0: as fast as it goes */
     uint64_t start_ns;  /* of the open loop */
@@ -93,6 +97,13 @@ void esi_bench_group_deinit(struct esi_bench_group *group);
 
 /* Appends the SUB of every member and of the requester, each followed by PING, and flushes. */
 void esi_bench_group_subscribe(struct esi_bench_group *group);
+
+/* Publishes a message without payload, which tells who is reached. Only where servers are linked. */
+void esi_bench_group_probe(struct esi_bench_group *group);
+/* Whether a probe has come to every subscriber; of a queue group: to one. */
+bool esi_bench_group_is_reached(const struct esi_bench_group *group);
+/* The subscribers that are to stall stop reading from here on. */
+void esi_bench_group_stall(struct esi_bench_group *group);
 
 /* Whether the group can send more at once, must wait for its peers, or until a moment. */
 enum esi_bench_push { BENCH_PUSH_MORE, BENCH_PUSH_WAIT, BENCH_PUSH_LATER };

@@ -125,6 +125,30 @@ enum es_err esi_bench_meter_read(uint64_t pid, struct esi_bench_usage *usage)
     return ES_OK;
 }
 
+enum es_err esi_bench_meter_read_all(const uint64_t *pids, size_t count,
+                                     struct esi_bench_usage *usage)
+{
+    struct esi_bench_usage sum = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        struct esi_bench_usage one;
+        const enum es_err err = esi_bench_meter_read(pids[i], &one);
+        if (err != ES_OK) {
+            return err;
+        }
+        sum.cpu_ns += one.cpu_ns;
+        sum.user_ns += one.user_ns;
+        sum.system_ns += one.system_ns;
+        sum.voluntary += one.voluntary;
+        sum.involuntary += one.involuntary;
+        sum.resident_bytes += one.resident_bytes;
+        sum.resident_bytes_max += one.resident_bytes_max;
+        sum.threads += one.threads;
+    }
+    *usage = sum;
+    return ES_OK;
+}
+
 uint64_t esi_bench_meter_thread_cpu_ns(void)
 {
     return clock_ns(CLOCK_THREAD_CPUTIME_ID);

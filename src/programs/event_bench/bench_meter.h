@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -28,6 +29,14 @@ struct esi_bench_usage {
  * Errors: ES_NOT_FOUND: no such process, or /proc does not show it. Thread: any.
  */
 ES_MUST_USE enum es_err esi_bench_meter_read(uint64_t pid, struct esi_bench_usage *usage);
+
+/*
+ * The same, added up over several processes.
+ *   pids, count  at least one
+ * Errors: as above, for any of them. Thread: any.
+ */
+ES_MUST_USE enum es_err esi_bench_meter_read_all(const uint64_t *pids, size_t count,
+                                                 struct esi_bench_usage *usage);
 
 /* CPU time of the calling thread in ns. */
 uint64_t esi_bench_meter_thread_cpu_ns(void);

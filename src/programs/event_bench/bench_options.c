@@ -30,6 +30,11 @@ static const char help[] =
     "  --size BYTES        payload, at least 16 (default 128)\n"
     "  --publishers M      publishers or requesters (default 1)\n"
     "  --subscribers N     subscribers or responders of each publisher\n"
+    "  --stalled N         so many more, which stop reading (pub-sub, fan-out; default 0)\n"
+    "  --subjects K        of each publisher, drawn at random for each message (pub-sub, fan-out,\n"
+    "                      queue; default 1)\n"
+    "  --wildcards P       percent of the subjects that are subscribed to by a wildcard (default "
+    "0)\n"
     "  --in-flight K       requests on their way, a requester (default 1)\n"
     "  --rate R            messages a second in all, open loop: times count from the intended "
     "start\n"
@@ -40,11 +45,17 @@ static const char help[] =
     "\n"
     "Server:\n"
     "  --server HOST:PORT  default 127.0.0.1:4222\n"
+    "  --subscriber-server HOST:PORT\n"
+    "                      of subscribers and responders, where servers are linked\n"
+    "  --tls               with --tls-ca FILE; --tls-cert FILE, --tls-key FILE: show this one;\n"
+    "                      --tls-name NAME: of the server's certificate; --tls-insecure: believe "
+    "all\n"
     "  --user NAME, --password TEXT, --token TEXT\n"
     "                      default: NATS_USER, NATS_PASSWORD, NATS_TOKEN of the environment\n"
     "  --subject PREFIX    default event-bench.RANDOM; the publisher's number follows\n"
     "  --inbox PREFIX      of reply subjects, default _INBOX.RANDOM\n"
-    "  --server-pid PID    measure that process too: CPU, context switches, memory\n"
+    "  --server-pid PID    measure that process too: CPU, context switches, memory; several with\n"
+    "                      commas, added up\n"
     "  --timeout TIME      give up after that long without progress (default 5s)\n"
     "\n"
     "Output:\n"
@@ -105,14 +116,24 @@ static const struct number_option number_options[] = {
     NUMBER("rate", rate, counts, 1, 1000000000, "messages a second; k or M may follow"),
     NUMBER("publishers", publishers, counts, 1, BENCH_PUBLISHERS_MAX, "1 to 65535"),
     NUMBER("subscribers", subscribers, counts, 1, BENCH_CLIENTS_MAX, "1 to 100000"),
+    NUMBER("stalled", stalled, counts, 0, 10000, "0 to 10000"),
+    NUMBER("subjects", subjects, counts, 1, BENCH_SUBJECTS_MAX, "1 to 9999999; k or M may follow"),
+    NUMBER("wildcards", wildcards, counts, 0, 100, "0 to 100, percent"),
     NUMBER("in-flight", in_flight, counts, 1, 1000000, "1 to 1000000"),
     NUMBER("threads", threads, counts, 1, BENCH_THREADS_MAX, "1 to 256"),
-    NUMBER("server-pid", server_pid, counts, 1, INT32_MAX, "a process id"),
 };
 
 enum option_id {
     OPTION_NUMBER = 256, /* the first of number_options; the others follow */
     OPTION_SERVER = OPTION_NUMBER + ESI_COUNT_OF(number_options),
+    OPTION_SUBSCRIBER_SERVER,
+    OPTION_SERVER_PID,
+    OPTION_TLS,
+    OPTION_TLS_CA,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
+    OPTION_TLS_NAME,
+    OPTION_TLS_INSECURE,
     OPTION_USER,
     OPTION_PASSWORD,
     OPTION_TOKEN,
@@ -128,6 +149,14 @@ enum option_id {
 
 static const struct option text_options[] = {
     {"server", required_argument, NULL, OPTION_SERVER},
+    {"subscriber-server", required_argument, NULL, OPTION_SUBSCRIBER_SERVER},
+    {"server-pid", required_argument, NULL, OPTION_SERVER_PID},
+    {"tls", no_argument, NULL, OPTION_TLS},
+    {"tls-ca", required_argument, NULL, OPTION_TLS_CA},
+    {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
+    {"tls-key", required_argument, NULL, OPTION_TLS_KEY},
+    {"tls-name", required_argument, NULL, OPTION_TLS_NAME},
+    {"tls-insecure", no_argument, NULL, OPTION_TLS_INSECURE},
     {"user", required_argument, NULL, OPTION_USER},
     {"password", required_argument, NULL, OPTION_PASSWORD},
     {"token", required_argument, NULL, OPTION_TOKEN},
@@ -181,7 +210,7 @@ static bool set_number(size_t index, const char *value, struct esi_bench_options
 }
 
 /* HOST:PORT, [V6]:PORT or HOST, with or without nats://. */
-static bool read_server(const char *text, struct esi_bench_options *options)
+static bool read_server(const char *text, struct esi_bench_address *out)
 {
     static const char scheme[] = "nats://";
     if (strncmp(text, scheme, sizeof scheme - 1) == 0) {
@@ -202,14 +231,58 @@ static bool read_server(const char *text, struct esi_bench_options *options)
         rest = is_bracketed ? host_end + 1 : host_end;
     }
     const size_t len = (size_t)(host_end - host);
-    if (len == 0 || len >= sizeof options->host || (*rest != '\0' && *rest != ':') ||
+    if (len == 0 || len >= sizeof out->host || (*rest != '\0' && *rest != ':') ||
         (*rest == ':' && !read_number(rest + 1, counts, 1, UINT16_MAX, &port))) {
         return false;
     }
-    memcpy(options->host, host, len);
-    options->host[len] = '\0';
-    options->port = (uint16_t)port;
+    memcpy(out->host, host, len);
+    out->host[len] = '\0';
+    out->port = (uint16_t)port;
     return true;
+}
+
+/* Process ids, with commas between. */
+static bool read_pids(const char *text, struct esi_bench_options *options)
+{
+    options->server_pid_count = 0;
+    while (options->server_pid_count < BENCH_SERVER_PIDS_MAX) {
+        const size_t digits = strspn(text, "0123456789");
+        uint64_t pid;
+        if (!esi_num_parse(text, digits, 10, &pid) || pid == 0 || pid > INT32_MAX) {
+            return false;
+        }
+        options->server_pids[options->server_pid_count++] = pid;
+        if (text[digits] != ',') {
+            return text[digits] == '\0';
+        }
+        text += digits + 1;
+    }
+    return false;
+}
+
+/* Any of them asks for TLS. */
+static void set_tls(int id, const char *value, struct esi_bench_tls *tls)
+{
+    tls->is_on = true;
+    switch (id) {
+    case OPTION_TLS_CA:
+        tls->ca_path = value;
+        break;
+    case OPTION_TLS_CERT:
+        tls->cert_path = value;
+        break;
+    case OPTION_TLS_KEY:
+        tls->key_path = value;
+        break;
+    case OPTION_TLS_NAME:
+        tls->name = value;
+        break;
+    case OPTION_TLS_INSECURE:
+        tls->is_insecure = true;
+        break;
+    default:
+        break;
+    }
 }
 
 /* A prefix of literal tokens: it goes into control lines as it is. */
@@ -229,7 +302,21 @@ static bool set_text(int id, const char *value, struct esi_bench_options *option
 {
     switch (id) {
     case OPTION_SERVER:
-        return read_server(value, options) || fail("server", value, "HOST:PORT");
+        return read_server(value, &options->server) || fail("server", value, "HOST:PORT");
+    case OPTION_SUBSCRIBER_SERVER:
+        return read_server(value, &options->subscriber_server) ||
+               fail("subscriber-server", value, "HOST:PORT");
+    case OPTION_SERVER_PID:
+        return read_pids(value, options) ||
+               fail("server-pid", value, "a process id, or several with commas, at most 8");
+    case OPTION_TLS:
+    case OPTION_TLS_CA:
+    case OPTION_TLS_CERT:
+    case OPTION_TLS_KEY:
+    case OPTION_TLS_NAME:
+    case OPTION_TLS_INSECURE:
+        set_tls(id, value, &options->tls);
+        return true;
     case OPTION_SUBJECT:
         return read_prefix(value, options->subject, sizeof options->subject) ||
                fail("subject", value, "literal tokens, at most 63 bytes");
@@ -281,7 +368,7 @@ static void set_defaults(struct esi_env *env, struct esi_bench_options *options)
     char name[9];
 
     *options = (struct esi_bench_options){
-        .port = 4222,
+        .server = {.host = "127.0.0.1", .port = 4222},
         .user = getenv("NATS_USER"),
         .password = getenv("NATS_PASSWORD"),
         .token = getenv("NATS_TOKEN"),
@@ -289,13 +376,47 @@ static void set_defaults(struct esi_env *env, struct esi_bench_options *options)
         .size_bytes = 128,
         .window_bytes = 1 << 20,
         .publishers = 1,
+        .subjects = 1,
         .in_flight = 1,
         .threads = 1,
     };
-    snprintf(options->host, sizeof options->host, "127.0.0.1");
     make_random_name(env, name);
     snprintf(options->subject, sizeof options->subject, "event-bench.%s", name);
     snprintf(options->inbox, sizeof options->inbox, "_INBOX.%s", name);
+}
+
+static bool say(const char *what)
+{
+    fprintf(stderr, "event-bench: %s\n", what);
+    return false;
+}
+
+static bool check_scenario_options(const struct esi_bench_options *options)
+{
+    const bool has_replies = options->scenario == BENCH_REQUEST_REPLY;
+
+    if (options->subjects > 1 && has_replies) {
+        return say("--subjects is not for request-reply");
+    }
+    if (options->stalled > 0 && (has_replies || options->scenario == BENCH_QUEUE)) {
+        return say("--stalled is for pub-sub and fan-out");
+    }
+    if (options->is_sid_distinct && options->subjects > 1) {
+        return say("with --subjects every subscription has a sid of its own: leave --sid-mode out");
+    }
+    if (options->wildcards > 0 && options->subjects == 1) {
+        return say("--wildcards is a share of --subjects, which must be more than 1");
+    }
+    return true;
+}
+
+static bool check_tls(const struct esi_bench_tls *tls)
+{
+    if (tls->is_on && (tls->ca_path == NULL) == !tls->is_insecure) {
+        return say("TLS needs --tls-ca FILE, or else --tls-insecure");
+    }
+    return (tls->cert_path == NULL) == (tls->key_path == NULL) ||
+           say("give --tls-cert and --tls-key together");
 }
 
 /* The last word: what depends on several options. */
@@ -305,8 +426,7 @@ static bool finish(struct esi_bench_options *options)
         [BENCH_PUB_SUB] = 1, [BENCH_FAN_OUT] = 10, [BENCH_QUEUE] = 4, [BENCH_REQUEST_REPLY] = 1};
 
     if (options->messages != 0 && options->duration_ns != 0) {
-        fputs("event-bench: give --messages or --duration, not both\n", stderr);
-        return false;
+        return say("give --messages or --duration, not both");
     }
     if (options->messages == 0 && options->duration_ns == 0) {
         options->messages = options->scenario == BENCH_REQUEST_REPLY ? 100000 : 1000000;
@@ -314,12 +434,13 @@ static bool finish(struct esi_bench_options *options)
     if (options->subscribers == 0) {
         options->subscribers = subscribers[options->scenario];
     }
-    if (options->publishers * (options->subscribers + 1) > BENCH_CLIENTS_MAX) {
-        fputs("event-bench: more than 100000 connections in all\n", stderr);
-        return false;
+    if (options->publishers * (options->subscribers + options->stalled + 1) > BENCH_CLIENTS_MAX) {
+        return say("more than 100000 connections in all");
     }
     if (options->messages != 0 && options->messages < options->publishers) {
-        fputs("event-bench: fewer messages than publishers\n", stderr);
+        return say("fewer messages than publishers");
+    }
+    if (!check_scenario_options(options) || !check_tls(&options->tls)) {
         return false;
     }
     if (options->threads > options->publishers) {

@@ -22,13 +22,30 @@ enum {
     BENCH_SIZE_MAX = 64 * 1024 * 1024, /* the largest max_payload that nats-server allows */
     BENCH_PUBLISHERS_MAX = 65535,      /* the payload has 16 bits for it */
     BENCH_CLIENTS_MAX = 100000,
+    BENCH_SUBJECTS_MAX = 9999999, /* the number is seven digits of the subject */
+    BENCH_SERVER_PIDS_MAX = 8,
     BENCH_THREADS_MAX = 256
+};
+
+struct esi_bench_address {
+    char host[256]; /* name or numeric address */
+    uint16_t port;
+};
+
+/* Paths and name are borrowed from argv. */
+struct esi_bench_tls {
+    bool is_on;
+    bool is_insecure;
+    const char *ca_path;
+    const char *cert_path; /* with its key: for servers that ask for one */
+    const char *key_path;
+    const char *name; /* what the server's certificate must be made out to; NULL: the host */
 };
 
 struct esi_bench_options {
     enum esi_bench_scenario scenario;
-    char host[256]; /* name or numeric address */
-    uint16_t port;
+    struct esi_bench_address server;
+    struct esi_bench_address subscriber_server; /* of the subscribers; host "": the same */
     const char *user; /* credentials are borrowed from argv or the process's environment */
     const char *password;
     const char *token;
@@ -41,14 +58,19 @@ struct esi_bench_options {
     uint64_t window_bytes; /* most bytes on their way, a publisher */
     uint64_t publishers;
     uint64_t subscribers; /* a publisher */
+    uint64_t stalled;     /* more subscribers of each publisher, which never read */
+    uint64_t subjects;    /* a publisher; drawn at random for each message */
+    uint64_t wildcards;   /* percent of the subjects that are subscribed to by a wildcard */
     uint64_t in_flight;
     uint64_t threads;
-    uint64_t server_pid;  /* 0: not known */
-    bool is_sid_distinct; /* every subscriber has a sid of its own, else all have sid 1 */
-    bool check_payload;   /* compare every byte, not only head and tail */
+    uint64_t server_pids[BENCH_SERVER_PIDS_MAX];
+    size_t server_pid_count; /* 0: not known */
+    bool is_sid_distinct;    /* every subscriber has a sid of its own, else all have sid 1 */
+    bool check_payload;      /* compare every byte, not only head and tail */
     bool show_progress;
-    char subject[64];      /* prefix; the publisher's number follows */
-    char inbox[64];        /* prefix of reply subjects */
+    char subject[64]; /* prefix; the publisher's number follows */
+    char inbox[64];   /* prefix of reply subjects */
+    struct esi_bench_tls tls;
     const char *json_path; /* NULL: no JSON; "-": standard output */
 };
 

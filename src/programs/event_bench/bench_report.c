@@ -163,8 +163,21 @@ static void append_head(const struct esi_bench_result *result, struct esi_bytes 
     if (options->rate != 0) {
         esi_bytes_printf(out, "open loop at %llu msgs/sec, ", (unsigned long long)options->rate);
     }
-    esi_bytes_printf(out, "%s:%u, server %s version %s\n", options->host, options->port,
-                     server->name, server->version);
+    if (options->subjects > 1) {
+        esi_bytes_printf(out, "%llu subjects, ", (unsigned long long)options->subjects);
+    }
+    if (options->stalled > 0) {
+        esi_bytes_printf(out, "%llu stalled, ", (unsigned long long)options->stalled);
+    }
+    if (options->tls.is_on) {
+        esi_bytes_append_text(out, "TLS, ");
+    }
+    if (options->subscriber_server.host[0] != '\0') {
+        esi_bytes_printf(out, "subscribers at %s:%u, ", options->subscriber_server.host,
+                         options->subscriber_server.port);
+    }
+    esi_bytes_printf(out, "%s:%u, server %s version %s\n", options->server.host,
+                     options->server.port, server->name, server->version);
 }
 
 static void append_latency(const struct esi_bench_result *result, struct esi_bytes *out)

@@ -27,7 +27,7 @@ static void write_environment(struct esi_json_writer *json, const struct esi_ben
     esi_json_writer_field_text(json, "governor", stamp->governor);
     write_load(json, "load_before", stamp->load_before);
     write_load(json, "load_after", stamp->load_after);
-    esi_json_writer_field_text(json, "tls", "none");
+    esi_json_writer_field_text(json, "tls", result->options->tls.is_on ? "on" : "none");
     esi_json_writer_object_end(json);
 }
 
@@ -37,8 +37,8 @@ static void write_server(struct esi_json_writer *json, const struct esi_bench_re
 
     esi_json_writer_key(json, "server");
     esi_json_writer_object_start(json);
-    esi_json_writer_field_text(json, "host", result->options->host);
-    esi_json_writer_field_u64(json, "port", result->options->port);
+    esi_json_writer_field_text(json, "host", result->options->server.host);
+    esi_json_writer_field_u64(json, "port", result->options->server.port);
     esi_json_writer_field_text(json, "server_name", server->name);
     esi_json_writer_field_text(json, "version", server->version);
     esi_json_writer_field_text(json, "go", server->go);
@@ -114,7 +114,7 @@ static void write_costs(struct esi_json_writer *json, const struct esi_bench_res
     const struct esi_bench_usage *after = &result->shards[0].gate->server_after;
     esi_json_writer_key(json, "server_process");
     esi_json_writer_object_start(json);
-    esi_json_writer_field_u64(json, "pid", result->options->server_pid);
+    esi_json_writer_field_u64(json, "pid", result->options->server_pids[0]);
     esi_json_writer_field_double(json, "cpu_us_per_delivered", result->server_cpu_us);
     esi_json_writer_field_double(json, "user_share", result->server_user_share);
     esi_json_writer_field_double(json, "cores", result->server_cores);

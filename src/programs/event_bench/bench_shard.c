@@ -60,26 +60,63 @@ static void open_client(struct esi_bench_shard *shard, struct esi_bench_client *
     }
 }
 
-void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_address *address)
+/* Linked servers: a SUB that its own server has confirmed may not be known to the other yet. */
+static void wait_for_interest(struct esi_bench_shard *shard, struct esi_bench_group *group)
 {
+    const uint64_t deadline_ns = now_ns(shard) + shard->link.options->timeout_ns;
+
+    while (!esi_bench_group_is_reached(group) && !shard->link.has_failed) {
+        if (now_ns(shard) > deadline_ns) {
+            esi_bench_client_fail(&shard->link,
+                                  "timeout: what is published at %s port %u does not"
+                                  " reach the subscribers at %s port %u",
+                                  shard->link.options->server.host,
+                                  shard->link.options->server.port,
+                                  shard->link.options->subscriber_server.host,
+                                  shard->link.options->subscriber_server.port);
+            return;
+        }
+        esi_bench_group_probe(group);
+        poll_once(shard, (int64_t)(10 * ms));
+    }
+}
+
+void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_address *publishers,
+                          const struct esi_address *subscribers)
+{
+    const bool is_linked = shard->link.options->subscriber_server.host[0] != '\0';
+
     for (size_t g = 0; g < shard->group_count; g++) {
         struct esi_bench_group *group = &shard->groups[g];
-        open_client(shard, &group->source, address);
-        for (size_t i = 0; i < group->member_count; i++) {
-            open_client(shard, &group->members[i].client, address);
+        open_client(shard, &group->source, publishers);
+        for (size_t i = 0; i < group->member_count + group->stalled_count; i++) {
+            open_client(shard, &group->members[i].client, subscribers);
         }
     }
     for (size_t g = 0; g < shard->group_count && !shard->link.has_failed; g++) {
         struct esi_bench_group *group = &shard->groups[g];
         esi_bench_group_subscribe(group);
         wait_for_pong(shard, &group->source, "SUB");
-        for (size_t i = 0; i < group->member_count; i++) {
+        for (size_t i = 0; i < group->member_count + group->stalled_count; i++) {
             wait_for_pong(shard, &group->members[i].client, "SUB");
         }
+        if (is_linked) {
+            wait_for_interest(shard, group);
+        }
+        esi_bench_group_stall(group);
     }
 }
 
 /* The phases. */
+
+static bool read_servers(const struct esi_bench_shard *shard, struct esi_bench_usage *usage)
+{
+    const struct esi_bench_options *options = shard->link.options;
+
+    return options->server_pid_count > 0 &&
+           esi_bench_meter_read_all(options->server_pids, options->server_pid_count, usage) ==
+               ES_OK;
+}
 
 static void begin_measuring(struct esi_bench_shard *shard)
 {
@@ -88,8 +125,7 @@ static void begin_measuring(struct esi_bench_shard *shard)
     /* order: acq_rel; pairs with itself in the other shards: exactly one takes it to 0, after all
      * others. */
     if (atomic_fetch_sub_explicit(&gate->to_begin, 1, memory_order_acq_rel) == 1) {
-        gate->has_server = gate->server_pid != 0 &&
-                           esi_bench_meter_read(gate->server_pid, &gate->server_before) == ES_OK;
+        gate->has_server = read_servers(shard, &gate->server_before);
         if (esi_bench_meter_read(0, &gate->own_before) != ES_OK) {
             gate->own_before = (struct esi_bench_usage){0};
         }
@@ -120,8 +156,7 @@ static void end_measuring(struct esi_bench_shard *shard)
     /* order: acq_rel; pairs with itself in the other shards: exactly one takes it to 0, after all
      * others. */
     if (atomic_fetch_sub_explicit(&gate->to_end, 1, memory_order_acq_rel) == 1) {
-        gate->has_server = gate->has_server &&
-                           esi_bench_meter_read(gate->server_pid, &gate->server_after) == ES_OK;
+        gate->has_server = gate->has_server && read_servers(shard, &gate->server_after);
         if (esi_bench_meter_read(0, &gate->own_after) != ES_OK) {
             gate->own_after = gate->own_before;
         }

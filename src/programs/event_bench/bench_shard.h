@@ -25,13 +25,12 @@ struct esi_bench_progress;
 struct esi_bench_gate {
     _Atomic uint32_t to_begin; /* shards that have not begun to measure */
     _Atomic uint32_t to_end;   /* shards that have not ended measuring */
-    uint64_t server_pid;       /* 0: not known */
     /* Written by the shard that takes them to 0, read after all threads were joined. */
     struct esi_bench_usage own_before;
     struct esi_bench_usage own_after;
     struct esi_bench_usage server_before;
     struct esi_bench_usage server_after;
-    bool has_server; /* both server figures could be read */
+    bool has_server; /* both of the servers' figures could be read */
 };
 
 enum esi_bench_phase { BENCH_WARMUP, BENCH_MEASURE, BENCH_DRAIN, BENCH_FAREWELL, BENCH_DONE };
@@ -74,9 +73,14 @@ ES_MUST_USE enum es_err esi_bench_shard_init(struct esi_bench_shard *shard, stru
                                              const struct esi_bench_share *share);
 void esi_bench_shard_deinit(struct esi_bench_shard *shard);
 
-/* Connects and subscribes everything, and waits until the server has confirmed. Failure:
- * link.has_failed. */
-void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_address *address);
+/*
+ * Connects and subscribes everything, and waits until the server has confirmed.
+ *   publishers, subscribers  where they connect to; the same, or two servers that are linked: then
+ *                            it also waits until what is published arrives
+ * Failure: link.has_failed.
+ */
+void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_address *publishers,
+                          const struct esi_address *subscribers);
 
 /*
  * Runs to the end. Blocks. Failure: link.has_failed, has_stalled, or faults of the groups.

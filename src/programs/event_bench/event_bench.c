@@ -18,12 +18,14 @@
 #include "event_bench/bench_report_json.h"
 #include "event_bench/bench_result.h"
 #include "event_bench/bench_shard.h"
+#include "net/tls.h"
 
 enum exit_status { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct bench {
     struct esi_env *env;
     struct esi_bench_options options;
+    struct esi_tls_context *tls; /* NULL: plain */
     struct esi_bench_gate gate;
     struct esi_bench_shard *shards; /* owned; shard_count */
     size_t shard_count;
@@ -72,6 +74,7 @@ static bool make_shards(struct bench *bench)
                                        options->publishers -
                                    options->messages * share.first_group / options->publishers;
         bench->shard_count++;
+        bench->shards[s].link.tls = bench->tls;
         const enum es_err err =
             esi_bench_shard_init(&bench->shards[s], bench->env, options, &bench->gate, &share);
         if (err != ES_OK) {
@@ -82,19 +85,52 @@ static bool make_shards(struct bench *bench)
     return true;
 }
 
+static bool resolve(const struct bench *bench, const struct esi_bench_address *server,
+                    struct esi_address *out)
+{
+    size_t count;
+    const enum es_err err = esi_env_resolve(bench->env, server->host, server->port, out, 1, &count);
+
+    return err == ES_OK || say(server->host, es_err_text(err));
+}
+
+/* One context serves all connections. */
+static bool make_tls(struct bench *bench)
+{
+    const struct esi_bench_tls *tls = &bench->options.tls;
+    const struct esi_tls_certificate certificate = {.cert_path = tls->cert_path,
+                                                    .key_path = tls->key_path};
+    const struct esi_tls_options options = {
+        .role = TLS_CLIENT,
+        .min_version = TLS_VERSION_1_2,
+        .certificates = &certificate,
+        .certificate_count = tls->cert_path != NULL ? 1 : 0,
+        .root_ca_path = tls->ca_path,
+        .verify_peer = !tls->is_insecure,
+        .insecure = tls->is_insecure,
+    };
+    struct es_error error = {.text = ""};
+
+    return !tls->is_on || esi_tls_context_new(bench->env, &options, &bench->tls, &error) == ES_OK ||
+           say("TLS", error.text);
+}
+
 static bool open_shards(struct bench *bench)
 {
     const struct esi_bench_options *options = &bench->options;
-    struct esi_address address;
-    size_t count;
+    struct esi_address publishers;
+    struct esi_address subscribers;
 
-    const enum es_err err =
-        esi_env_resolve(bench->env, options->host, options->port, &address, 1, &count);
-    if (err != ES_OK) {
-        return say(options->host, es_err_text(err));
+    if (!resolve(bench, &options->server, &publishers)) {
+        return false;
+    }
+    subscribers = publishers;
+    if (options->subscriber_server.host[0] != '\0' &&
+        !resolve(bench, &options->subscriber_server, &subscribers)) {
+        return false;
     }
     for (size_t s = 0; s < bench->shard_count; s++) {
-        esi_bench_shard_open(&bench->shards[s], &address);
+        esi_bench_shard_open(&bench->shards[s], &publishers, &subscribers);
         if (bench->shards[s].link.has_failed) {
             return say("cannot start", bench->shards[s].link.error.text);
         }
@@ -128,8 +164,9 @@ static bool check_server_process(const struct bench *bench)
 {
     struct esi_bench_usage usage;
 
-    return bench->options.server_pid == 0 ||
-           esi_bench_meter_read(bench->options.server_pid, &usage) == ES_OK ||
+    return bench->options.server_pid_count == 0 ||
+           esi_bench_meter_read_all(bench->options.server_pids, bench->options.server_pid_count,
+                                    &usage) == ES_OK ||
            say("--server-pid", "no such process");
 }
 
@@ -218,10 +255,10 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    bench.gate.server_pid = bench.options.server_pid;
     atomic_init(&bench.gate.to_begin, (uint32_t)bench.options.threads);
     atomic_init(&bench.gate.to_end, (uint32_t)bench.options.threads);
-    if (check_server_process(&bench) && make_shards(&bench) && open_shards(&bench)) {
+    if (check_server_process(&bench) && make_tls(&bench) && make_shards(&bench) &&
+        open_shards(&bench)) {
         if (bench.options.show_progress) {
             esi_bench_progress_init(&bench.progress, &bench.options, bench.shards,
                                     bench.shard_count, esi_env_now_ns(bench.env));
@@ -236,5 +273,6 @@ int main(int argc, char **argv)
         esi_bench_shard_deinit(&bench.shards[s]);
     }
     free(bench.shards);
+    esi_tls_context_unref(bench.tls);
     return is_good ? EXIT_GOOD : EXIT_FAILED;
 }
