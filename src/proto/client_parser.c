@@ -267,6 +267,14 @@ static enum esi_client_op take_line(struct esi_client_parser *parser, const stru
     return CLIENT_FAULT;
 }
 
+/* Who has not shown who it is may not fill a buffer that was made large for others. */
+static size_t line_bytes_max(const struct esi_client_parser *parser)
+{
+    return parser->auth_pending && parser->max_control_line > ESI_CLIENT_OPENING_LINE_MAX
+               ? ESI_CLIENT_OPENING_LINE_MAX
+               : parser->max_control_line;
+}
+
 /* The general way: any legal form, cut at any byte. */
 static enum esi_client_op parse_any(struct esi_client_parser *parser, struct esi_str data,
                                     size_t *consumed, struct esi_client_item *item)
@@ -282,7 +290,7 @@ static enum esi_client_op parse_any(struct esi_client_parser *parser, struct esi
         data.data[0] != 'C' && data.data[0] != 'c') {
         return fail(parser, FAULT_AUTHORIZATION, "operation before CONNECT", item);
     }
-    switch (esi_line_machine_next(&parser->line, verbs, VERB_COUNT, parser->max_control_line, data,
+    switch (esi_line_machine_next(&parser->line, verbs, VERB_COUNT, line_bytes_max(parser), data,
                                   &used, &line)) {
     case LINE_UNKNOWN:
         return fail(parser, FAULT_UNKNOWN_OPERATION, "unknown operation", item);

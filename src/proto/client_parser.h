@@ -57,6 +57,9 @@ struct esi_client_item {
     const char *reason; /* for the log: a static sentence */
 };
 
+/* Bytes of arguments while auth_pending, where max_control_line is more. */
+enum { ESI_CLIENT_OPENING_LINE_MAX = 8 * 1024 };
+
 struct esi_client_parser {
     /* Options: the caller may change them between calls. */
     int64_t max_payload;     /* bytes; -1: no limit */

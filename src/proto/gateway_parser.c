@@ -368,6 +368,14 @@ static enum esi_gateway_op take_line(struct esi_gateway_parser *parser, const st
     return GATEWAY_FAULT;
 }
 
+/* Who has not shown who it is may not fill a buffer that was made large for others. */
+static size_t line_bytes_max(const struct esi_gateway_parser *parser)
+{
+    return parser->auth_pending && parser->max_control_line > ESI_GATEWAY_OPENING_LINE_MAX
+               ? ESI_GATEWAY_OPENING_LINE_MAX
+               : parser->max_control_line;
+}
+
 /* The general way: any legal form, cut at any byte. */
 static enum esi_gateway_op parse_any(struct esi_gateway_parser *parser, struct esi_str data,
                                      size_t *consumed, struct esi_gateway_item *item)
@@ -384,7 +392,7 @@ static enum esi_gateway_op parse_any(struct esi_gateway_parser *parser, struct e
         return fail(parser, FAULT_AUTHORIZATION, "operation before CONNECT", item);
     }
     const enum esi_line_result result = esi_line_machine_next(
-        &parser->line, verbs, VERB_COUNT, parser->max_control_line, data, &used, &line);
+        &parser->line, verbs, VERB_COUNT, line_bytes_max(parser), data, &used, &line);
     /* Known by the keyword alone: nothing of such a line is worth waiting for. */
     if (parser->line.state != LINE_STATE_START &&
         is_from_wrong_side(parser->role, (enum verb)parser->line.verb)) {

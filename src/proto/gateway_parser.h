@@ -74,7 +74,11 @@ struct esi_gateway_parser {
     const char *reason;
 };
 
-enum { ESI_GATEWAY_CONTROL_LINE_MAX = 64 * 1024, ESI_GATEWAY_PAYLOAD_MAX = 64 * 1024 * 1024 };
+enum {
+    ESI_GATEWAY_CONTROL_LINE_MAX = 64 * 1024,
+    ESI_GATEWAY_OPENING_LINE_MAX = 8 * 1024, /* while auth_pending */
+    ESI_GATEWAY_PAYLOAD_MAX = 64 * 1024 * 1024
+};
 
 /* Makes a parser ready with the two caps above; auth_pending starts true for the acceptor, false
  * for the dialler. */

@@ -496,6 +496,33 @@ static void test_control_line(void **state)
     expect_long("PING", 9000, "\r\n", true);
 }
 
+/* A large max_control_line is for those who are in. */
+static void test_opening_line(void **state)
+{
+    const struct options pending = {1 << 20, 1 << 20, true, true};
+    const struct options open = {1 << 20, 1 << 20, true, false};
+    const size_t bound = ESI_CLIENT_OPENING_LINE_MAX;
+    char *fits = long_line("CONNECT ", bound, "\r\n");
+    char *over = long_line("CONNECT ", bound + 1, "\r\n");
+    struct run *run = start(&pending);
+
+    (void)state;
+    feed(run, fits, strlen(fits));
+    assert_false(run->is_dead);
+    assert_memory_equal(run->out, "CONNECT[aaa", 11);
+    free(run->rest);
+    free(run);
+    expect_bytes(&pending, over, strlen(over), "MCL");
+    expect_bytes(&pending, over, bound + 8 + 1, "MCL"); /* known before its end */
+    run = start(&open);
+    feed(run, over, strlen(over));
+    assert_false(run->is_dead);
+    free(run->rest);
+    free(run);
+    free(fits);
+    free(over);
+}
+
 /* What is ignored must not pile up: the parser consumes it although the line is not over. */
 static void test_ignored_bytes_need_no_room(void **state)
 {
@@ -587,17 +614,12 @@ static void test_dead(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lexer),
-        cmocka_unit_test(test_fault_at_first_byte),
-        cmocka_unit_test(test_pub),
-        cmocka_unit_test(test_hpub),
-        cmocka_unit_test(test_sub_unsub),
-        cmocka_unit_test(test_injection),
-        cmocka_unit_test(test_auth_pending),
-        cmocka_unit_test(test_control_line),
-        cmocka_unit_test(test_ignored_bytes_need_no_room),
-        cmocka_unit_test(test_payload_sizes),
-        cmocka_unit_test(test_limit_lowered_inside_message),
+        cmocka_unit_test(test_lexer),         cmocka_unit_test(test_fault_at_first_byte),
+        cmocka_unit_test(test_pub),           cmocka_unit_test(test_hpub),
+        cmocka_unit_test(test_sub_unsub),     cmocka_unit_test(test_injection),
+        cmocka_unit_test(test_auth_pending),  cmocka_unit_test(test_control_line),
+        cmocka_unit_test(test_opening_line),  cmocka_unit_test(test_ignored_bytes_need_no_room),
+        cmocka_unit_test(test_payload_sizes), cmocka_unit_test(test_limit_lowered_inside_message),
         cmocka_unit_test(test_dead),
     };
 

@@ -389,6 +389,18 @@ static void test_bounds(void **state)
                      GATEWAY_FAULT);
     assert_int_equal(item.fault, FAULT_CONTROL_LINE);
 
+    /* Before CONNECT it is less. */
+    esi_gateway_parser_init(&parser, GATEWAY_ACCEPTOR);
+    memcpy(line, "CONNECT ", 8);
+    assert_int_equal(
+        esi_gateway_parser_next(&parser, line, 8 + ESI_GATEWAY_OPENING_LINE_MAX, &consumed, &item),
+        GATEWAY_MORE);
+    assert_int_equal(esi_gateway_parser_next(&parser, line + consumed,
+                                             8 + ESI_GATEWAY_OPENING_LINE_MAX + 1 - consumed,
+                                             &consumed, &item),
+                     GATEWAY_FAULT);
+    assert_int_equal(item.fault, FAULT_CONTROL_LINE);
+
     esi_gateway_parser_init(&parser, GATEWAY_ACCEPTOR);
     parser.auth_pending = false;
     len = (size_t)snprintf(line, 64, "RMSG $G foo %d\r\n", ESI_GATEWAY_PAYLOAD_MAX);
