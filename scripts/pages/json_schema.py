@@ -70,7 +70,7 @@ def value_forms(row):
     if row.kind == "handler_address":
         return [{"type": "string", "pattern": f"^(grpcs?://)?{HOST}:{PORT}$"}]
     if row.kind == "urls":
-        return [{"type": "string", "pattern": f"^((nats|tls)://)?([^:@]+:.+@)?{HOST}:{PORT}/?$"}]
+        return [{"type": "string", "pattern": f"^((nats|tls)://)?(?!(nats|tls)://)([^:@]+:.+@)?{HOST}:{PORT}/?$"}]
     if row.kind in ("path", "new_path"):
         return text(1, 4096)
     return text(row.least, row.most)
