@@ -18,10 +18,10 @@ STOP_S = 30
 
 PRESETS = {
     "ours": "{bin}/event-service --config {config}",
-    "nats-server": "nats-server -a 127.0.0.1 -p {port}",
+    "nats-server": "nats-server -c {nats_config}",
 }
-# The least that event-service needs: one line, which is YAML.
-CONFIG = "service: {{host: 127.0.0.1, port: {port}}}\n"
+# What a server is started for: alone, with TLS, or linked with another one of its kind.
+PLAIN, TLS, LINKED = "plain", "tls", "linked"
 
 
 class Refused(Exception):
@@ -43,11 +43,55 @@ def program_of(command, bin_folder):
     return shlex.split(PRESETS.get(command, command).replace("{bin}", shlex.quote(bin_folder)))[0]
 
 
-class Server:
-    """One server process. `command` may hold {port}, {config} (a file with a minimal configuration) and {bin}."""
+class Certificate:
+    """One self-signed certificate for all runs, with an ECDSA key."""
 
-    def __init__(self, command, bin_folder, prefix=()):
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="bench.")
+        self.cert, self.key = (os.path.join(self.folder.name, name) for name in ("cert.pem", "key.pem"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", self.key, "-out", self.cert, "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+
+
+class Link:
+    """The gateway section of one server: its name and port, and those of the other."""
+
+    def __init__(self, name, port, peer_name, peer_port):
+        self.name, self.port, self.peer_name, self.peer_port = name, port, peer_name, peer_port
+
+
+def our_config(port, certificate=None, link=None):
+    """The least that event-service needs, as YAML (which JSON is)."""
+    config = {"service": {"host": "127.0.0.1", "port": port}}
+    if certificate is not None:
+        config["tls"] = {"cert_path": certificate.cert, "key_path": certificate.key}
+    if link is not None:
+        config["gateway"] = {"name": link.name, "host": "127.0.0.1", "port": link.port,
+                             "remotes": [{"name": link.peer_name, "urls": [f"nats://127.0.0.1:{link.peer_port}"]}]}
+    return json.dumps(config) + "\n"
+
+
+def nats_config(port, certificate=None, link=None):
+    lines = [f'listen: "127.0.0.1:{port}"']
+    if certificate is not None:
+        lines.append(f'tls {{ cert_file: "{certificate.cert}", key_file: "{certificate.key}" }}')
+    if link is not None:
+        lines.append(f'gateway {{ name: {link.name}, listen: "127.0.0.1:{link.port}", gateways: '
+                     f'[{{name: {link.peer_name}, url: "nats://127.0.0.1:{link.peer_port}"}}] }}')
+    return "\n".join(lines) + "\n"
+
+
+class Server:
+    """One server process. `command` may hold {port}, {config} and {nats_config} (files with a minimal configuration of
+    event-service and of nats-server) and {bin}."""
+
+    def __init__(self, command, bin_folder, prefix=(), certificate=None, link=None):
         self.template = PRESETS.get(command, command)
+        if (certificate or link) and "config}" not in self.template:
+            raise Refused(f"{self.template}: TLS and links need {{config}} or {{nats_config}} in the command")
+        self.certificate = certificate
+        self.link = link
         self.bin_folder = bin_folder
         self.prefix = list(prefix)
         self.folder = tempfile.mkdtemp(prefix="bench.")
@@ -61,18 +105,31 @@ class Server:
 
     def start(self):
         self.port = free_port()
-        config = os.path.join(self.folder, "config.yaml")
-        with open(config, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(port=self.port))
+        values = [("bin", self.bin_folder), ("port", str(self.port))]
+        for name, write in (("config", our_config), ("nats_config", nats_config)):
+            path = os.path.join(self.folder, name)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(write(self.port, self.certificate, self.link))
+            values.append((name, path))
         # Not str.format: a command line may hold other braces.
         command = self.template
-        for name, value in (("bin", self.bin_folder), ("config", config), ("port", str(self.port))):
+        for name, value in values:
             command = command.replace("{" + name + "}", shlex.quote(value))
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.prefix + shlex.split(command), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
         self.wait_until_ready()
         return self
+
+    def bench_arguments(self):
+        """Where event-bench finds it, and how."""
+        arguments = ["--server", f"127.0.0.1:{self.port}"]
+        if self.certificate is not None:
+            arguments += ["--tls-ca", self.certificate.cert]
+        return arguments
+
+    def pids(self):
+        return [self.process.pid]
 
     def wait_until_ready(self):
         """Ready is who greets: tries to connect until INFO has come."""
@@ -117,12 +174,50 @@ class Server:
         self.stop()
 
 
+class Pair:
+    """Two servers of a kind, linked by a gateway: publishers at the first, subscribers at the second."""
+
+    def __init__(self, command, bin_folder):
+        ports = [free_port(), free_port()]
+        self.servers = [Server(command, bin_folder, link=Link("ab"[i], ports[i], "ba"[i], ports[1 - i]))
+                        for i in range(2)]
+
+    @property
+    def info(self):
+        return self.servers[0].info
+
+    def bench_arguments(self):
+        return self.servers[0].bench_arguments() + ["--subscriber-server", f"127.0.0.1:{self.servers[1].port}"]
+
+    def pids(self):
+        return [server.process.pid for server in self.servers]
+
+    def __enter__(self):
+        try:
+            for server in self.servers:
+                server.start()
+            return self
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_):
+        for server in self.servers:
+            server.stop()
+
+
+def server_for(kind, command, bin_folder, certificate=None):
+    """What a scenario of this kind is run against."""
+    if kind == LINKED:
+        return Pair(command, bin_folder)
+    return Server(command, bin_folder, certificate=certificate if kind == TLS else None)
+
+
 def run_bench(bin_folder, server, arguments, measure_process=True):
     """One run of event-bench against the server. Returns its JSON; raises Refused when verification failed."""
-    command = [os.path.join(bin_folder, "event-bench"), *arguments, "--server", f"127.0.0.1:{server.port}",
-               "--json", "-"]
+    command = [os.path.join(bin_folder, "event-bench"), *arguments, *server.bench_arguments(), "--json", "-"]
     if measure_process:
-        command += ["--server-pid", str(server.process.pid)]
+        command += ["--server-pid", ",".join(str(pid) for pid in server.pids())]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     try:
         result = json.loads(done.stdout)
@@ -162,5 +257,5 @@ def stamp():
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": list(os.getloadavg()),
-        "transport": "TCP on loopback, no TLS",
+        "transport": "TCP on loopback, TLS where the scenario says so",
     }
