@@ -4,10 +4,12 @@ import os
 
 import configuration_page
 import json_schema
+import log_events_page
 import manual_pages
 
 PAGES = {
     "docs/configuration.md": configuration_page.write,
+    "docs/log-events.md": log_events_page.write,
     "docs/man/event-service.8": manual_pages.program_page("event-service"),
     "docs/man/event-gateway.8": manual_pages.program_page("event-gateway"),
     "docs/man/event-service.yaml.5": manual_pages.configuration_page,

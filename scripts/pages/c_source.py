@@ -123,6 +123,17 @@ def matching_open(code, at):
     return 0
 
 
+def matching_close(code, at):
+    """The position of the parenthesis that closes the one at `at`."""
+    depth = 0
+    while at < len(code):
+        depth += (code[at] == "(") - (code[at] == ")")
+        if depth == 0:
+            return at
+        at += 1
+    return len(code)
+
+
 def functions(tree, path):
     """(name, position of its name, position of the end, number of parameters) of each function body."""
     code = DIRECTIVE.sub(lambda m: blank(m.group()), tree.code(path))

@@ -29,7 +29,7 @@ struct event_info {
 };
 
 static const struct event_info events[LOG_EVENT_COUNT] = {
-#define X(event_id, event_level, event_text)                                                       \
+#define X(event_id, event_level, event_text, ...)                                                  \
     [event_id] = {.id = #event_id, .level = (event_level), .text = (event_text)},
 #include "base/log_events.def"
 #undef X

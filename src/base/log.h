@@ -16,7 +16,7 @@ enum esi_log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 enum esi_log_format { LOG_TEXT, LOG_JSON };
 
 enum esi_log_event {
-#define X(id, level, text) id,
+#define X(id, level, text, ...) id,
 #include "base/log_events.def"
 #undef X
     LOG_EVENT_COUNT

@@ -21,7 +21,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "pages"))
 sys.dont_write_bytecode = True
 
-from c_source import ATOMIC, RCU_READ, Tree, functions, has_order, line_of  # noqa: E402  (stands in scripts/pages)
+import log_events_page  # noqa: E402  (these stand in scripts/pages)
+from c_source import ATOMIC, RCU_READ, Tree, functions, has_order, line_of  # noqa: E402
 
 # --- tables: the facts and the reasoned exceptions -------------------------------------------------------------------
 
@@ -731,6 +732,21 @@ def check_actors(tree):
     for row, number in rows.items():
         if not tree.has(f"src/actors/{row.replace(' ', '_')}.c"):
             yield "docs/architecture.md", number, f"the actor '{row}' has no file in src/actors"
+
+
+@rule("log-events")
+def check_log_events(tree):
+    """People look an event up to learn what to do; one that nobody writes is a promise."""
+    written = {event for _, ids, _ in log_events_page.calls(tree) for event in ids}
+    rows = log_events_page.events(tree)
+    for _, event, _, _, advice, line in rows:
+        if not advice:
+            yield log_events_page.TABLE, line, f"{event} does not say what to do about it (fourth column)"
+        if event not in written:
+            yield log_events_page.TABLE, line, f"{event} is written by nobody"
+    lines = sum(line.startswith("X(") for line in tree.lines(log_events_page.TABLE))
+    if lines != len(rows):
+        yield log_events_page.TABLE, 1, f"{lines} rows, of which {len(rows)} have the form X(id, level, sentence, advice)"
 
 
 @rule("unit-tests")

@@ -5,6 +5,8 @@
 Method: the tree is copied into a temporary folder; one small fault at a time is planted there, and the rule must name
 it, at its place, where it named nothing before. Beside them stand innocent changes that look like a fault: there the
 rule must stay silent. Every rule has at least one fault. The last line is "N passed, N failed".
+
+    usage: tests/tidy/test_check.py [RULE...]      without names all of them
 """
 import json
 import os
@@ -54,6 +56,14 @@ def replace(path, old, new):
 def remove(path):
     def change(root):
         os.unlink(os.path.join(root, path))
+
+    return change
+
+
+def both(*changes):
+    def change(root):
+        for one in changes:
+            one(root)
 
     return change
 
@@ -205,6 +215,13 @@ FAULTS = [
     ("actors", "an actor without a row", append("src/actors/planted.c", HEAD), "src/actors/planted.c", "no row"),
     ("actors", "a row without an actor", replace("docs/architecture.md", "| router |", "| planted |\n| router |"),
      "docs/architecture.md", "planted"),
+    ("log-events", "an event without advice", append("src/base/log_events.def", 'X(LOG_PLANTED, LOG_INFO, "Planted")\n'),
+     "src/base/log_events.def", "LOG_PLANTED does not say what to do"),
+    ("log-events", "an event that nobody writes",
+     append("src/base/log_events.def", 'X(LOG_PLANTED, LOG_INFO, "Planted", "Nothing.")\n'), "src/base/log_events.def",
+     "LOG_PLANTED is written by nobody"),
+    ("log-events", "a row of another form", append("src/base/log_events.def", "X(LOG_PLANTED)\n"),
+     "src/base/log_events.def", "have the form"),
     ("unit-tests", "a source without a test", append(BASE, HEAD), BASE, "tests/unit/base/test_planted.c"),
     ("tables", "an exception without its file", remove("src/server/library.c"), "tests/tidy/check.py", "src/server/library.c"),
     ("tables", "an exception that is not needed", append("tests/unit/server/test_library.c", HEAD), "tests/tidy/check.py",
@@ -242,6 +259,9 @@ INNOCENT = [
     ("comment-width", "a name that cannot be broken", append(BASE, "int " + "x" * 100 + ";\n")),
     ("foreign-text", "a template of mkdtemp", append("src/base/str.c", '/* "/tmp/x-XX' 'XXXX" */\n')),
     ("foreign-text", "a host of the documentation", append("docs/planted.md", "https://www.example.com and http://localhost\n")),
+    ("log-events", "an event that is chosen",
+     both(append("src/base/log_events.def", 'X(LOG_PLANTED, LOG_INFO, "Planted",\n  "Nothing.")\n'),
+          append(BASE, "void x(void)\n{\n    esi_log(a ? LOG_SERVER_READY : LOG_PLANTED);\n}\n"))),
     ("head", "a head of several lines", append("src/base/planted.h", f"/* {check.SPDX} */\n/*\n * What this is for.\n */\n")),
 ]
 
@@ -294,8 +314,14 @@ class Copies:
             shutil.rmtree(root)
 
 
+def is_wanted(rule):
+    return len(sys.argv) < 2 or rule in sys.argv[1:]
+
+
 def check_faults(copies):
     for rule, name, change, path, word in FAULTS:
+        if not is_wanted(rule):
+            continue
         found = copies.new_findings(rule, change)
         is_named = any(where == path and word in text for where, text in found)
         yield f"{rule}: {name}", is_named, f"expected a finding in {path} with '{word}', found {sorted(found)}"
@@ -303,6 +329,8 @@ def check_faults(copies):
 
 def check_innocent(copies):
     for rule, name, change in INNOCENT:
+        if not is_wanted(rule):
+            continue
         found = copies.new_findings(rule, change)
         yield f"{rule}: {name} is no fault", not found, f"expected nothing, found {sorted(found)}"
 
