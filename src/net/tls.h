@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * TLS contexts and sessions: the only file of net that sees wolfSSL, and the one place where what
- * is safe is set: TLS 1.2 or newer, forward secrecy with authenticated ciphers alone, chain, dates,
+ * TLS contexts and sessions: the only files that see wolfSSL stand behind this header, and in one
+ * place of them what is safe is set: TLS 1.2 or newer, forward secrecy with authenticated ciphers alone, chain, dates,
  * key usage and names of the peer checked, no resumption (so that a certificate is seen on each
  * connection), no renegotiation. Both builds of wolfSSL (packaged and private) behave the same;
  * tests run with both.

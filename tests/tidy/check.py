@@ -60,7 +60,11 @@ PUBLIC_INCLUDERS = {
 # Third-party headers, each in its file or files; a header that is neither here nor in C_LIBRARY is refused.
 THIRD_PARTY = {
     "wolfssl/": {
-        "src/net/tls.c": "TLS",
+        "src/net/tls.c": "TLS: the library as a whole",
+        "src/net/tls_context.c": "TLS: settings",
+        "src/net/tls_files.c": "TLS: certificates and keys",
+        "src/net/tls_session.c": "TLS: connections",
+        "src/net/tls_verify.c": "TLS: who the peer is",
         "src/base/crypto.c": "ciphers and digests",
     },
     "urcu/": {"src/base/rcu.c": "the only door to liburcu; stricter than base/rcu.h, so that no user sees it"},
@@ -200,6 +204,9 @@ ACTOR_PARTS = {
 
 # Sources without a unit test of their own.
 NO_UNIT_TEST = {
+    **{
+        f"src/net/tls_{part}.c": "stands behind net/tls.h: test_tls.c" for part in "context files session verify".split()
+    },
     **{
         f"src/actors/monitor_{part}.c": "seen over HTTP: test_monitor.c, integration/monitoring.py"
         for part in "actorz answer client connz eventz gatewayz page varz".split()
