@@ -67,6 +67,7 @@ def our_config(port, certificate=None, link=None):
     if certificate is not None:
         config["tls"] = {"cert_path": certificate.cert, "key_path": certificate.key}
     if link is not None:
+        config["service"]["name"] = "bench-" + link.name  # in a super-cluster each has its own
         config["gateway"] = {"name": link.name, "host": "127.0.0.1", "port": link.port,
                              "remotes": [{"name": link.peer_name, "urls": [f"nats://127.0.0.1:{link.peer_port}"]}]}
     return json.dumps(config) + "\n"
