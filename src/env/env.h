@@ -55,6 +55,7 @@ typedef bool (*esi_env_step_fn)(void *argument, uint64_t *next_ns);
 
 struct esi_env_ops {
     uint64_t (*now_ns)(struct esi_env *env);
+    uint64_t (*thread_cpu_ns)(struct esi_env *env); /* NULL: not known */
     int64_t (*wall_ns)(struct esi_env *env);
     void (*random)(struct esi_env *env, void *out, size_t len);
 
@@ -116,6 +117,13 @@ struct esi_env *esi_env_linux(void);
 static inline uint64_t esi_env_now_ns(struct esi_env *env)
 {
     return env->ops->now_ns(env);
+}
+
+/* Processor time that the calling thread has used, in nanoseconds; monotonic time where an
+ * environment knows no other. Costs a system call. */
+static inline uint64_t esi_env_thread_cpu_ns(struct esi_env *env)
+{
+    return env->ops->thread_cpu_ns != NULL ? env->ops->thread_cpu_ns(env) : env->ops->now_ns(env);
 }
 
 /* Wall-clock time in nanoseconds since 1970, UTC. */

@@ -68,6 +68,16 @@ static uint64_t now_ns(struct esi_env *env)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t thread_cpu_ns(struct esi_env *env)
+{
+    struct timespec now;
+
+    (void)env;
+    const int failed = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    ESI_ASSERT(failed == 0);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
 static int64_t wall_ns(struct esi_env *env)
 {
     struct timespec now;
@@ -677,6 +687,7 @@ struct esi_env *esi_env_linux(void)
 {
     static const struct esi_env_ops ops = {
         .now_ns = now_ns,
+        .thread_cpu_ns = thread_cpu_ns,
         .wall_ns = wall_ns,
         .random = fill_random,
         .listen = open_listener,

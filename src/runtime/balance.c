@@ -23,8 +23,7 @@ static void begin_window(struct esi_worker *worker)
     }
     balance->active_count = 0;
     balance->window++;
-    balance->window_start_ns = worker->now_ns;
-    balance->busy_start_ns = worker->stats.busy_ns;
+    esi_worker_mark(worker, &balance->mark);
     balance->window_end_ns = esi_runtime_worker_count(worker->runtime) > 1 && interval_ns > 0
                                  ? worker->now_ns + interval_ns
                                  : UINT64_MAX;
@@ -35,6 +34,8 @@ void esi_balance_init(struct esi_worker *worker)
     esi_list_init(&worker->balance.active);
     worker->balance.random = worker->index + 1;
     begin_window(worker);
+    /* By another thread; the worker's own has used nothing yet. */
+    worker->balance.mark.cpu_ns = 0;
 }
 
 void esi_balance_begin(struct esi_balance *balance, struct esi_actor *actor)
@@ -59,15 +60,15 @@ void esi_balance_forget(struct esi_balance *balance, struct esi_actor *actor)
     actor->load.window = 0;
 }
 
-static uint32_t permille(uint64_t part_ns, uint64_t whole_ns)
-{
-    const uint64_t value = whole_ns > 0 ? part_ns * 1000 / whole_ns : 0;
-
-    return (uint32_t)(value > 1000 ? 1000 : value);
-}
+/* What the worker was busy with in a window. */
+struct share {
+    uint32_t busy_permille;
+    uint64_t turns_ns; /* what its turns took in all, as their actors count it */
+};
 
 static struct esi_placement_candidate describe(const struct esi_worker *worker,
-                                               const struct esi_actor *actor, uint64_t window_ns)
+                                               const struct esi_actor *actor,
+                                               const struct share *share)
 {
     const struct esi_actor_load *load = &actor->load;
     const bool has_peer = load->peer_votes > 0 && load->peer_votes >= load->sent / VOTES_PART;
@@ -79,19 +80,22 @@ static struct esi_placement_candidate describe(const struct esi_worker *worker,
         .peer_id = has_peer ? load->peer_id : 0,
         .peer_worker = has_peer && load->peer_home != NULL ? load->peer_home->index
                                                            : ESI_PLACEMENT_NONE,
-        .load_permille = permille(load->service_ns, window_ns),
+        .load_permille =
+            share->turns_ns > 0
+                ? (uint32_t)(load->service_ns * share->busy_permille / share->turns_ns)
+                : 0,
         .may_move = load->moved_ns == 0 || worker->now_ns >= cool_ns,
     };
 }
 
 /* Where there are more than can be looked at, only those above the average. */
-static uint32_t collect(const struct esi_worker *worker, uint64_t window_ns,
+static uint32_t collect(const struct esi_worker *worker, const struct share *share,
                         struct esi_placement_candidate *candidates, struct esi_actor **actors)
 {
     const struct esi_balance *balance = &worker->balance;
     const bool is_crowded = balance->active_count > ESI_PLACEMENT_CANDIDATES_MAX;
     const uint64_t average_ns =
-        is_crowded ? (worker->stats.busy_ns - balance->busy_start_ns) / balance->active_count : 0;
+        is_crowded ? share->turns_ns / balance->active_count : 0;
     uint32_t count = 0;
 
     for (struct esi_list *link = balance->active.next;
@@ -99,14 +103,14 @@ static uint32_t collect(const struct esi_worker *worker, uint64_t window_ns,
         struct esi_actor *actor = ESI_CONTAINER_OF(link, struct esi_actor, load.in_active);
         if (!is_crowded || actor->load.service_ns >= average_ns) {
             actors[count] = actor;
-            candidates[count] = describe(worker, actor, window_ns);
+            candidates[count] = describe(worker, actor, share);
             count++;
         }
     }
     return count;
 }
 
-static void decide(struct esi_worker *worker, uint32_t *busy_permille, uint64_t window_ns)
+static void decide(struct esi_worker *worker, uint32_t *busy_permille, const struct share *share)
 {
     struct esi_balance *balance = &worker->balance;
     struct esi_placement_candidate candidates[ESI_PLACEMENT_CANDIDATES_MAX];
@@ -124,7 +128,7 @@ static void decide(struct esi_worker *worker, uint32_t *busy_permille, uint64_t 
     balance->calm_windows = esi_placement_is_calm(&view) ? balance->calm_windows + 1 : 0;
     view.overloaded_windows = balance->overloaded_windows;
     view.calm_windows = balance->calm_windows;
-    const uint32_t count = collect(worker, window_ns, candidates, actors);
+    const uint32_t count = collect(worker, share, candidates, actors);
     for (uint32_t i = 0; i < count; i++) {
         candidates[i].index = i;
     }
@@ -143,16 +147,18 @@ void esi_balance_end_window(struct esi_worker *worker)
 {
     struct esi_balance *balance = &worker->balance;
     uint32_t busy_permille[ESI_RUNTIME_WORKERS_MAX];
-    const uint64_t window_ns = worker->now_ns - balance->window_start_ns;
+    const struct share share = {
+        .busy_permille = esi_worker_busy_since(worker, &balance->mark),
+        .turns_ns = worker->stats.busy_ns - balance->mark.busy_ns,
+    };
 
     for (uint32_t i = 0; i < esi_runtime_worker_count(worker->runtime); i++) {
         busy_permille[i] =
             esi_runtime_busy_permille(worker->runtime, esi_runtime_worker(worker->runtime, i));
     }
-    busy_permille[worker->index] =
-        permille(worker->stats.busy_ns - balance->busy_start_ns, window_ns);
+    busy_permille[worker->index] = share.busy_permille;
     if (!esi_list_is_empty(&balance->active)) {
-        decide(worker, busy_permille, window_ns);
+        decide(worker, busy_permille, &share);
     }
     begin_window(worker);
 }

@@ -12,6 +12,7 @@
 
 #include "base/list.h"
 #include "runtime/actor.h"
+#include "runtime/worker_mark.h"
 
 #include <stdint.h>
 
@@ -19,9 +20,8 @@ struct esi_worker;
 
 struct esi_balance {
     uint64_t window; /* its number; from 1 */
-    uint64_t window_start_ns;
     uint64_t window_end_ns; /* UINT64_MAX: never */
-    uint64_t busy_start_ns; /* the worker's busy time when it began */
+    struct esi_worker_mark mark; /* where it began */
     uint64_t random;
     uint32_t overloaded_windows;
     uint32_t calm_windows;

@@ -132,21 +132,39 @@ static void take_inbound(struct esi_worker *worker)
     }
 }
 
+void esi_worker_mark(const struct esi_worker *worker, struct esi_worker_mark *mark)
+{
+    *mark = (struct esi_worker_mark){.now_ns = worker->now_ns,
+                                     .busy_ns = worker->stats.busy_ns,
+                                     .cpu_ns = esi_env_thread_cpu_ns(worker->env)};
+}
+
+uint32_t esi_worker_busy_since(const struct esi_worker *worker, const struct esi_worker_mark *mark)
+{
+    const uint64_t window_ns = worker->now_ns - mark->now_ns;
+    const uint64_t turns_ns = worker->stats.busy_ns - mark->busy_ns;
+    const uint64_t cpu_ns = esi_env_thread_cpu_ns(worker->env) - mark->cpu_ns;
+    const uint64_t used_ns = cpu_ns < turns_ns ? cpu_ns : turns_ns;
+
+    if (window_ns == 0) {
+        return 0;
+    }
+    return used_ns >= window_ns ? 1000 : (uint32_t)(used_ns * 1000 / window_ns);
+}
+
 static void update_busy(struct esi_worker *worker, uint64_t busy_ns)
 {
     worker->stats.busy_ns += busy_ns;
-    worker->window_busy_ns += busy_ns;
     /* order: relaxed; our own value. */
     const uint64_t start_ns = atomic_load_explicit(&worker->window_start_ns, memory_order_relaxed);
-    const uint64_t window_ns = worker->now_ns - start_ns;
-    if (window_ns >= BUSY_WINDOW_NS) {
-        const uint64_t permille = worker->window_busy_ns * 1000 / window_ns;
+    if (worker->now_ns - start_ns >= BUSY_WINDOW_NS) {
         /* order: relaxed; a hint for placement. */
-        atomic_store_explicit(&worker->busy_permille, (uint32_t)(permille > 1000 ? 1000 : permille),
+        atomic_store_explicit(&worker->busy_permille,
+                              esi_worker_busy_since(worker, &worker->busy_mark),
                               memory_order_relaxed);
         /* order: relaxed; tells how old the hint is. */
         atomic_store_explicit(&worker->window_start_ns, worker->now_ns, memory_order_relaxed);
-        worker->window_busy_ns = 0;
+        esi_worker_mark(worker, &worker->busy_mark);
     }
 }
 
@@ -451,6 +469,7 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     worker->index = index;
     worker->may_linger = esi_env_core_count(worker->env) > 1;
     worker->now_ns = esi_env_now_ns(worker->env);
+    worker->busy_mark = (struct esi_worker_mark){.now_ns = worker->now_ns};
     atomic_init(&worker->window_start_ns, worker->now_ns);
     esi_timer_wheel_init(&worker->wheel, worker->now_ns);
     esi_list_init(&worker->actors);

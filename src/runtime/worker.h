@@ -7,6 +7,7 @@
 #include "runtime/actor.h"
 #include "runtime/balance.h"
 #include "runtime/timer_wheel.h"
+#include "runtime/worker_mark.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,7 +28,7 @@ struct esi_worker {
     struct esi_list actors;
     struct esi_balance balance;
     struct esi_worker_stats stats;
-    uint64_t window_busy_ns;
+    struct esi_worker_mark busy_mark; /* where the window of busy_permille began */
     uint32_t stopped_phases;  /* bits by enum esi_stop_phase: whose actors have been told to stop */
     uint64_t wait_ns_average; /* of the last waits for work */
     bool may_linger;          /* more than one core: waiting awake takes it from nobody */

@@ -415,7 +415,6 @@ static void compare(void)
     }
     case_check(tokens == (uint64_t)FOREIGN * TOKENS_EACH * (HOPS + 1));
     case_check(effects == causes && effects > 500);
-    printf("moves %llu rounds %u\n", (unsigned long long)moves, rounds->count);
     case_check(worker_total == 1 ? moves == 0 : moves > 500);
     case_check(rounds->count > 1);
 }

@@ -76,6 +76,7 @@ static enum es_err start(struct esi_runtime **runtime)
 
     moved_ops = *esi_env_linux()->ops;
     moved_ops.now_ns = moved_now_ns;
+    moved_ops.thread_cpu_ns = NULL;
     /* order: relaxed; no thread runs yet. */
     atomic_store_explicit(&locals_made, 0, memory_order_relaxed);
     /* order: relaxed; no thread runs yet. */
