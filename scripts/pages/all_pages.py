@@ -2,6 +2,7 @@
 """Which documents are generated, and by whom: path -> function of (root, build folder) that returns the text."""
 import os
 
+import concurrency_page
 import configuration_page
 import json_schema
 import log_events_page
@@ -9,6 +10,7 @@ import manual_pages
 
 PAGES = {
     "docs/configuration.md": configuration_page.write,
+    "docs/concurrency.md": concurrency_page.write,
     "docs/log-events.md": log_events_page.write,
     "docs/man/event-service.8": manual_pages.program_page("event-service"),
     "docs/man/event-gateway.8": manual_pages.program_page("event-gateway"),

@@ -84,24 +84,64 @@ ATOMIC = re.compile(
     r"\batomic_(?:(?:load|store|exchange|compare_exchange_(?:weak|strong)|fetch_(?:add|sub|or|and|xor)"
     r"|flag_test_and_set|flag_clear)(?P<explicit>_explicit)?|(?P<fence>thread_fence|signal_fence))\s*\("
 )
+MEMORY_ORDERS = ("relaxed", "consume", "acquire", "release", "acq_rel", "seq_cst")
+
+
+def memory_orders(call):
+    """The orders that the text of a call names."""
+    return re.findall(r"memory_order_(\w+)", call)
+
+
 ORDER = re.compile(r"(?:/\*|//|^\s*\*)\s*order:\s*\S")
 
 
-def has_order(lines, codes, number):
-    """True where a comment that begins with order: stands in or right above the statement, which line `number` is of."""
+def comment_words(text):
+    """The words of a comment, without its marks, in one line."""
+    return " ".join(re.sub(r"^\s*(?:/\*+|//|\*)(?!/)|\*/\s*$", " ", text, flags=re.M).split())
+
+
+def order_reason(lines, codes, number):
+    """What the comment says that begins with order: and stands in or right above the statement that line `number` is
+    of; None where there is none."""
     at = number - 1
     while at >= 0:
-        if ORDER.search(lines[at]):
-            return True
+        found = ORDER.search(lines[at])
+        if found:
+            rest = "\n".join(lines[at : at + 12])[found.start() :]
+            comment = rest[: rest.find("*/") + 2] if rest.lstrip().startswith(("/*", "*")) else lines[at][found.start() :]
+            return comment_words(comment).removeprefix("order:").strip()
         code = codes[at].strip()
         if at < number - 1 and code == "" and lines[at].strip() == "":
-            return False
+            return None
         at -= 1
         if at >= 0:
             above = codes[at].strip()
             if above.endswith((";", "{", "}", ":")) or (above.startswith("#") and not above.endswith("\\")):
-                return False
-    return False
+                return None
+    return None
+
+
+LOCK = re.compile(
+    r"^[ \t]*(?:static[ \t]+)?pthread_(?P<kind>mutex|cond|once|rwlock|spinlock)(?:_t)?[ \t]+(?P<name>\w+)[^;()]*;", re.M
+)
+
+
+def lock_purpose(lines, codes, number):
+    """What the comment says that stands on the line of a lock's declaration, or above it with no more than other locks
+    between; None where there is none."""
+    own = lines[number - 1]
+    if "/*" in own:
+        return comment_words(own[own.index("/*") :])
+    at = number - 2
+    while at >= 0 and LOCK.match(codes[at]):
+        at -= 1
+    if at < 0 or not lines[at].rstrip().endswith("*/"):
+        return None
+    end = at
+    while at > 0 and "/*" not in lines[at]:
+        at -= 1
+    comment = "\n".join(lines[at : end + 1])
+    return comment_words(comment[comment.index("/*") :])
 
 
 RCU_READ = re.compile(r"/\*\s*rcu-read:(.*?)\*/", re.S)

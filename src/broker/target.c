@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 struct esi_targets {
+    /* Guards the slots that are free; taken where a peer comes or goes, never for a message. */
     pthread_mutex_t mutex;
     uint32_t slot_count_max;
     uint32_t free_count;
@@ -85,6 +86,7 @@ enum es_err esi_targets_add(struct esi_targets *targets, struct esi_target *targ
     if (err == ES_OK) {
         target->slot = slot;
         atomic_init(&target->pending_bytes, 0);
+        atomic_init(&target->lost_msgs, 0);
         atomic_init(&target->progress_ns, 0);
         atomic_init(&target->rtt_us, 0);
         atomic_init(&target->is_gone, false);

@@ -22,7 +22,19 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts
 sys.dont_write_bytecode = True
 
 import log_events_page  # noqa: E402  (these stand in scripts/pages)
-from c_source import ATOMIC, RCU_READ, Tree, functions, has_order, line_of  # noqa: E402
+from c_source import (  # noqa: E402
+    ATOMIC,
+    LOCK,
+    MEMORY_ORDERS,
+    RCU_READ,
+    Tree,
+    functions,
+    line_of,
+    lock_purpose,
+    matching_close,
+    memory_orders,
+    order_reason,
+)
 
 # --- tables: the facts and the reasoned exceptions -------------------------------------------------------------------
 
@@ -172,6 +184,7 @@ ACTOR_PARTS = {
     "connection_close.c": "connection: its end",
     "connection_input.c": "connection: reading, parsing, publishing",
     "connection_output.c": "connection: deliveries and writing",
+    "connection_pressure.c": "connection: short memory, and targets that hold publishers back",
     "connection_subs.c": "connection: SUB and UNSUB",
     "context.c": "what all actors of one server share",
     "credentials.c": "authenticator: users and tokens of the configuration",
@@ -230,6 +243,7 @@ NO_UNIT_TEST = {
         f"src/actors/connection_{part}.c": "a part of the connection: tests/conformance, suite client"
         for part in "auth close input output subs".split()
     },
+    "src/actors/connection_pressure.c": "needs peers that do not read: tests/integration/backpressure.py",
     "src/actors/listener.c": "needs sockets that run out: tests/integration/bad_peers.py and bad_doors.py",
     "src/server/library.c": "has no code",
     "src/server/health_check.c": "needs a whole server: tests/integration/tokens.py, health and health-of-others",
@@ -511,8 +525,25 @@ def check_atomics(tree):
             number = line_of(code, match.start())
             if match.group("explicit") is None and match.group("fence") is None:
                 yield path, number, f"{match.group().rstrip('( ')}: only atomic_*_explicit, with its memory order"
-            elif not has_order(lines, codes, number):
+                continue
+            reason = order_reason(lines, codes, number)
+            if not reason:
                 yield path, number, f"{match.group().rstrip('( ')}: no comment above that begins with order:"
+                continue
+            orders = memory_orders(code[match.start() : matching_close(code, match.end() - 1)])
+            said = reason.split()[0].rstrip(";,.:")
+            if said in MEMORY_ORDERS and orders and said not in orders:
+                yield path, number, f"{match.group().rstrip('( ')}: order: says {said}, the code {' and '.join(orders)}"
+
+
+@rule("locks")
+def check_locks(tree):
+    for path in tree.under("src/", "include/"):
+        code = tree.code(path)
+        for match in LOCK.finditer(code):
+            number = line_of(code, match.start())
+            if not lock_purpose(tree.lines(path), code.split("\n"), number):
+                yield path, number, f"{match['name']}: no comment at it that says what it guards, or what it tells of"
 
 
 @rule("rcu-read")
