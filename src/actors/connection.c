@@ -388,19 +388,20 @@ void esi_connection_info(const struct esi_actor *actor, struct esi_connection_in
     };
 }
 
-void esi_connection_each_sub(const struct esi_actor *actor,
+bool esi_connection_each_sub(const struct esi_actor *actor, uint32_t *place, uint32_t count_max,
                              void (*each)(void *argument, const struct esi_sub *sub,
                                           uint64_t delivered, uint64_t max),
                              void *argument)
 {
     const struct esi_connection *self = ESI_CONTAINER_OF(actor, const struct esi_connection, actor);
 
-    for (uint32_t i = 0; i < self->subs.slot_count; i++) {
-        const struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, i);
+    for (uint32_t i = 0; i < count_max && *place < self->subs.slot_count; i++) {
+        const struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, (*place)++);
         if (client_sub != NULL && !client_sub->is_removed) {
             each(argument, client_sub->sub, client_sub->delivered, client_sub->max);
         }
     }
+    return *place < self->subs.slot_count;
 }
 
 const struct esi_verdict *esi_connection_verdict(const struct esi_actor *actor)

@@ -59,10 +59,11 @@ struct esi_connection_info {
 /* In a visit on the connection's worker; actor->type is esi_connection_type. */
 void esi_connection_info(const struct esi_actor *actor, struct esi_connection_info *out);
 /*
- * Calls each(argument, sub, delivered, max) for each live subscription; max 0: no limit. In a visit
- * on the connection's worker.
+ * Calls each(argument, sub, delivered, max) for live subscriptions; max 0: no limit. It looks at
+ * count_max places from *place (0: the first one) on, and leaves in *place where to go on. Returns
+ * true when there is more. In a visit on the connection's worker.
  */
-void esi_connection_each_sub(const struct esi_actor *actor,
+bool esi_connection_each_sub(const struct esi_actor *actor, uint32_t *place, uint32_t count_max,
                              void (*each)(void *argument, const struct esi_sub *sub,
                                           uint64_t delivered, uint64_t max),
                              void *argument);

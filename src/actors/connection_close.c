@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A client connection's end: at once, or after its last line; and its last turn. */
 #include "actors/connection_internal.h"
+#include "actors/monitor.h"
+#include "actors/monitor_closed.h"
 #include "base/log.h"
 #include "net/stream.h"
 
 static const uint64_t LINGER_NS = 1000000000;
 
-void esi_connection_close_now(struct esi_connection *self, const char *reason)
+/* Monitoring shows for a while how it ended. */
+static void tell_monitor(const struct esi_connection *self, const struct esi_monitor_slow *slow)
+{
+    struct esi_connection_info info;
+
+    if (self->context->monitor != NULL) {
+        esi_connection_info(&self->actor, &info);
+        esi_monitor_tell_closed(self->context->monitor, &info, self->close_reason, slow);
+    }
+}
+
+static void close_as(struct esi_connection *self, const char *reason,
+                     const struct esi_monitor_slow *slow)
 {
     if (self->state == STATE_CLOSED) {
         return;
@@ -17,6 +31,7 @@ void esi_connection_close_now(struct esi_connection *self, const char *reason)
     }
     /* order: relaxed; a hint for senders that choose among members of a group. */
     atomic_store_explicit(&self->target.is_gone, true, memory_order_relaxed);
+    tell_monitor(self, slow);
     esi_actor_io_unwatch(&self->io);
     esi_outbound_deinit(&self->outbound);
     esi_stream_free(ESI_MOVE(self->stream));
@@ -24,6 +39,11 @@ void esi_connection_close_now(struct esi_connection *self, const char *reason)
             ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
             ESI_LOG_TEXT("reason", self->close_reason));
     esi_actor_continue(&self->actor);
+}
+
+void esi_connection_close_now(struct esi_connection *self, const char *reason)
+{
+    close_as(self, reason, NULL);
 }
 
 void esi_connection_close_with(struct esi_connection *self, struct esi_str text, const char *reason)
@@ -64,13 +84,22 @@ void esi_connection_close_err(struct esi_connection *self, enum esi_client_err e
 
 void esi_connection_close_slow(struct esi_connection *self, const char *reason)
 {
+    const uint64_t now_ns = connection_now_ns(self);
+    /* order: relaxed; our own value. */
+    const uint64_t progress_ns =
+        atomic_load_explicit(&self->target.progress_ns, memory_order_relaxed);
+    const uint64_t since_ns = progress_ns > self->start_ns ? progress_ns : self->start_ns;
+    const struct esi_monitor_slow slow = {.subject = esi_outbound_subject(&self->outbound),
+                                          .stalled_ns = now_ns > since_ns ? now_ns - since_ns : 0};
+
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
     esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid),
             ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
             ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),
-            ESI_LOG_TEXT("reason", reason));
-    esi_connection_close_now(self, reason);
+            ESI_LOG_STR("subject", slow.subject),
+            ESI_LOG_U64("stalled_ms", slow.stalled_ns / 1000000), ESI_LOG_TEXT("reason", reason));
+    close_as(self, reason, &slow);
 }
 
 void esi_connection_close_end_stream(struct esi_connection *self)

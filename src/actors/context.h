@@ -22,6 +22,7 @@ struct esi_env;
 struct esi_gateway;
 struct esi_grpc_door;
 struct esi_handlers;
+struct esi_monitor;
 struct esi_queue;
 struct esi_router;
 struct esi_runtime;
@@ -62,6 +63,7 @@ struct esi_context {
     struct esi_gateway *gateway;             /* NULL: off */
     struct esi_queue *queue;                 /* NULL: none (event-gateway) */
     struct esi_grpc_door *grpc_door;         /* NULL: off */
+    struct esi_monitor *monitor;             /* NULL: off; set before the first client comes */
     struct esi_address client_bound;         /* where clients connect; set before the first can */
     /* all doors are open; what stands above is then set for good */
     _Atomic bool is_ready;

@@ -13,6 +13,7 @@
 #include "actors/context.h"
 #include "actors/monitor_answer.h"
 #include "actors/monitor_client.h"
+#include "actors/monitor_closed.h"
 #include "actors/monitor_page.h"
 #include "actors/monitor_query.h"
 #include "actors/monitor_sample.h"
@@ -31,7 +32,8 @@ enum monitor_msg {
     MONITOR_STOPPING,
     MONITOR_STEP_DONE,
     MONITOR_ROUTER_REPORTED,
-    MONITOR_EVENTS_REPORTED
+    MONITOR_EVENTS_REPORTED,
+    MONITOR_CONNECTION_CLOSED
 };
 
 enum {
@@ -66,6 +68,8 @@ struct esi_monitor {
     struct esi_monitor_page *page;          /* owned; NULL: none */
     struct esi_monitor_client *page_client; /* who waits for it; NULL: has left */
     bool is_step_pending;                   /* a message will say that it is done */
+    bool has_yielded;                       /* or our own next turn */
+    uint64_t yield_turn;                    /* the present one then */
     struct esi_msg step_msg;
     struct esi_visit visit;
     struct esi_actor_timer visit_timer;
@@ -74,6 +78,8 @@ struct esi_monitor {
     uint64_t visit_start_ns;
     uint64_t visit_earliest_ns;
     struct esi_monitor_sample sample;
+    struct esi_job job; /* STEP_WORK */
+    struct esi_monitor_closed closed;
     struct esi_msg stopping_msg;
 };
 
@@ -96,16 +102,16 @@ static void keep(struct esi_msg *msg)
 
 static void visit_actor(struct esi_actor *actor, void *argument)
 {
-    struct esi_monitor_page *page = argument;
+    struct esi_monitor *self = argument;
 
-    if (page->type->visit != NULL) {
-        page->type->visit(page, actor);
-    }
+    self->page->is_unfinished = false;
+    self->page->type->visit(self->page, actor);
+    self->visit.is_unfinished = self->page->is_unfinished;
 }
 
 static void visit_worker(struct esi_worker *worker, void *argument)
 {
-    struct esi_monitor_page *page = argument;
+    struct esi_monitor_page *page = ((struct esi_monitor *)argument)->page;
 
     if (page->type->visit_worker != NULL) {
         page->type->visit_worker(page, worker);
@@ -131,9 +137,9 @@ static void begin_visit(struct esi_monitor *self)
     }
     begin_pending(self, STEP_VISIT);
     self->visit_start_ns = now_ns;
-    self->visit = (struct esi_visit){.visit = visit_actor,
+    self->visit = (struct esi_visit){.visit = self->page->type->visit != NULL ? visit_actor : NULL,
                                      .visit_worker = visit_worker,
-                                     .argument = self->page,
+                                     .argument = self,
                                      .asker = &self->actor,
                                      .done = &self->step_msg};
     esi_runtime_visit(self->context->runtime, &self->visit);
@@ -143,6 +149,30 @@ static void begin_sample(struct esi_monitor *self)
 {
     begin_pending(self, STEP_SAMPLE);
     esi_monitor_sample_begin(&self->sample, self->context->runtime, &self->actor, &self->step_msg);
+}
+
+static void run_work(struct esi_job *job)
+{
+    struct esi_monitor *self = ESI_CONTAINER_OF(job, struct esi_monitor, job);
+
+    self->page->type->work(self->page);
+    esi_actor_send(&self->actor, &self->step_msg);
+}
+
+static void begin_work(struct esi_monitor *self)
+{
+    begin_pending(self, STEP_WORK);
+    self->job = (struct esi_job){.run = run_work};
+    esi_runtime_submit(self->context->runtime, &self->job);
+}
+
+/* The rest of the page is made in another turn of ours. */
+static void begin_yield(struct esi_monitor *self)
+{
+    begin_pending(self, STEP_YIELD);
+    self->yield_turn = self->actor.stats.turns;
+    self->has_yielded = true;
+    esi_actor_continue(&self->actor);
 }
 
 static void end_sample(struct esi_monitor *self)
@@ -276,7 +306,7 @@ static void finish_page(struct esi_monitor *self)
 
     if (client != NULL && client->phase == PHASE_PAGE) {
         if (page->status == 200) {
-            esi_monitor_answer_json(client, 200, esi_bytes_str(&page->body));
+            esi_monitor_answer(client, 200, page->content_type, esi_bytes_str(&page->body));
         } else {
             esi_monitor_answer_text(client, page->status, page->failure);
         }
@@ -305,6 +335,12 @@ static void run_steps(struct esi_monitor *self, enum esi_monitor_step step)
             }
             step = self->page->type->next(self->page);
             break;
+        case STEP_WORK:
+            begin_work(self);
+            return;
+        case STEP_YIELD:
+            begin_yield(self);
+            return;
         case STEP_DONE:
             finish_page(self);
             return;
@@ -321,7 +357,8 @@ static void on_step_done(struct esi_monitor *self)
     } else if (self->step == STEP_SAMPLE) {
         end_sample(self);
     }
-    if (self->is_ended) {
+    if (self->is_ended || self->page_client == NULL) {
+        /* Nobody waits for it. */
         esi_monitor_page_free(ESI_MOVE(self->page));
         self->page_client = NULL;
     } else {
@@ -471,6 +508,11 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         take_events(self, (struct esi_queue_report *)(void *)msg);
         on_step_done(self);
         break;
+    case MONITOR_CONNECTION_CLOSED:
+        if (!self->is_ended) {
+            esi_monitor_closed_add(&self->closed, (struct esi_monitor_closed_entry *)(void *)msg);
+        }
+        break;
     }
 }
 
@@ -498,6 +540,10 @@ static void turn_end(struct esi_actor *actor)
     struct esi_monitor *self = self_of(actor);
 
     free_gone(self);
+    if (self->has_yielded && self->yield_turn != actor->stats.turns) {
+        self->has_yielded = false;
+        on_step_done(self);
+    }
     if (self->is_ended) {
         if (!self->is_step_pending) {
             esi_actor_finish(actor);
@@ -537,7 +583,9 @@ static void describe(const struct esi_actor *actor, struct esi_description *desc
                      esi_monitor_client_count(&self->clients));
 }
 
-static void free_monitor(struct esi_actor *actor)
+/* Also for what is sent to us when we have ended: then nothing is left but the struct, which is
+ * freed when nobody can send any more. */
+static void release(struct esi_actor *actor)
 {
     struct esi_monitor *self = self_of(actor);
 
@@ -551,9 +599,10 @@ static void free_monitor(struct esi_actor *actor)
     esi_actor_timer_cancel(&self->visit_timer);
     esi_actor_io_unwatch(&self->io);
     esi_env_close(self->context->env, self->sock);
-    esi_monitor_page_free(self->page);
+    self->sock = ESI_ENV_NO_SOCKET;
+    esi_monitor_page_free(ESI_MOVE(self->page));
     esi_bytes_deinit(&self->facts.events);
-    free(self);
+    esi_monitor_closed_deinit(&self->closed);
 }
 
 static const struct esi_actor_type monitor_type = {
@@ -566,7 +615,7 @@ static const struct esi_actor_type monitor_type = {
     .turn_end = turn_end,
     .stop = stop,
     .describe = describe,
-    .free = free_monitor,
+    .free = release,
 };
 
 /* --- the sentinel --- */
@@ -640,11 +689,14 @@ enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *b
     self->facts.cores = esi_env_core_count(context->env);
     esi_monitor_sample_init(&self->sample, context->env, context->start_ns);
     esi_list_init(&self->clients);
+    esi_monitor_closed_init(&self->closed);
+    self->facts.closed = &self->closed;
     esi_actor_init(&self->actor, &monitor_type, runtime, home);
     esi_actor_io_init(&self->actor, &self->io);
     esi_actor_timer_init(&self->actor, &self->accept_timer);
     esi_actor_timer_init(&self->actor, &self->memory_timer);
     esi_actor_timer_init(&self->actor, &self->visit_timer);
+    context->monitor = self;
     *sentinel = (struct sentinel){.monitor = self};
     esi_actor_ref(&self->actor);
     esi_actor_init(&sentinel->actor, &sentinel_type, runtime, home);
@@ -652,4 +704,22 @@ enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *b
     esi_actor_start(&sentinel->actor);
     *bound = address;
     return ES_OK;
+}
+
+void esi_monitor_free(struct esi_monitor *monitor)
+{
+    free(monitor);
+}
+
+void esi_monitor_tell_closed(struct esi_monitor *monitor, const struct esi_connection_info *info,
+                             const char *reason, const struct esi_monitor_slow *slow)
+{
+    struct esi_monitor_closed_entry *entry =
+        esi_monitor_closed_entry_new(info, reason, slow, esi_worker_now_ns(esi_worker_current()));
+
+    /* Out of memory: it is missing on a page. */
+    if (entry != NULL) {
+        entry->msg.kind = MONITOR_CONNECTION_CLOSED;
+        esi_actor_send(&monitor->actor, &entry->msg);
+    }
 }

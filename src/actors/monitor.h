@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Monitor: the HTTP pages of one server: /healthz /varz /connz /gatewayz /actorz /eventz. */
+/*
+ * Monitor: the HTTP pages of one server: /healthz /varz /connz /subsz /routez /gatewayz /actorz
+ * /eventz /metrics.
+ */
 #pragma once
 
 #include "base/err.h"
@@ -7,7 +10,24 @@
 #include <stdint.h>
 
 struct esi_address;
+struct esi_connection_info;
 struct esi_context;
+struct esi_monitor;
+struct esi_monitor_slow;
 
-/* Listens on monitor.host:monitor.port and serves. Errors as esi_env_listen. */
+/*
+ * Listens on monitor.host:monitor.port and serves; sets context->monitor, which is the caller's:
+ * esi_monitor_free. Errors as esi_env_listen.
+ */
 ES_MUST_USE enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *bound);
+/* After the runtime has stopped. NULL is accepted. */
+void esi_monitor_free(struct esi_monitor *monitor);
+
+/*
+ * A client connection has ended: it is kept for a while, for /connz.
+ *   reason   static
+ *   slow     borrowed; NULL: it was no slow consumer
+ * Thread: a worker. Cannot fail.
+ */
+void esi_monitor_tell_closed(struct esi_monitor *monitor, const struct esi_connection_info *info,
+                             const char *reason, const struct esi_monitor_slow *slow);

@@ -3,7 +3,8 @@
  * /actorz: how the actor runtime is doing. First what stands out, in words; then workers, routers
  * (they roam), actors summed up by type, and the actors themselves, sorted and cut as asked. Times
  * are nanoseconds. Waiting is counted a message, service a turn; both are taken at the grain of a
- * turn, and cost nothing more than the runtime always pays.
+ * turn, and cost nothing more than the runtime always pays. Percentiles come from log-linear
+ * histograms (runtime/time_histogram.h), which histograms=1 shows whole.
  */
 #include "actors/context.h"
 #include "actors/monitor_list.h"
@@ -20,6 +21,7 @@ enum { TYPES_MAX = 32, TEXT_BYTES_MAX = 1024 };
 
 struct worker_row {
     struct esi_worker_stats stats;
+    struct esi_worker_times times;
     struct esi_match_cache_stats cache;
     struct esi_batch_stats batch;
 };
@@ -31,6 +33,8 @@ struct type_row {
     uint64_t depth;
     uint32_t depth_max;
     struct esi_actor_stats stats;
+    struct esi_time_totals waiting;
+    struct esi_time_totals service;
 };
 
 struct actorz {
@@ -41,6 +45,7 @@ struct actorz {
     uint32_t type_count;
     uint64_t total; /* actors of the type asked for */
     bool has_routers;
+    bool is_cutting;
     bool is_second_pass;
     struct esi_bytes description; /* scratch */
 };
@@ -95,6 +100,7 @@ static void visit_worker(struct esi_monitor_page *page, struct esi_worker *worke
         return;
     }
     esi_worker_stats(worker, &row->stats);
+    row->times = *esi_worker_times(worker);
     if (local != NULL) {
         esi_match_cache_stats(local->cache, &row->cache);
         esi_batch_stats(local->batch, &row->batch);
@@ -136,6 +142,8 @@ static uint64_t key_of(enum esi_monitor_sort sort, const struct esi_actor *actor
     case SORT_IDLE:
     case SORT_UPTIME:
     case SORT_RTT:
+    case SORT_STOP:
+    case SORT_REASON:
         break;
     }
     return actor->id;
@@ -176,6 +184,49 @@ static void sum_up(struct actorz *self, const struct esi_actor *actor)
     row->stats.service_ns += stats->service_ns;
     row->stats.waiting_ns_max = larger(row->stats.waiting_ns_max, stats->waiting_ns_max);
     row->stats.service_ns_max = larger(row->stats.service_ns_max, stats->service_ns_max);
+    esi_time_histogram_add_to(&actor->times.waiting, &row->waiting);
+    esi_time_histogram_add_to(&actor->times.service, &row->service);
+}
+
+static void write_buckets(struct esi_json_writer *json, const char *key,
+                          const struct esi_time_totals *totals)
+{
+    esi_json_writer_key(json, key);
+    esi_json_writer_array_start(json);
+    for (size_t i = 0; i < ESI_TIME_BUCKETS; i++) {
+        if (totals->counts[i] > 0) {
+            esi_json_writer_object_start(json);
+            if (i < ESI_TIME_BUCKETS - 1) {
+                esi_json_writer_field_u64(json, "below_ns", esi_time_histogram_end_ns(i));
+            }
+            esi_json_writer_field_u64(json, "count", totals->counts[i]);
+            esi_json_writer_object_end(json);
+        }
+    }
+    esi_json_writer_array_end(json);
+}
+
+/* How times are distributed: what half, 99% and 99.9% do not exceed. */
+static void write_times(const struct actorz *self, struct esi_json_writer *json,
+                        const struct esi_time_totals *waiting,
+                        const struct esi_time_totals *service)
+{
+    esi_json_writer_field_u64(json, "waiting_ns_p50",
+                              esi_time_histogram_percentile_ns(waiting, 50));
+    esi_json_writer_field_u64(json, "waiting_ns_p99",
+                              esi_time_histogram_percentile_ns(waiting, 99));
+    esi_json_writer_field_u64(json, "waiting_ns_p999",
+                              esi_time_histogram_percentile_ns(waiting, 99.9));
+    esi_json_writer_field_u64(json, "service_ns_p50",
+                              esi_time_histogram_percentile_ns(service, 50));
+    esi_json_writer_field_u64(json, "service_ns_p99",
+                              esi_time_histogram_percentile_ns(service, 99));
+    esi_json_writer_field_u64(json, "service_ns_p999",
+                              esi_time_histogram_percentile_ns(service, 99.9));
+    if (self->page.query.has_histograms) {
+        write_buckets(json, "waiting_histogram", waiting);
+        write_buckets(json, "service_histogram", service);
+    }
 }
 
 static void write_stats(struct esi_json_writer *json, const struct esi_actor_stats *stats)
@@ -193,6 +244,17 @@ static void write_depth(struct esi_json_writer *json, uint64_t depth, uint64_t d
 {
     esi_json_writer_field_u64(json, "depth", depth);
     esi_json_writer_field_u64(json, "depth_max", depth_max);
+}
+
+static void write_actor_times(const struct actorz *self, struct esi_json_writer *json,
+                              const struct esi_actor *actor)
+{
+    struct esi_time_totals waiting = {.sum_ns = 0};
+    struct esi_time_totals service = {.sum_ns = 0};
+
+    esi_time_histogram_add_to(&actor->times.waiting, &waiting);
+    esi_time_histogram_add_to(&actor->times.service, &service);
+    write_times(self, json, &waiting, &service);
 }
 
 static void write_actor(struct actorz *self, const struct esi_actor *actor)
@@ -217,6 +279,7 @@ static void write_actor(struct actorz *self, const struct esi_actor *actor)
     esi_json_writer_field_u64(&json, "moves", actor->stats.moves);
     write_depth(&json, actor->mailbox.depth, actor->mailbox.depth_max);
     write_stats(&json, &actor->stats);
+    write_actor_times(self, &json, actor);
     esi_json_writer_object_end(&json);
     esi_monitor_list_end_item(&self->list, entry, start);
 }
@@ -302,8 +365,9 @@ static void write_batch(struct esi_json_writer *json, const struct esi_batch_sta
     esi_json_writer_object_end(json);
 }
 
-static void write_worker(struct esi_json_writer *json, uint32_t index, const struct worker_row *row)
+static void write_worker(const struct actorz *self, struct esi_json_writer *json, uint32_t index)
 {
+    const struct worker_row *row = &self->workers[index];
     const struct esi_worker_stats *stats = &row->stats;
 
     esi_json_writer_object_start(json);
@@ -323,6 +387,7 @@ static void write_worker(struct esi_json_writer *json, uint32_t index, const str
     esi_json_writer_field_u64(json, "moves_out", stats->moves_out);
     esi_json_writer_field_u64(json, "messages", stats->messages);
     esi_json_writer_field_u64(json, "messages_remote", stats->messages_remote);
+    write_times(self, json, &row->times.waiting, &row->times.service);
     write_cache(json, &row->cache);
     write_batch(json, &row->batch);
     esi_json_writer_object_end(json);
@@ -335,7 +400,7 @@ static void write_workers(struct actorz *self, struct esi_json_writer *json)
     esi_json_writer_key(json, "workers");
     esi_json_writer_array_start(json);
     for (uint32_t i = 0; i < count; i++) {
-        write_worker(json, i, &self->workers[i]);
+        write_worker(self, json, i);
     }
     esi_json_writer_array_end(json);
 }
@@ -371,6 +436,7 @@ static void write_types(struct actorz *self, struct esi_json_writer *json)
         esi_json_writer_field_u64(json, "actors", row->actors);
         write_depth(json, row->depth, row->depth_max);
         write_stats(json, &row->stats);
+        write_times(self, json, &row->waiting, &row->service);
         esi_json_writer_object_end(json);
     }
     esi_json_writer_array_end(json);
@@ -401,6 +467,11 @@ static enum esi_monitor_step finish(struct actorz *self)
     return esi_monitor_page_end(page);
 }
 
+static void work(struct esi_monitor_page *page)
+{
+    esi_monitor_list_cut(&self_of(page)->list, page->query.offset, page->query.limit);
+}
+
 static enum esi_monitor_step next(struct esi_monitor_page *page)
 {
     struct actorz *self = self_of(page);
@@ -409,12 +480,14 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
         self->has_routers = true;
         return STEP_VISIT;
     }
+    if (!self->is_cutting) {
+        self->is_cutting = true;
+        return self->list.failed ? esi_monitor_page_fail(page, 500, "out of memory") : STEP_WORK;
+    }
     if (self->is_second_pass) {
         esi_monitor_list_end_portion(&self->list);
-    } else {
-        self->is_second_pass = true;
-        esi_monitor_list_cut(&self->list, page->query.offset, page->query.limit);
     }
+    self->is_second_pass = true;
     if (self->list.failed) {
         return esi_monitor_page_fail(page, 500, "out of memory");
     }
@@ -425,5 +498,6 @@ const struct esi_monitor_page_type esi_monitor_actorz_page = {.make = make,
                                                               .begin = begin,
                                                               .visit = visit,
                                                               .visit_worker = visit_worker,
+                                                              .work = work,
                                                               .next = next,
                                                               .free = free_page};

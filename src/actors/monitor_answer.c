@@ -24,10 +24,16 @@ static void respond(struct esi_monitor_client *client, unsigned status, const ch
                                                             .header_count = ESI_COUNT_OF(headers)});
 }
 
+void esi_monitor_answer(struct esi_monitor_client *client, unsigned status,
+                        const char *content_type, struct esi_str body)
+{
+    respond(client, status, content_type != NULL ? content_type : "application/json", body);
+}
+
 void esi_monitor_answer_json(struct esi_monitor_client *client, unsigned status,
                              struct esi_str body)
 {
-    respond(client, status, "application/json", body);
+    esi_monitor_answer(client, status, NULL, body);
 }
 
 void esi_monitor_answer_text(struct esi_monitor_client *client, unsigned status, const char *text)
@@ -42,10 +48,13 @@ void esi_monitor_answer_index(struct esi_monitor_client *client)
         "<ul>\n"
         "<li><a href=\"varz\">varz</a>: the server</li>\n"
         "<li><a href=\"connz\">connz</a>: client connections</li>\n"
+        "<li><a href=\"subsz\">subsz</a>: subscriptions</li>\n"
+        "<li><a href=\"routez\">routez</a>: routes: there are none</li>\n"
         "<li><a href=\"gatewayz\">gatewayz</a>: links to other clusters</li>\n"
         "<li><a href=\"actorz\">actorz</a>: workers and actors</li>\n"
         "<li><a href=\"eventz\">eventz</a>: queue, handlers, dead letters</li>\n"
         "<li><a href=\"healthz\">healthz</a>: ready or not</li>\n"
+        "<li><a href=\"metrics\">metrics</a>: figures for Prometheus, in OpenMetrics text</li>\n"
         "</ul>\n</body>\n</html>\n";
 
     respond(client, 200, "text/html; charset=utf-8", ESI_STR(text));

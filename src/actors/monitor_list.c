@@ -13,7 +13,8 @@ enum { CAPACITY_FIRST = 256 };
 
 void esi_monitor_list_init(struct esi_monitor_list *list, bool is_descending, size_t text_bytes_max)
 {
-    *list = (struct esi_monitor_list){.is_descending = is_descending};
+    *list = (struct esi_monitor_list){.is_descending = is_descending,
+                                      .portion_max = ESI_MONITOR_LIST_PORTION};
     esi_bytes_init(&list->portion, text_bytes_max);
     esi_bytes_init(&list->text, text_bytes_max);
     esi_bytes_append_text(&list->text, "[");
@@ -89,7 +90,7 @@ bool esi_monitor_list_next_portion(struct esi_monitor_list *list)
         esi_bytes_append_text(&list->text, list->shown > 0 ? "\n  ]" : "]");
         return false;
     }
-    list->portion_count = left < ESI_MONITOR_LIST_PORTION ? left : ESI_MONITOR_LIST_PORTION;
+    list->portion_count = left < list->portion_max ? left : list->portion_max;
     sort(list->entries + list->at, list->portion_count, compare_ids);
     esi_bytes_clear(&list->portion);
     return true;
@@ -127,10 +128,13 @@ void esi_monitor_list_end_portion(struct esi_monitor_list *list)
     const size_t reserve = sizeof separator + 8;
 
     sort(list->entries + list->at, list->portion_count, compare_keys);
-    for (size_t i = 0; i < list->portion_count && !list->is_truncated; i++) {
-        const struct esi_monitor_entry *entry = &list->entries[list->at + i];
-        const size_t needed = list->text.len + entry->text_len + reserve;
-        if (entry->is_cut || needed > list->text.capacity_max) {
+    size_t taken = 0;
+    for (; taken < list->portion_count && !list->is_truncated; taken++) {
+        const struct esi_monitor_entry *entry = &list->entries[list->at + taken];
+        if (entry->is_cut) {
+            break;
+        }
+        if (list->text.len + entry->text_len + reserve > list->text.capacity_max) {
             list->is_truncated = true;
         } else if (entry->text_len > 0) {
             esi_bytes_append_text(&list->text, list->shown > 0 ? separator : separator + 1);
@@ -138,7 +142,16 @@ void esi_monitor_list_end_portion(struct esi_monitor_list *list)
             list->shown++;
         }
     }
-    list->at += list->portion_count;
+    if (taken < list->portion_count && !list->is_truncated) {
+        /* What they wrote together was too much: fewer at a time. One alone does not fit at all. */
+        list->is_truncated = list->portion_count == 1;
+        list->portion_max = (list->portion_count + 1) / 2;
+        for (size_t i = taken; i < list->portion_count; i++) {
+            list->entries[list->at + i].text_len = 0;
+            list->entries[list->at + i].is_cut = false;
+        }
+    }
+    list->at += taken;
     list->portion_count = 0;
     esi_bytes_clear(&list->portion);
 }

@@ -19,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How many items write in one visit: some 10 us each, so that a worker is held up for 2 or 3 ms. */
-enum { ESI_MONITOR_LIST_PORTION = 256 };
+/* How many items write in one pass over all: every pass looks at all of them. */
+enum { ESI_MONITOR_LIST_PORTION = 2048 };
 
 struct esi_monitor_entry {
     uint64_t key;
@@ -36,6 +36,7 @@ struct esi_monitor_list {
     size_t capacity;
     size_t window_end; /* entries before it are wanted and after `at` not yet written */
     size_t at;
+    size_t portion_max;   /* less after a portion did not fit */
     size_t portion_count; /* entries from `at` on that are in hand, ordered by id */
     size_t shown;         /* items in `text` */
     bool is_descending;
@@ -52,7 +53,10 @@ void esi_monitor_list_init(struct esi_monitor_list *list, bool is_descending,
 void esi_monitor_list_deinit(struct esi_monitor_list *list);
 /* An item of the first pass. */
 void esi_monitor_list_note(struct esi_monitor_list *list, uint64_t key, uint64_t id);
-/* Sorts by key, equal ones by id, and keeps limit items from offset on for the second pass. */
+/*
+ * Sorts by key, equal ones by id, and keeps limit items from offset on for the second pass. With
+ * very many items this takes milliseconds: not on a worker.
+ */
 void esi_monitor_list_cut(struct esi_monitor_list *list, uint64_t offset, uint64_t limit);
 /* Takes the next portion in hand. False: there is none, the text is complete. */
 bool esi_monitor_list_next_portion(struct esi_monitor_list *list);

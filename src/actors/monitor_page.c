@@ -12,7 +12,8 @@
 static const struct esi_monitor_page_type *const types[MONITOR_KIND_COUNT] = {
     [MONITOR_VARZ] = &esi_monitor_varz_page,         [MONITOR_CONNZ] = &esi_monitor_connz_page,
     [MONITOR_GATEWAYZ] = &esi_monitor_gatewayz_page, [MONITOR_ACTORZ] = &esi_monitor_actorz_page,
-    [MONITOR_EVENTZ] = &esi_monitor_eventz_page,
+    [MONITOR_EVENTZ] = &esi_monitor_eventz_page,     [MONITOR_SUBSZ] = &esi_monitor_subsz_page,
+    [MONITOR_ROUTEZ] = &esi_monitor_routez_page,     [MONITOR_METRICS] = &esi_monitor_metrics_page,
 };
 
 struct esi_monitor_page *esi_monitor_page_new(struct esi_context *context,
@@ -98,24 +99,29 @@ void esi_monitor_page_field_optional(struct esi_json_writer *json, const char *k
     }
 }
 
-static uint64_t elapsed(const struct esi_monitor_page *page, uint64_t since_ns)
+static uint64_t elapsed(uint64_t since_ns, uint64_t until_ns)
 {
-    return page->now_ns > since_ns ? page->now_ns - since_ns : 0;
+    return until_ns > since_ns ? until_ns - since_ns : 0;
 }
 
 void esi_monitor_page_fields_times(const struct esi_monitor_page *page,
                                    struct esi_json_writer *json,
                                    const struct esi_monitor_times *times)
 {
+    const uint64_t until_ns = times->stop_ns > 0 ? times->stop_ns : page->now_ns;
     char text[ESI_MONITOR_TEXT_MAX];
 
     esi_monitor_page_field_wall(json, "start", times->start_wall_ns);
     esi_monitor_page_field_moment(page, json, "last_activity", times->last_activity_ns);
+    if (times->stop_ns > 0) {
+        esi_monitor_page_field_moment(page, json, "stop", times->stop_ns);
+        esi_json_writer_field_text(json, "reason", times->reason);
+    }
     esi_monitor_text_duration(times->rtt_ns, text);
     esi_json_writer_field_text(json, "rtt", text);
-    esi_monitor_text_uptime(elapsed(page, times->start_ns), text);
+    esi_monitor_text_uptime(elapsed(times->start_ns, until_ns), text);
     esi_json_writer_field_text(json, "uptime", text);
-    esi_monitor_text_uptime(elapsed(page, times->last_activity_ns), text);
+    esi_monitor_text_uptime(elapsed(times->last_activity_ns, until_ns), text);
     esi_json_writer_field_text(json, "idle", text);
 }
 

@@ -18,6 +18,7 @@
 
 struct esi_actor;
 struct esi_context;
+struct esi_monitor_closed;
 struct esi_monitor_page;
 struct esi_worker;
 
@@ -26,6 +27,8 @@ enum esi_monitor_step {
     STEP_SAMPLE,  /* memory and CPU of the process, into the facts */
     STEP_ROUTERS, /* the routers' own figures, into the facts */
     STEP_EVENTS,  /* the queue's report, into the facts */
+    STEP_WORK,    /* `work`, on a service thread: what would hold a worker up */
+    STEP_YIELD,   /* others have their turn: what is long goes on in the next one */
     STEP_DONE     /* body and status are complete */
 };
 
@@ -41,6 +44,8 @@ struct esi_monitor_facts {
     uint32_t cores;
     uint64_t mem_bytes;
     double cpu_percent;
+    double cpu_s;                            /* of the process, since its start */
+    const struct esi_monitor_closed *closed; /* borrowed: the monitor's */
     struct esi_router_report routers[ESI_SUBTABLE_ROUTERS_MAX];
     enum es_err events_err;  /* of STEP_EVENTS; ES_UNSUPPORTED: there is no queue */
     struct esi_bytes events; /* owned: one JSON object, indented */
@@ -55,6 +60,8 @@ struct esi_monitor_page_type {
     /* In a visit, on the visited worker. May be NULL. */
     void (*visit)(struct esi_monitor_page *page, struct esi_actor *actor);
     void (*visit_worker)(struct esi_monitor_page *page, struct esi_worker *worker);
+    /* On a service thread; nothing else touches the page meanwhile. NULL: never asked for. */
+    void (*work)(struct esi_monitor_page *page);
     /* The step asked for has been done: what next? */
     enum esi_monitor_step (*next)(struct esi_monitor_page *page);
     void (*free)(struct esi_monitor_page *page);
@@ -67,8 +74,10 @@ struct esi_monitor_page {
     struct esi_monitor_query query;
     uint64_t now_ns; /* monotonic, when it was begun */
     int64_t now_wall_ns;
-    unsigned status;     /* of HTTP */
-    const char *failure; /* static: why the status is not 200 */
+    unsigned status;          /* of HTTP */
+    const char *failure;      /* static: why the status is not 200 */
+    const char *content_type; /* static; NULL: JSON */
+    bool is_unfinished;       /* set by `visit`: once more for the same actor, in a later turn */
     struct esi_bytes body;
     struct esi_json_writer json; /* into body */
 };
@@ -111,6 +120,8 @@ struct esi_monitor_times {
     uint64_t start_ns;         /* monotonic */
     uint64_t last_activity_ns; /* monotonic */
     uint64_t rtt_ns;
+    uint64_t stop_ns;   /* monotonic; 0: it lives */
+    const char *reason; /* of the stop */
 };
 void esi_monitor_page_fields_times(const struct esi_monitor_page *page,
                                    struct esi_json_writer *json,
@@ -133,3 +144,6 @@ extern const struct esi_monitor_page_type esi_monitor_connz_page;
 extern const struct esi_monitor_page_type esi_monitor_gatewayz_page;
 extern const struct esi_monitor_page_type esi_monitor_actorz_page;
 extern const struct esi_monitor_page_type esi_monitor_eventz_page;
+extern const struct esi_monitor_page_type esi_monitor_subsz_page;
+extern const struct esi_monitor_page_type esi_monitor_routez_page;
+extern const struct esi_monitor_page_type esi_monitor_metrics_page;

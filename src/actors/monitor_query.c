@@ -6,6 +6,7 @@
 #include "actors/monitor_query.h"
 #include "base/own.h"
 #include "net/http1.h"
+#include "proto/subject.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,25 +20,18 @@ struct word {
 };
 
 static const char *const paths[MONITOR_KIND_COUNT] = {
-    [MONITOR_INDEX] = "/",        [MONITOR_HEALTHZ] = "/healthz",   [MONITOR_VARZ] = "/varz",
-    [MONITOR_CONNZ] = "/connz",   [MONITOR_GATEWAYZ] = "/gatewayz", [MONITOR_ACTORZ] = "/actorz",
-    [MONITOR_EVENTZ] = "/eventz",
+    [MONITOR_INDEX] = "/",          [MONITOR_HEALTHZ] = "/healthz",   [MONITOR_VARZ] = "/varz",
+    [MONITOR_CONNZ] = "/connz",     [MONITOR_GATEWAYZ] = "/gatewayz", [MONITOR_ACTORZ] = "/actorz",
+    [MONITOR_EVENTZ] = "/eventz",   [MONITOR_SUBSZ] = "/subsz",       [MONITOR_ROUTEZ] = "/routez",
+    [MONITOR_METRICS] = "/metrics",
 };
 
 static const struct word connz_sorts[] = {
-    {"cid", SORT_CID},
-    {"start", SORT_START},
-    {"subs", SORT_SUBS},
-    {"pending", SORT_PENDING},
-    {"msgs_to", SORT_MSGS_TO},
-    {"msgs_from", SORT_MSGS_FROM},
-    {"bytes_to", SORT_BYTES_TO},
-    {"bytes_from", SORT_BYTES_FROM},
-    {"last", SORT_LAST},
-    {"idle", SORT_IDLE},
-    {"uptime", SORT_UPTIME},
-    {"rtt", SORT_RTT},
-    {NULL, 0},
+    {"cid", SORT_CID},           {"start", SORT_START},           {"subs", SORT_SUBS},
+    {"pending", SORT_PENDING},   {"msgs_to", SORT_MSGS_TO},       {"msgs_from", SORT_MSGS_FROM},
+    {"bytes_to", SORT_BYTES_TO}, {"bytes_from", SORT_BYTES_FROM}, {"last", SORT_LAST},
+    {"idle", SORT_IDLE},         {"uptime", SORT_UPTIME},         {"rtt", SORT_RTT},
+    {"stop", SORT_STOP},         {"reason", SORT_REASON},         {NULL, 0},
 };
 
 static const struct word actorz_sorts[] = {
@@ -46,8 +40,10 @@ static const struct word actorz_sorts[] = {
     {"depth", SORT_DEPTH},
     {"depth_max", SORT_DEPTH_MAX},
     {"waiting", SORT_WAITING},
+    {"wait", SORT_WAITING},
     {"waiting_max", SORT_WAITING_MAX},
     {"service", SORT_SERVICE},
+    {"cpu", SORT_SERVICE},
     {"service_max", SORT_SERVICE_MAX},
     {NULL, 0},
 };
@@ -59,10 +55,15 @@ static const struct word bools[] = {
     {"FALSE", false}, {"False", false}, {NULL, 0},
 };
 
-/* The value: are open connections wanted? Closed ones are not kept. */
 static const struct word states[] = {
-    {"open", true}, {"0", true},       {"any", true}, {"2", true},
-    {"all", true},  {"closed", false}, {"1", false},  {NULL, 0},
+    {"open", STATES_OPEN},
+    {"0", STATES_OPEN},
+    {"closed", STATES_CLOSED},
+    {"1", STATES_CLOSED},
+    {"any", STATES_OPEN | STATES_CLOSED},
+    {"all", STATES_OPEN | STATES_CLOSED},
+    {"2", STATES_OPEN | STATES_CLOSED},
+    {NULL, 0},
 };
 
 const char *esi_monitor_query_path(enum esi_monitor_kind kind)
@@ -246,9 +247,6 @@ static enum es_err read_sort(const struct esi_http1_request *request, const stru
     int sort = words[0].value;
 
     if (value.len > 0 && !find_word(words, value, &sort)) {
-        if (esi_str_equal(value, ESI_STR("stop")) || esi_str_equal(value, ESI_STR("reason"))) {
-            return refuse(error, "sort by ", value, " only valid on closed connections");
-        }
         return refuse(error, "invalid sorting option: ", value, "");
     }
     query->sort = (enum esi_monitor_sort)sort;
@@ -266,7 +264,7 @@ static enum es_err read_state(const struct esi_http1_request *request,
     for (const struct word *word = states; word->text != NULL; word++) {
         if (value.len == strlen(word->text) &&
             strncasecmp(value.data, word->text, value.len) == 0) {
-            query->matches_nothing = word->value == 0;
+            query->states = (uint32_t)word->value;
             return ES_OK;
         }
     }
@@ -314,6 +312,7 @@ static enum es_err read_connz(const struct esi_http1_request *request,
 {
     enum es_err err = read_sort(request, connz_sorts, query, error);
 
+    query->states = STATES_OPEN;
     if (err == ES_OK) {
         err = read_bool(request, "auth", &query->has_auth, error);
     }
@@ -328,6 +327,11 @@ static enum es_err read_connz(const struct esi_http1_request *request,
     }
     if (err == ES_OK) {
         err = read_state(request, query, error);
+    }
+    if (err == ES_OK && query->states != STATES_CLOSED &&
+        (query->sort == SORT_STOP || query->sort == SORT_REASON)) {
+        err = refuse(error, "sort by ", esi_http1_query(request, "sort"),
+                     " only valid on closed connections");
     }
     if (err == ES_OK) {
         err = read_owner(request, query, error);
@@ -349,6 +353,9 @@ static enum es_err read_actorz(const struct esi_http1_request *request,
     if (err == ES_OK) {
         err = read_name(request, "type", query->type, error);
     }
+    if (err == ES_OK) {
+        err = read_bool(request, "histograms", &query->has_histograms, error);
+    }
     return err;
 }
 
@@ -363,6 +370,37 @@ static enum es_err read_eventz(const struct esi_http1_request *request,
     return err;
 }
 
+static enum es_err read_subsz(const struct esi_http1_request *request,
+                              struct esi_monitor_query *query, char *error)
+{
+    const struct esi_str account = esi_http1_query(request, "acc");
+    const struct esi_str test = esi_http1_query(request, "test");
+    enum es_err err = read_subs(request, query, error);
+
+    if (err == ES_OK) {
+        err = read_window(request, ESI_MONITOR_LIMIT_DEFAULT, query, error);
+    }
+    if (err == ES_OK && test.len > 0) {
+        if (test.len >= ESI_MONITOR_SUBJECT_MAX || !esi_subject_is_literal(test)) {
+            return refuse(error, "invalid test subject, must be valid publish subject: ", test, "");
+        }
+        memcpy(query->test, test.data, test.len);
+        query->test[test.len] = '\0';
+    }
+    query->matches_nothing = account.len > 0 && !esi_str_equal(account, ESI_STR("$G"));
+    return err;
+}
+
+/* OpenMetrics, unless the asker names only the older form. */
+static void read_accept(const struct esi_http1_request *request, struct esi_monitor_query *query)
+{
+    const struct esi_str accept = esi_http1_header(request, "Accept");
+
+    query->has_plain_text =
+        accept.len > 0 && memmem(accept.data, accept.len, "text/plain", 10) != NULL &&
+        memmem(accept.data, accept.len, "application/openmetrics-text", 28) == NULL;
+}
+
 static bool find_kind(struct esi_str path, enum esi_monitor_kind *out)
 {
     for (int kind = 0; kind < MONITOR_KIND_COUNT; kind++) {
@@ -370,6 +408,10 @@ static bool find_kind(struct esi_str path, enum esi_monitor_kind *out)
             *out = (enum esi_monitor_kind)kind;
             return true;
         }
+    }
+    if (esi_str_equal(path, ESI_STR("/subscriptionsz"))) {
+        *out = MONITOR_SUBSZ;
+        return true;
     }
     return false;
 }
@@ -397,9 +439,16 @@ enum es_err esi_monitor_query_read(const struct esi_http1_request *request,
     case MONITOR_GATEWAYZ:
         err = read_name(request, "gw_name", query.gateway, error);
         break;
+    case MONITOR_SUBSZ:
+        err = read_subsz(request, &query, error);
+        break;
+    case MONITOR_METRICS:
+        read_accept(request, &query);
+        break;
     case MONITOR_INDEX:
     case MONITOR_HEALTHZ:
     case MONITOR_VARZ:
+    case MONITOR_ROUTEZ:
     case MONITOR_KIND_COUNT:
         break;
     }

@@ -20,6 +20,9 @@ enum esi_monitor_kind {
     MONITOR_GATEWAYZ,
     MONITOR_ACTORZ,
     MONITOR_EVENTZ,
+    MONITOR_SUBSZ,
+    MONITOR_ROUTEZ,
+    MONITOR_METRICS,
     MONITOR_KIND_COUNT
 };
 
@@ -37,6 +40,8 @@ enum esi_monitor_sort {
     SORT_IDLE,
     SORT_UPTIME,
     SORT_RTT,
+    SORT_STOP,
+    SORT_REASON,
     /* /actorz */
     SORT_ID,
     SORT_MESSAGES,
@@ -49,12 +54,20 @@ enum esi_monitor_sort {
 };
 
 enum esi_monitor_subs { SUBS_NONE, SUBS_LIST, SUBS_DETAIL };
-enum { ESI_MONITOR_LIMIT_DEFAULT = 1024, ESI_MONITOR_NAME_MAX = 320, ESI_MONITOR_ERROR_MAX = 256 };
+/* Which connections: bits. */
+enum esi_monitor_state { STATES_OPEN = 1, STATES_CLOSED = 2 };
+enum {
+    ESI_MONITOR_LIMIT_DEFAULT = 1024,
+    ESI_MONITOR_NAME_MAX = 320,
+    ESI_MONITOR_SUBJECT_MAX = 4096,
+    ESI_MONITOR_ERROR_MAX = 256
+};
 
 struct esi_monitor_query {
     enum esi_monitor_kind kind;
     enum esi_monitor_sort sort;
     enum esi_monitor_subs subs;
+    uint32_t states; /* bits of enum esi_monitor_state */
     bool has_auth;
     bool has_cid;
     uint64_t cid;
@@ -64,7 +77,11 @@ struct esi_monitor_query {
     char type[ESI_MONITOR_NAME_MAX];    /* only actors of this type; "": all */
     char event[ESI_MONITOR_NAME_MAX];   /* the event asked about; "": none */
     char gateway[ESI_MONITOR_NAME_MAX]; /* only links to this cluster; "": all */
-    bool matches_nothing; /* another account's connections, or closed ones: there are none here */
+    /* only subscriptions that a message on this subject would match; "": all */
+    char test[ESI_MONITOR_SUBJECT_MAX];
+    bool matches_nothing; /* of another account: there is none here */
+    bool has_histograms;  /* /actorz: whole, not only their percentiles */
+    bool has_plain_text;  /* /metrics: the older text form is wanted */
 };
 
 /* The page's path: "/varz". Static. */

@@ -371,3 +371,52 @@ enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream 
     }
     return err == ES_OK && has_had_its_share ? ES_AGAIN : err;
 }
+
+enum { SUBJECT_PARTS_MAX = 64, SUBJECT_SEARCH_BYTES = 64 * 1024, SUBJECT_BYTES_MAX = 256 };
+
+/* The subject of a line that begins at data; empty: there is none. */
+static struct esi_str subject_at(const char *data, size_t len)
+{
+    static const char plain[] = "MSG ";
+    const size_t skipped = len > 0 && data[0] == 'H' ? 1 : 0;
+
+    if (len < skipped + sizeof plain || memcmp(data + skipped, plain, sizeof plain - 1) != 0) {
+        return ESI_STR("");
+    }
+    const char *start = data + skipped + sizeof plain - 1;
+    const size_t left = len - skipped - (sizeof plain - 1);
+    const char *end = memchr(start, ' ', left < SUBJECT_BYTES_MAX ? left : SUBJECT_BYTES_MAX);
+    return end != NULL ? (struct esi_str){.data = start, .len = (size_t)(end - start)}
+                       : ESI_STR("");
+}
+
+/* In a part whose begin was written already: of the first line after a line's end. */
+static struct esi_str subject_within(const char *data, size_t len)
+{
+    const size_t searched = len < SUBJECT_SEARCH_BYTES ? len : SUBJECT_SEARCH_BYTES;
+    struct esi_str subject = ESI_STR("");
+
+    for (size_t i = 0; i + 2 < searched && subject.len == 0; i++) {
+        const char *end = memchr(data + i, '\n', searched - i);
+        if (end == NULL) {
+            break;
+        }
+        i = (size_t)(end - data);
+        subject = subject_at(end + 1, len - i - 1);
+    }
+    return subject;
+}
+
+struct esi_str esi_outbound_subject(const struct esi_outbound *outbound)
+{
+    struct esi_str subject = ESI_STR("");
+
+    for (uint32_t i = 0; i < outbound->count && i < SUBJECT_PARTS_MAX && subject.len == 0; i++) {
+        const struct esi_outbound_part *part = part_at(outbound, i);
+        subject = subject_at(part->data, part->len);
+        if (subject.len == 0 && i == 0) {
+            subject = subject_within(part->data, part->len);
+        }
+    }
+    return subject;
+}

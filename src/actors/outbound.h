@@ -69,5 +69,10 @@ static inline bool esi_outbound_is_empty(const struct esi_outbound *outbound)
 {
     return outbound->count == 0;
 }
+/*
+ * The subject of the oldest message that waits whole for a client, borrowed until the next call for
+ * this queue; empty where it cannot be told. For people: a payload can look like a message.
+ */
+struct esi_str esi_outbound_subject(const struct esi_outbound *outbound);
 /* Bytes charged to the target: here and on the way here. */
 uint64_t esi_outbound_pending_bytes(const struct esi_outbound *outbound);

@@ -583,6 +583,11 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
                                        .is_cached = slot != NULL,
                                        .bytes = bytes};
     fill(cache, &layout);
+    const uint32_t fanout =
+        layout.match->plain_count + layout.match->group_count + layout.match->link_count;
+    if (fanout > cache->stats.fanout_max) {
+        cache->stats.fanout_max = fanout;
+    }
     if (slot != NULL) {
         cache->stats.entries += slot->match == NULL;
         cache->stats.bytes += bytes - (slot->match != NULL ? slot->match->bytes : 0);

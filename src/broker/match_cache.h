@@ -77,6 +77,7 @@ struct esi_match_cache_stats {
     uint64_t hits;
     uint64_t misses;
     uint32_t entries;
-    size_t bytes; /* of all entries */
+    size_t bytes;        /* of all entries */
+    uint32_t fanout_max; /* receivers of one message: subscriptions, groups and links */
 };
 void esi_match_cache_stats(const struct esi_match_cache *cache, struct esi_match_cache_stats *out);

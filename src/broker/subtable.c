@@ -48,6 +48,7 @@ struct part {
 struct esi_subtable {
     uint32_t router_count;
     _Atomic uint64_t count;
+    _Atomic uint64_t inserts; /* since the start */
     _Atomic uint64_t last_local_ns;
     _Alignas(ESI_CACHE_LINE) _Atomic uint64_t wildcard_generation;
     _Atomic uint64_t generations[ESI_SUBTABLE_BUCKETS];
@@ -158,6 +159,16 @@ uint64_t esi_subtable_count(const struct esi_subtable *table)
 {
     /* order: relaxed; a counter for monitoring. */
     return atomic_load_explicit(&table->count, memory_order_relaxed);
+}
+
+void esi_subtable_stats(const struct esi_subtable *table, struct esi_subtable_stats *out)
+{
+    const uint64_t count = esi_subtable_count(table);
+    /* order: relaxed; a counter for monitoring. */
+    const uint64_t inserts = atomic_load_explicit(&table->inserts, memory_order_relaxed);
+
+    *out = (struct esi_subtable_stats){.inserts = inserts,
+                                       .removes = inserts > count ? inserts - count : 0};
 }
 
 static void raise_generation(struct esi_subtable *table, struct esi_str subject)
@@ -401,6 +412,8 @@ enum es_err esi_subtable_add(struct esi_subtable *table, struct esi_sub *sub,
     subs->live++;
     /* order: relaxed; a counter for monitoring. */
     atomic_fetch_add_explicit(&table->count, 1, memory_order_relaxed);
+    /* order: relaxed; a counter for monitoring. */
+    atomic_fetch_add_explicit(&table->inserts, 1, memory_order_relaxed);
     if (!sub->target->is_link) {
         /* order: relaxed; a time, nothing hangs on it. */
         atomic_store_explicit(&table->last_local_ns, sub->created_ns, memory_order_relaxed);

@@ -117,3 +117,9 @@ void esi_subtable_walk(const struct esi_subtable *table, struct esi_str subject,
 
 /* Subscriptions now in the table. Thread: any; relaxed. */
 uint64_t esi_subtable_count(const struct esi_subtable *table);
+struct esi_subtable_stats {
+    uint64_t inserts; /* since the start */
+    uint64_t removes;
+};
+/* Thread: any; relaxed. */
+void esi_subtable_stats(const struct esi_subtable *table, struct esi_subtable_stats *out);

@@ -303,6 +303,7 @@ enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns
         esi_router_free(context->routers[i]);
     }
     esi_queue_free(context->queue);
+    esi_monitor_free(context->monitor);
     esi_grpc_connection_free_door(context->grpc_door);
     esi_runtime_free(context->runtime);
     esi_gateway_free(context->gateway);

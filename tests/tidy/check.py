@@ -197,13 +197,17 @@ ACTOR_PARTS = {
     "monitor_actorz.c": "monitor: one page",
     "monitor_answer.c": "monitor: what is answered at once, and how",
     "monitor_client.c": "monitor: one HTTP client",
+    "monitor_closed.c": "monitor: connections that have ended",
     "monitor_connz.c": "monitor: one page",
     "monitor_eventz.c": "monitor: one page",
     "monitor_gatewayz.c": "monitor: one page",
     "monitor_list.c": "monitor: sorting and paging of lists",
+    "monitor_metrics.c": "monitor: one page",
     "monitor_page.c": "monitor: the table of pages",
     "monitor_query.c": "monitor: the query of a request",
+    "monitor_routez.c": "monitor: one page",
     "monitor_sample.c": "monitor: memory and CPU of the process",
+    "monitor_subsz.c": "monitor: one page",
     "monitor_text.c": "monitor: times and numbers as text",
     "monitor_varz.c": "monitor: one page",
     "outbound.c": "what waits to be written to one peer",
@@ -222,7 +226,7 @@ NO_UNIT_TEST = {
     },
     **{
         f"src/actors/monitor_{part}.c": "seen over HTTP: test_monitor.c, integration/monitoring.py"
-        for part in "actorz answer client connz eventz gatewayz page varz".split()
+        for part in "actorz answer client connz eventz gatewayz metrics page routez subsz varz".split()
     },
     **{
         f"src/programs/event_bench/{name}.c": "run against servers that lose, double and damage: test_event_bench.py"

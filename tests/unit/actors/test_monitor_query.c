@@ -167,12 +167,64 @@ static void takes_flags(void **state)
 static void takes_states(void **state)
 {
     (void)state;
-    assert_false(accept("/connz?state=open").matches_nothing);
-    assert_false(accept("/connz?state=2").matches_nothing);
-    assert_false(accept("/connz?state=ANY").matches_nothing);
-    assert_true(accept("/connz?state=closed").matches_nothing);
-    assert_true(accept("/connz?state=1").matches_nothing);
+    assert_int_equal(accept("/connz").states, STATES_OPEN);
+    assert_int_equal(accept("/connz?state=open").states, STATES_OPEN);
+    assert_int_equal(accept("/connz?state=2").states, STATES_OPEN | STATES_CLOSED);
+    assert_int_equal(accept("/connz?state=ANY").states, STATES_OPEN | STATES_CLOSED);
+    assert_int_equal(accept("/connz?state=closed").states, STATES_CLOSED);
+    assert_int_equal(accept("/connz?state=1").states, STATES_CLOSED);
+    assert_int_equal(accept("/connz?state=closed&sort=stop").sort, SORT_STOP);
+    assert_int_equal(accept("/connz?sort=reason&state=closed").sort, SORT_REASON);
+    refuse("/connz?sort=stop&state=any", "sort by stop only valid on closed connections");
+    refuse("/connz?sort=reason", "sort by reason only valid on closed connections");
     refuse("/connz?state=7", "Error decoding state for 7");
+}
+
+static void takes_subsz(void **state)
+{
+    struct esi_monitor_query query = accept("/subscriptionsz?subs=1&offset=3&limit=5&test=a.b");
+
+    (void)state;
+    assert_int_equal(query.kind, MONITOR_SUBSZ);
+    assert_int_equal(query.subs, SUBS_LIST);
+    assert_int_equal(query.offset, 3);
+    assert_int_equal(query.limit, 5);
+    assert_string_equal(query.test, "a.b");
+    assert_int_equal(accept("/subsz").subs, SUBS_NONE);
+    assert_string_equal(accept("/subsz").test, "");
+    assert_true(accept("/subsz?acc=other").matches_nothing);
+    assert_false(accept("/subsz?acc=$G").matches_nothing);
+    refuse("/subsz?test=a.*", "invalid test subject, must be valid publish subject: a.*");
+    refuse("/subsz?test=a..b", "invalid test subject, must be valid publish subject: a..b");
+    refuse("/subsz?limit=99999999999999999999",
+           "Error decoding int for 'limit': strconv.Atoi: parsing \"99999999999999999999\": value "
+           "out of range");
+}
+
+static struct esi_monitor_query accept_metrics(const char *header)
+{
+    char head[512];
+    struct esi_http1_request request;
+    struct esi_monitor_query query;
+    char error[ESI_MONITOR_ERROR_MAX];
+    unsigned status = 0;
+
+    const int len =
+        snprintf(head, sizeof head, "GET /metrics HTTP/1.1\r\nHost: a\r\n%s\r\n", header);
+    assert_int_equal(esi_http1_parse_head(head, (size_t)len, &request, &status), ES_OK);
+    assert_int_equal(esi_monitor_query_read(&request, &query, error), ES_OK);
+    return query;
+}
+
+static void takes_a_form_of_metrics(void **state)
+{
+    (void)state;
+    assert_false(accept_metrics("").has_plain_text);
+    assert_false(accept_metrics("Accept: */*\r\n").has_plain_text);
+    assert_true(accept_metrics("Accept: text/plain;version=0.0.4\r\n").has_plain_text);
+    assert_false(accept_metrics("Accept: application/openmetrics-text;version=1.0.0,"
+                                "text/plain;version=0.0.4;q=0.5\r\n")
+                     .has_plain_text);
 }
 
 static void takes_owners(void **state)
@@ -221,6 +273,8 @@ int main(void)
         cmocka_unit_test(takes_sorts),
         cmocka_unit_test(takes_flags),
         cmocka_unit_test(takes_states),
+        cmocka_unit_test(takes_subsz),
+        cmocka_unit_test(takes_a_form_of_metrics),
         cmocka_unit_test(takes_owners),
         cmocka_unit_test(bounds_names),
         cmocka_unit_test(shows_printable_bytes_only),
