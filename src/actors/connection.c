@@ -50,6 +50,7 @@ static void start(struct esi_actor *actor)
     const struct esi_config *config = self->context->config;
 
     self->local = esi_worker_local(esi_actor_home(actor));
+    esi_ledger_charge(self->local->lease, MEMORY_CONNECTIONS, CONNECTION_BYTES);
     esi_outbound_init(&self->outbound, &self->target, &self->local->pools);
     self->start_ns = connection_now_ns(self);
     self->activity_ns = self->start_ns;
@@ -121,7 +122,7 @@ static void watch(struct esi_connection *self)
     } else if (!is_connection_waiting(self) && !self->is_paused &&
                self->ops.detaches_pending == 0) {
         events |= POLL_READ;
-    } else if (!is_connection_waiting(self) && !self->is_paused &&
+    } else if (!is_connection_waiting(self) && !self->is_paused && !self->is_ping_held &&
                !esi_reader_has_tail(&self->reader)) {
         events |= POLL_READ;
     }
@@ -152,6 +153,7 @@ static void turn_end(struct esi_actor *actor)
     }
     if (self->state != STATE_CLOSED) {
         watch(self);
+        esi_connection_pressure_watch(self);
         return;
     }
     esi_connection_subs_withdraw(self);
@@ -191,6 +193,8 @@ static void on_write_timer(struct esi_connection *self)
 {
     if (self->state == STATE_CLOSING) {
         esi_connection_close_now(self, self->close_reason);
+    } else if (self->context->config->limits.slow_consumer == CONFIG_SLOW_DROP_NEW) {
+        self->is_overdue = true;
     } else if (!esi_outbound_is_empty(&self->outbound) ||
                esi_stream_has_buffered_output(self->stream)) {
         esi_connection_close_slow(self, "Slow Consumer (Write Deadline)");
@@ -211,7 +215,9 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
     } else if (fired == &self->auth_timer.timer) {
         esi_connection_auth_on_timer(self);
     } else if (fired == &self->pause_timer.timer) {
-        self->is_paused = false;
+        esi_connection_pressure_on_pause_timer(self);
+    } else if (fired == &self->tick_timer.timer) {
+        esi_connection_pressure_on_tick(self);
     } else if (fired == &self->expiry_timer.timer) {
         esi_connection_close_err(self, CLIENT_ERR_USER_EXPIRED, "Authentication Expired");
     }
@@ -301,6 +307,16 @@ const struct esi_actor_type esi_connection_type = {
     .free = free_connection,
 };
 
+static void ref_target(struct esi_target *target)
+{
+    esi_actor_ref(&ESI_CONTAINER_OF(target, struct esi_connection, target)->actor);
+}
+
+static void unref_target(struct esi_target *target)
+{
+    esi_actor_unref(&ESI_CONTAINER_OF(target, struct esi_connection, target)->actor);
+}
+
 enum es_err esi_connection_start(struct esi_context *context, struct esi_worker *home, int sock,
                                  const struct esi_address *peer)
 {
@@ -320,6 +336,9 @@ enum es_err esi_connection_start(struct esi_context *context, struct esi_worker 
     self->stream = stream;
     self->peer = *peer;
     self->target.deliver = esi_connection_output_deliver;
+    self->target.ref = ref_target;
+    self->target.unref = unref_target;
+    self->target.blocks = context->config->limits.slow_consumer == CONFIG_SLOW_BLOCK;
     err = esi_targets_add(context->targets, &self->target);
     if (err != ES_OK) {
         esi_stream_free(stream);
@@ -341,7 +360,8 @@ enum es_err esi_connection_start(struct esi_context *context, struct esi_worker 
     /* order: relaxed; a counter with a bound. */
     const uint32_t before =
         atomic_fetch_add_explicit(&context->counters.connections, 1, memory_order_relaxed);
-    self->is_refused = before >= context->config->limits.max_connections;
+    self->is_refused = before >= context->config->limits.max_connections ||
+                       esi_ledger_is_short(context->ledger, MEMORY_LASTING);
     if (self->is_refused) {
         /* order: relaxed; as above. One that is only being told so takes nobody's place. */
         atomic_fetch_sub_explicit(&context->counters.connections, 1, memory_order_relaxed);
@@ -353,6 +373,7 @@ enum es_err esi_connection_start(struct esi_context *context, struct esi_worker 
     esi_actor_timer_init(&self->actor, &self->ping_timer);
     esi_actor_timer_init(&self->actor, &self->write_timer);
     esi_actor_timer_init(&self->actor, &self->pause_timer);
+    esi_actor_timer_init(&self->actor, &self->tick_timer);
     esi_actor_timer_init(&self->actor, &self->expiry_timer);
     esi_actor_start(&self->actor);
     return ES_OK;
@@ -371,6 +392,7 @@ void esi_connection_info(const struct esi_actor *actor, struct esi_connection_in
         .last_activity_ns = self->activity_ns,
         .rtt_ns = self->rtt_ns,
         .pending_bytes = esi_outbound_pending_bytes(&self->outbound),
+        .dropped_msgs = self->dropped_msgs,
         .in_msgs = self->in_msgs,
         .in_bytes = self->in_bytes,
         .out_msgs = self->out_msgs,

@@ -40,6 +40,7 @@ struct esi_connection_info {
     uint64_t last_activity_ns; /* monotonic */
     uint64_t rtt_ns;           /* 0: unknown */
     uint64_t pending_bytes;
+    uint64_t dropped_msgs; /* left out because the client was too slow, or memory too short */
     uint64_t in_msgs;
     uint64_t in_bytes;
     uint64_t out_msgs;

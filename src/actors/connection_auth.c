@@ -15,6 +15,8 @@
 
 static const uint64_t NS_PER_S = 1000000000;
 
+enum { TLS_SESSION_BYTES = 40 * 1024 }; /* measured; with the buffers of a record each way */
+
 void esi_connection_auth_write_info(struct esi_connection *self)
 {
     const struct esi_context *context = self->context;
@@ -218,6 +220,11 @@ void esi_connection_auth_shake_hands(struct esi_connection *self)
 
 void esi_connection_auth_start_tls(struct esi_connection *self)
 {
+    if (!esi_ledger_take(self->local->lease, MEMORY_TLS, TLS_SESSION_BYTES)) {
+        esi_connection_close_now(self, "Memory Limit Exceeded");
+        return;
+    }
+    self->tls_bytes = TLS_SESSION_BYTES;
     if (esi_stream_start_tls_server(self->stream, self->context->client_tls) != ES_OK) {
         esi_connection_close_now(self, "TLS Handshake Failure");
         return;

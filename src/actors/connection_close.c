@@ -8,6 +8,9 @@
 
 static const uint64_t LINGER_NS = 1000000000;
 
+/* Who takes what still waits for it gets this many times write_deadline, and no more. */
+enum { CLOSE_DEADLINES = 4 };
+
 /* Monitoring shows for a while how it ended. */
 static void tell_monitor(const struct esi_connection *self, const struct esi_monitor_slow *slow)
 {
@@ -69,6 +72,8 @@ void esi_connection_close_with(struct esi_connection *self, struct esi_str text,
         return;
     }
     self->state = STATE_CLOSING;
+    self->close_deadline_ns =
+        connection_now_ns(self) + CLOSE_DEADLINES * self->context->config->limits.write_deadline_ns;
     /* order: relaxed; a hint for senders that choose among members of a group. */
     atomic_store_explicit(&self->target.is_gone, true, memory_order_relaxed);
     esi_actor_timer_set(&self->write_timer,
@@ -82,15 +87,21 @@ void esi_connection_close_err(struct esi_connection *self, enum esi_client_err e
     esi_connection_close_with(self, esi_client_writer_err(err), reason);
 }
 
-void esi_connection_close_slow(struct esi_connection *self, const char *reason)
+static struct esi_monitor_slow describe_slow(const struct esi_connection *self)
 {
     const uint64_t now_ns = connection_now_ns(self);
     /* order: relaxed; our own value. */
     const uint64_t progress_ns =
         atomic_load_explicit(&self->target.progress_ns, memory_order_relaxed);
     const uint64_t since_ns = progress_ns > self->start_ns ? progress_ns : self->start_ns;
-    const struct esi_monitor_slow slow = {.subject = esi_outbound_subject(&self->outbound),
-                                          .stalled_ns = now_ns > since_ns ? now_ns - since_ns : 0};
+
+    return (struct esi_monitor_slow){.subject = esi_outbound_subject(&self->outbound),
+                                     .stalled_ns = now_ns > since_ns ? now_ns - since_ns : 0};
+}
+
+void esi_connection_close_note_slow(struct esi_connection *self, const char *reason)
+{
+    const struct esi_monitor_slow slow = describe_slow(self);
 
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
@@ -99,6 +110,13 @@ void esi_connection_close_slow(struct esi_connection *self, const char *reason)
             ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),
             ESI_LOG_STR("subject", slow.subject),
             ESI_LOG_U64("stalled_ms", slow.stalled_ns / 1000000), ESI_LOG_TEXT("reason", reason));
+}
+
+void esi_connection_close_slow(struct esi_connection *self, const char *reason)
+{
+    const struct esi_monitor_slow slow = describe_slow(self);
+
+    esi_connection_close_note_slow(self, reason);
     close_as(self, reason, &slow);
 }
 
@@ -144,19 +162,24 @@ void esi_connection_close_finish(struct esi_connection *self)
     struct esi_counters *counters = &self->context->counters;
 
     if (self->actor.is_finished || self->ops.routes_pending > 0 || self->ops.detaches_pending > 0 ||
-        self->actor.mailbox.head != NULL) {
+        self->actor.mailbox.head != NULL || !esi_connection_subs_are_withdrawn(self)) {
         return;
     }
+    esi_connection_pressure_let_go(self);
+    esi_ledger_give(self->local->lease, MEMORY_CONNECTIONS, CONNECTION_BYTES);
+    esi_ledger_give(self->local->lease, MEMORY_TLS, self->tls_bytes);
     esi_actor_timer_cancel(&self->auth_timer);
     esi_actor_timer_cancel(&self->ping_timer);
     esi_actor_timer_cancel(&self->write_timer);
     esi_actor_timer_cancel(&self->pause_timer);
+    esi_actor_timer_cancel(&self->tick_timer);
     esi_actor_timer_cancel(&self->expiry_timer);
     esi_reader_deinit(&self->reader, self->local);
     add_to(&counters->in_msgs, self->in_msgs);
     add_to(&counters->in_bytes, self->in_bytes);
     add_to(&counters->out_msgs, self->out_msgs);
     add_to(&counters->out_bytes, self->out_bytes);
+    add_to(&counters->dropped_msgs, self->dropped_msgs);
     if (!self->is_refused) {
         /* order: relaxed; a counter with a bound. */
         atomic_fetch_sub_explicit(&counters->connections, 1, memory_order_relaxed);

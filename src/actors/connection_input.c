@@ -262,6 +262,7 @@ static bool must_wait(struct esi_connection *self, enum esi_client_op op)
 static size_t parse(struct esi_connection *self, const char *data, size_t len,
                     struct esi_block *block, size_t *needed)
 {
+    const struct esi_ledger *ledger = self->context->ledger;
     struct esi_client_item item;
     size_t at = 0;
 
@@ -270,12 +271,8 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len,
     self->is_parsing = true;
     esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo, block,
                     connection_now_ns(self));
-    while (!is_connection_waiting(self) ||
-           (self->ops.routes_pending > 0 && self->state == STATE_OPEN)) {
+    while (!is_connection_waiting(self)) {
         size_t consumed = 0;
-        if (self->ops.routes_pending > 0) {
-            break;
-        }
         const enum esi_client_op op =
             esi_client_parser_next(&self->parser, data + at, len - at, &consumed, &item);
         if (op == CLIENT_MORE) {
@@ -286,7 +283,12 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len,
         }
         if (ESI_UNLIKELY(op != CLIENT_PUB || esi_route_ops_has_collected(&self->ops)) &&
             must_wait(self, op)) {
-            /* Parsed again when it is its turn: after an item the parser remembers nothing. */
+            if (op == CLIENT_PING) {
+                /* Not parsed again: its first bytes may have come by another read. */
+                self->is_ping_held = true;
+                at += consumed;
+            }
+            /* Others are whole here, and parsed again when it is their turn. */
             break;
         }
         at += consumed;
@@ -296,6 +298,10 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len,
             esi_connection_output_take_own(self);
             esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo,
                             block, connection_now_ns(self));
+        }
+        if (ESI_UNLIKELY(esi_ledger_is_short(ledger, MEMORY_TRANSIT))) {
+            /* One message may become many: the rest waits, or the reserve would be used up. */
+            break;
         }
     }
     esi_connection_output_take_own(self);
@@ -320,6 +326,25 @@ static void on_read_error(struct esi_connection *self, enum es_err err)
     }
 }
 
+/* Answers the PING that waited for UNSUBs before it. Returns false when it still does. */
+static bool answer_held_ping(struct esi_connection *self)
+{
+    if (self->ops.detaches_pending > 0) {
+        return false;
+    }
+    self->is_ping_held = false;
+    on_ping(self);
+    return self->state == STATE_OPEN;
+}
+
+/* Memory is short: what comes in would become more of what waits. One that is in the middle of a
+ * large message has its memory already, and goes on. */
+static bool must_pause(const struct esi_connection *self)
+{
+    return esi_ledger_is_short(self->context->ledger, MEMORY_TRANSIT) &&
+           !esi_reader_is_large(&self->reader);
+}
+
 void esi_connection_input_process(struct esi_connection *self, bool may_read)
 {
     struct esi_reader_piece piece;
@@ -328,8 +353,19 @@ void esi_connection_input_process(struct esi_connection *self, bool may_read)
     if (is_connection_waiting(self) || self->is_paused) {
         return;
     }
-    const enum es_err err =
-        esi_reader_next(&self->reader, self->local, self->stream, may_read, &piece);
+    if (self->is_ping_held && !answer_held_ping(self)) {
+        return;
+    }
+    if (must_pause(self)) {
+        esi_connection_pressure_pause(self);
+        return;
+    }
+    const enum es_err err = esi_reader_next(&self->reader, self->local, self->stream,
+                                            may_read && !self->reader.awaits_memory, &piece);
+    if (err == ES_NO_MEMORY) {
+        esi_connection_pressure_pause(self); /* nothing was read, and nothing is lost */
+        return;
+    }
     if (err != ES_OK) {
         self->is_stalled = false;
         if (err != ES_AGAIN) {
@@ -340,7 +376,11 @@ void esi_connection_input_process(struct esi_connection *self, bool may_read)
     }
     const size_t done = parse(self, piece.data, piece.len, piece.block, &needed);
     if (esi_reader_keep(&self->reader, self->local, &piece, done, needed) != ES_OK) {
-        esi_connection_close_now(self, "Out Of Memory");
+        esi_connection_close_now(self, "Memory Limit Exceeded");
+    }
+    if (self->reader.awaits_memory && self->state == STATE_OPEN) {
+        self->is_stalled = true;
+        esi_connection_pressure_pause(self);
     }
     self->needs_read = self->stream != NULL && esi_stream_has_buffered_input(self->stream);
 }

@@ -3,7 +3,8 @@
  * The state of a client connection, shared by the files that make it: connection.c (life, timers,
  * what monitoring sees), connection_auth.c (INFO, the TLS handshake, CONNECT), connection_input.c
  * (reading, parsing, publishing), connection_subs.c (SUB and UNSUB), connection_output.c
- * (deliveries, writing) and connection_close.c (its end). All functions run on its worker.
+ * (deliveries, writing), connection_pressure.c (short memory, targets that hold back) and
+ * connection_close.c (its end). All functions run on its worker.
  */
 #pragma once
 
@@ -40,7 +41,11 @@ enum connection_msg {
 
 enum connection_state { STATE_FIRST, STATE_HANDSHAKE, STATE_OPEN, STATE_CLOSING, STATE_CLOSED };
 
-enum { ALLOWED_CACHE_SIZE = 16, LINGER_BYTES_MAX = 1024 * 1024 };
+enum {
+    ALLOWED_CACHE_SIZE = 16,
+    LINGER_BYTES_MAX = 1024 * 1024,
+    CONNECTION_BYTES = 4096 /* its struct, stream, maps and lists, as far as they are small */
+};
 
 /* an idle client is pinged early, for its round-trip time */
 static const uint64_t FIRST_PING_NS = 2000000000;
@@ -67,6 +72,10 @@ struct esi_connection {
     struct esi_reader reader;
     struct esi_route_ops ops;
     uint32_t counted_subs; /* live subscriptions with a max */
+    /* a reference: the target that must take some of what waits before we go on; NULL: none */
+    struct esi_target *blocker;
+    uint32_t withdrawn_slots; /* on its way out: of its subscriptions, those that were looked at */
+    uint64_t tls_bytes;       /* charged for the TLS session */
     /* flags */
     bool is_parsing;
     bool is_authenticating;
@@ -76,16 +85,21 @@ struct esi_connection {
     bool is_refused;  /* one too many: told so and closed */
     bool is_listener; /* counted as one */
     bool is_write_blocked;
+    bool is_dropping; /* drop_new: messages are left out until the peer has taken enough */
+    bool is_overdue;  /* drop_new: the peer has taken nothing for write_deadline */
     bool is_paused;
     bool is_write_shut;
     bool skips_continued; /* the rest of a message that was left out */
     bool is_stalled;      /* what is left over waits for something before it, not for more bytes */
+    bool is_ping_held;    /* a PING was parsed that waits for UNSUBs before it */
     bool needs_read;      /* decrypted bytes wait, which the poller does not see */
     const char *close_reason;
     struct esi_actor_timer auth_timer;
     struct esi_actor_timer ping_timer;
     struct esi_actor_timer write_timer;
     struct esi_actor_timer pause_timer;
+    /* set while something waits to be written, or has come in part */
+    struct esi_actor_timer tick_timer;
     struct esi_actor_timer expiry_timer;
     /* counters */
     int64_t start_wall_ns;
@@ -96,6 +110,9 @@ struct esi_connection {
     uint64_t rtt_known_ns;
     uint32_t pings_out;
     uint64_t lingered_bytes;
+    uint64_t close_deadline_ns; /* CLOSING: the latest end, whatever the peer takes */
+    uint64_t dropped_msgs;      /* left out because the peer was too slow, or memory too short */
+    uint64_t lost_msgs;         /* of target.lost_msgs: what we know of */
     uint64_t in_msgs;
     uint64_t in_bytes;
     uint64_t out_msgs;
@@ -153,8 +170,11 @@ void esi_connection_subs_on_unsub(struct esi_connection *self, const struct esi_
 void esi_connection_subs_on_routed(struct esi_connection *self, struct esi_route_batch *batch);
 void esi_connection_subs_on_detached(struct esi_connection *self, struct esi_route_batch *batch);
 void esi_connection_subs_remove(struct esi_connection *self, struct esi_client_sub *client_sub);
-/* Removes all that are left: the connection is on its way out. */
+/* The connection is on its way out: removes a bounded part of those that are left, and asks for
+ * another turn until there is none. */
 void esi_connection_subs_withdraw(struct esi_connection *self);
+/* True when all are removed, or being removed. */
+bool esi_connection_subs_are_withdrawn(const struct esi_connection *self);
 
 /* --- connection_output.c --- */
 
@@ -174,6 +194,21 @@ void esi_connection_output_answer_ok(struct esi_connection *self);
 /* Writes what there is, as far as the socket takes it. */
 void esi_connection_output_write(struct esi_connection *self);
 
+/* --- connection_pressure.c --- */
+
+/* Memory is short: nothing is read for a while. */
+void esi_connection_pressure_pause(struct esi_connection *self);
+/* Nothing is read before the target, matched in this turn, has taken some of what waits for it. */
+void esi_connection_pressure_hold(struct esi_connection *self, struct esi_target *target);
+void esi_connection_pressure_let_go(struct esi_connection *self);
+void esi_connection_pressure_on_pause_timer(struct esi_connection *self);
+/* True when there was no memory for messages to us since the last call; they are counted as
+ * dropped. */
+bool esi_connection_pressure_is_missing(struct esi_connection *self);
+/* At the end of a turn: sets the tick where it is needed. */
+void esi_connection_pressure_watch(struct esi_connection *self);
+void esi_connection_pressure_on_tick(struct esi_connection *self);
+
 /* --- connection_close.c --- */
 
 /* Ends it at once: nothing more is written. */
@@ -183,6 +218,8 @@ void esi_connection_close_with(struct esi_connection *self, struct esi_str text,
                                const char *reason);
 void esi_connection_close_err(struct esi_connection *self, enum esi_client_err err,
                               const char *reason);
+/* Counts and logs a slow consumer. */
+void esi_connection_close_note_slow(struct esi_connection *self, const char *reason);
 /* Ends it at once as a slow consumer. */
 void esi_connection_close_slow(struct esi_connection *self, const char *reason);
 /* All is written: the last line is followed by the end of the stream. */

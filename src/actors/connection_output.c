@@ -10,11 +10,16 @@
 
 static const uint64_t MAPPED_NS = 2000000000; /* as nats-server */
 
+enum { OWN_LINES_BYTES_MAX = 1024 * 1024, BLOCK_FACTOR = 4 };
+
 void esi_connection_output_take_own(struct esi_connection *self)
 {
     const uint64_t pause_ns = esi_batch_flush(self->local->batch);
+    struct esi_target *blocker = esi_batch_blocker(self->local->batch);
 
-    if (pause_ns > 0 && !self->is_paused) {
+    if (blocker != NULL) {
+        esi_connection_pressure_hold(self, blocker);
+    } else if (pause_ns > 0 && !self->is_paused) {
         self->is_paused = true;
         esi_actor_timer_set(&self->pause_timer, connection_now_ns(self) + pause_ns);
     }
@@ -52,17 +57,57 @@ void esi_connection_output_answer_ok(struct esi_connection *self)
 
 static void check_pending(struct esi_connection *self)
 {
-    if (esi_outbound_pending_bytes(&self->outbound) >
-        self->context->config->limits.max_pending_bytes) {
+    const struct esi_config_limits *limits = &self->context->config->limits;
+    const uint64_t pending_bytes = esi_outbound_pending_bytes(&self->outbound);
+    bool is_over = false;
+
+    switch (limits->slow_consumer) {
+    case CONFIG_SLOW_DISCONNECT:
+        is_over = pending_bytes > limits->max_pending_bytes;
+        break;
+    case CONFIG_SLOW_DROP_NEW:
+        /* Messages are left out above max_pending: more than that are answers to a peer that asks
+         * and does not read. */
+        is_over = self->outbound.queued_bytes > limits->max_pending_bytes + OWN_LINES_BYTES_MAX;
+        break;
+    case CONFIG_SLOW_BLOCK:
+        /* Each publisher may have sent what it had read when it was told to wait. */
+        is_over = pending_bytes > BLOCK_FACTOR * limits->max_pending_bytes + OWN_LINES_BYTES_MAX;
+        break;
+    }
+    if (is_over) {
         esi_connection_close_slow(self, "Slow Consumer (Pending Bytes)");
     }
+}
+
+/* A message that is missing is never passed over in silence. */
+static void check_missing(struct esi_connection *self)
+{
+    if (esi_connection_pressure_is_missing(self) && self->state == STATE_OPEN &&
+        self->context->config->limits.slow_consumer != CONFIG_SLOW_DROP_NEW) {
+        esi_connection_close_slow(self, "Slow Consumer (Memory)");
+    }
+}
+
+/* While something waits: the peer has write_deadline to take some of it, and a connection that is
+ * closing not for ever. */
+static void arm_write_timer(struct esi_connection *self)
+{
+    uint64_t deadline_ns =
+        connection_now_ns(self) + self->context->config->limits.write_deadline_ns;
+
+    if (self->state == STATE_CLOSING && deadline_ns > self->close_deadline_ns) {
+        deadline_ns = self->close_deadline_ns;
+    }
+    esi_actor_timer_set(&self->write_timer, deadline_ns);
 }
 
 void esi_connection_output_write(struct esi_connection *self)
 {
     bool has_progress = false;
 
-    if (self->state == STATE_HANDSHAKE) {
+    check_missing(self);
+    if (self->state == STATE_HANDSHAKE || self->state == STATE_CLOSED) {
         return;
     }
     if (self->is_write_blocked) {
@@ -77,6 +122,7 @@ void esi_connection_output_write(struct esi_connection *self)
     }
     const enum es_err err =
         esi_outbound_write(&self->outbound, self->stream, connection_now_ns(self), &has_progress);
+    self->is_overdue &= !has_progress;
     if (err == ES_OK) {
         if (self->state == STATE_CLOSING) {
             esi_connection_close_end_stream(self);
@@ -91,9 +137,7 @@ void esi_connection_output_write(struct esi_connection *self)
     }
     self->is_write_blocked = true;
     if (has_progress || !self->write_timer.timer.is_set) {
-        esi_actor_timer_set(&self->write_timer,
-                            connection_now_ns(self) +
-                                self->context->config->limits.write_deadline_ns);
+        arm_write_timer(self);
     }
     check_pending(self);
 }
@@ -160,11 +204,35 @@ static bool accept_slice(struct esi_connection *self, const struct esi_slice *sl
     return true;
 }
 
+/* drop_new: are messages left out now? From above max_pending, or past write_deadline, until half
+ * of max_pending. */
+static bool must_drop(struct esi_connection *self)
+{
+    const struct esi_config_limits *limits = &self->context->config->limits;
+    const uint64_t pending_bytes = esi_outbound_pending_bytes(&self->outbound);
+    const bool was_dropping = self->is_dropping;
+
+    if (limits->slow_consumer != CONFIG_SLOW_DROP_NEW) {
+        return false;
+    }
+    self->is_dropping = self->is_overdue || pending_bytes > limits->max_pending_bytes ||
+                        (was_dropping && pending_bytes > limits->max_pending_bytes / 2);
+    if (self->is_dropping && !was_dropping) {
+        esi_connection_close_note_slow(self, "Slow Consumer (Messages Dropped)");
+    }
+    return self->is_dropping;
+}
+
 void esi_connection_output_on_deliver(struct esi_connection *self, struct esi_delivery *delivery)
 {
     if (is_connection_ending(self)) {
         esi_outbound_drop_bytes(&self->outbound, delivery->bytes);
         return; /* the runtime frees it */
+    }
+    if (must_drop(self)) {
+        self->dropped_msgs += delivery->message_count;
+        esi_outbound_drop_bytes(&self->outbound, delivery->bytes);
+        return;
     }
     for (uint32_t i = 0; i < delivery->slice_count; i++) {
         const struct esi_slice *slice = &delivery->slices[i];

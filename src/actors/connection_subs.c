@@ -8,6 +8,18 @@
 
 #include <stdlib.h>
 
+enum {
+    WITHDRAWN_A_TURN = 1024,
+    /* A subscription's place in maps and in the table, about. */
+    SUB_PLACE_BYTES = 256
+};
+
+static uint64_t memory_of(const struct esi_sub *sub)
+{
+    return sizeof *sub + sizeof(struct esi_client_sub) + SUB_PLACE_BYTES + sub->subject.len +
+           sub->queue.len + sub->sid.len;
+}
+
 void esi_connection_subs_remove(struct esi_connection *self, struct esi_client_sub *client_sub)
 {
     self->counted_subs -= client_sub->max > 0;
@@ -31,6 +43,7 @@ void esi_connection_subs_on_detached(struct esi_connection *self, struct esi_rou
         if (op->kind == ROUTE_REMOVE) {
             struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, op->sub->slot);
             ESI_ASSERT(client_sub != NULL && client_sub->sub == op->sub);
+            esi_ledger_give(self->local->lease, MEMORY_SUBSCRIPTIONS, memory_of(op->sub));
             client_sub->sub = NULL; /* freed with the batch */
             esi_client_subs_free_slot(&self->subs, client_sub);
         }
@@ -41,12 +54,21 @@ void esi_connection_subs_on_detached(struct esi_connection *self, struct esi_rou
 
 void esi_connection_subs_withdraw(struct esi_connection *self)
 {
-    for (uint32_t i = 0; i < self->subs.slot_count; i++) {
-        struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, i);
+    for (uint32_t i = 0; i < WITHDRAWN_A_TURN && !esi_connection_subs_are_withdrawn(self); i++) {
+        struct esi_client_sub *client_sub =
+            esi_client_subs_at(&self->subs, self->withdrawn_slots++);
         if (client_sub != NULL && !client_sub->is_removed) {
             esi_connection_subs_remove(self, client_sub);
         }
     }
+    if (!esi_connection_subs_are_withdrawn(self)) {
+        esi_actor_continue(&self->actor);
+    }
+}
+
+bool esi_connection_subs_are_withdrawn(const struct esi_connection *self)
+{
+    return self->withdrawn_slots >= self->subs.slot_count;
 }
 
 static bool count_listener(struct esi_connection *self)
@@ -107,6 +129,39 @@ static bool has_responses(const struct esi_connection *self)
     return esi_permissions_allows_responses(self->verdict.permissions, &max, &expires_ns);
 }
 
+/* ES_FULL: limits.memory leaves no room for it; ES_NO_MEMORY. */
+static enum es_err add_sub(struct esi_connection *self, const struct esi_client_item *item)
+{
+    struct esi_sub *sub = esi_sub_new(&self->target, item->subject, item->queue, item->sid);
+
+    if (sub == NULL) {
+        return ES_NO_MEMORY;
+    }
+    const uint64_t bytes = memory_of(sub);
+    if (!esi_ledger_take(self->local->lease, MEMORY_SUBSCRIPTIONS, bytes)) {
+        free(sub);
+        return ES_FULL;
+    }
+    sub->created_ns = connection_now_ns(self);
+    sub->flags =
+        (self->connect.headers ? SUB_HEADERS : 0U) | (has_responses(self) ? SUB_RECORDS : 0U);
+    if (esi_permissions_needs_delivery_check(self->verdict.permissions, item->subject,
+                                             item->queue)) {
+        sub->permissions = self->verdict.permissions;
+    }
+    struct esi_client_sub *client_sub = esi_client_subs_add(&self->subs, sub);
+    if (client_sub == NULL) {
+        free(sub);
+    } else if (esi_route_ops_add(&self->ops, sub) != ES_OK) {
+        esi_client_subs_forget(&self->subs, client_sub);
+        esi_client_subs_free_slot(&self->subs, client_sub);
+    } else {
+        return ES_OK;
+    }
+    esi_ledger_give(self->local->lease, MEMORY_SUBSCRIPTIONS, bytes);
+    return ES_NO_MEMORY;
+}
+
 void esi_connection_subs_on_sub(struct esi_connection *self, const struct esi_client_item *item)
 {
     self->activity_ns = connection_now_ns(self);
@@ -119,27 +174,13 @@ void esi_connection_subs_on_sub(struct esi_connection *self, const struct esi_cl
         return;
     }
     if (esi_client_subs_find(&self->subs, item->sid) == NULL) {
-        struct esi_sub *sub = esi_sub_new(&self->target, item->subject, item->queue, item->sid);
-        if (sub == NULL) {
-            esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+        const enum es_err err = add_sub(self, item);
+        if (err == ES_FULL) {
+            /* The client goes on with the subscriptions it has. */
+            esi_connection_output_answer(self, esi_client_writer_err(CLIENT_ERR_MAX_SUBSCRIPTIONS));
             return;
         }
-        sub->created_ns = connection_now_ns(self);
-        sub->flags =
-            (self->connect.headers ? SUB_HEADERS : 0U) | (has_responses(self) ? SUB_RECORDS : 0U);
-        if (esi_permissions_needs_delivery_check(self->verdict.permissions, item->subject,
-                                                 item->queue)) {
-            sub->permissions = self->verdict.permissions;
-        }
-        struct esi_client_sub *client_sub = esi_client_subs_add(&self->subs, sub);
-        if (client_sub == NULL) {
-            free(sub);
-            esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
-            return;
-        }
-        if (esi_route_ops_add(&self->ops, sub) != ES_OK) {
-            esi_client_subs_forget(&self->subs, client_sub);
-            esi_client_subs_free_slot(&self->subs, client_sub);
+        if (err != ES_OK) {
             esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
             return;
         }

@@ -38,12 +38,14 @@ void *esi_context_local_new(void *argument, uint32_t worker_index)
     struct esi_local *local = calloc(1, sizeof *local);
     uint64_t seed = 0;
 
-    (void)worker_index;
     if (local == NULL) {
         return NULL;
     }
+    local->lease = context->ledger != NULL ? esi_ledger_lease(context->ledger, worker_index) : NULL;
     esi_pool_init(&local->pools.blocks, &context->block_depot);
     esi_pool_init(&local->pools.deliveries, &context->delivery_depot);
+    local->pools.blocks.lease = local->lease;
+    local->pools.deliveries.lease = local->lease;
     esi_pool_populate(&local->pools.blocks, BLOCKS_POPULATED);
     esi_pool_populate(&local->pools.deliveries, DELIVERIES_POPULATED);
     esi_env_random(context->env, &seed, sizeof seed);
@@ -63,6 +65,7 @@ void *esi_context_local_new(void *argument, uint32_t worker_index)
         .pause_bytes = context->config->limits.max_pending_bytes < 4 * (uint64_t)PAUSE_BYTES
                            ? context->config->limits.max_pending_bytes / 4 + 1
                            : PAUSE_BYTES,
+        .block_bytes = context->config->limits.max_pending_bytes,
     };
     if (esi_batch_new(&options, &local->batch) != ES_OK) {
         goto fail;

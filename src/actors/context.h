@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/block.h"
+#include "base/ledger.h"
 #include "broker/batch.h"
 #include "broker/match_cache.h"
 #include "broker/subtable.h"
@@ -34,6 +35,10 @@ struct esi_counters {
     _Atomic uint32_t connections;
     _Atomic uint32_t listeners; /* connections that hold a subscription */
     _Atomic uint64_t slow_consumers;
+    _Atomic uint64_t memory_slow_consumers; /* of them: closed because memory was short */
+    _Atomic uint64_t memory_pauses;         /* publishers not read for a while because of that */
+    /* limits.slow_consumer: drop_new, of connections that are closed */
+    _Atomic uint64_t dropped_msgs;
     _Atomic uint64_t auth_failures;
     /* traffic of connections and links that have ended: living ones count for themselves */
     _Atomic uint64_t in_msgs;
@@ -50,6 +55,7 @@ struct esi_context {
     struct esi_targets *targets;
     uint32_t router_count;
     struct esi_router *routers[ESI_SUBTABLE_ROUTERS_MAX];
+    struct esi_ledger *ledger; /* who holds how much memory */
     struct esi_pool_depot block_depot;
     struct esi_pool_depot delivery_depot;
     struct esi_tls_context *client_tls; /* NULL: plain clients */
@@ -73,6 +79,7 @@ struct esi_context {
 
 /* A worker's own: what esi_worker_local returns. */
 struct esi_local {
+    struct esi_lease *lease; /* borrowed: what is kept for peers is taken from it */
     struct esi_batch_pools pools;
     struct esi_match_cache *cache;
     struct esi_batch *batch;

@@ -331,6 +331,9 @@ static void write(struct connz *self, const struct esi_connection_info *info,
                                              .in_bytes = info->in_bytes,
                                              .out_bytes = info->out_bytes,
                                              .subscriptions = info->subscriptions});
+    if (info->dropped_msgs > 0) {
+        esi_json_writer_field_u64(&json, "dropped_msgs", info->dropped_msgs);
+    }
     esi_monitor_page_field_optional(&json, "name", info->name);
     esi_monitor_page_field_optional(&json, "lang", info->lang);
     esi_monitor_page_field_optional(&json, "version", info->version);

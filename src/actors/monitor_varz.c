@@ -203,6 +203,38 @@ static void write_traffic(struct varz *self, struct esi_json_writer *json)
     esi_json_writer_field_u64(json, "subscriptions", esi_subtable_count(context->table));
 }
 
+/* The ledger: bytes by owner, and what each class may have and has. */
+static void write_memory(struct esi_json_writer *json, const struct esi_context *context)
+{
+    const struct esi_ledger *ledger = context->ledger;
+
+    esi_json_writer_key(json, "memory");
+    esi_json_writer_object_start(json);
+    esi_json_writer_field_u64(json, "limit", ledger->limit_bytes);
+    for (int i = 0; i < MEMORY_CLASS_COUNT; i++) {
+        const enum esi_memory_class class = (enum esi_memory_class)i;
+        esi_json_writer_key(json, esi_ledger_class_name(class));
+        esi_json_writer_object_start(json);
+        esi_json_writer_field_u64(json, "limit", ledger->classes[i].limit_bytes);
+        esi_json_writer_field_u64(json, "leased", esi_ledger_leased_bytes(ledger, class));
+        esi_json_writer_field_bool(json, "short", esi_ledger_is_short(ledger, class));
+        esi_json_writer_field_u64(json, "refused", load(&ledger->classes[i].refused));
+        esi_json_writer_object_end(json);
+    }
+    esi_json_writer_key(json, "owners");
+    esi_json_writer_object_start(json);
+    for (int i = 0; i < MEMORY_OWNER_COUNT; i++) {
+        const enum esi_memory_owner owner = (enum esi_memory_owner)i;
+        esi_json_writer_field_u64(json, esi_ledger_owner_name(owner),
+                                  esi_ledger_owner_bytes(ledger, owner));
+    }
+    esi_json_writer_object_end(json);
+    esi_json_writer_field_u64(json, "slow_consumers",
+                              load(&context->counters.memory_slow_consumers));
+    esi_json_writer_field_u64(json, "pauses", load(&context->counters.memory_pauses));
+    esi_json_writer_object_end(json);
+}
+
 static void write_requests(const struct esi_monitor_facts *facts, struct esi_json_writer *json)
 {
     esi_json_writer_key(json, "http_req_stats");
@@ -235,6 +267,7 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
     write_parts(json, page->context);
     write_process(self, json);
     write_traffic(self, json);
+    write_memory(json, page->context);
     write_requests(page->facts, json);
     return esi_monitor_page_end(page);
 }

@@ -60,6 +60,16 @@ static void forget_copy(struct esi_outbound *outbound)
     outbound->copy_used = 0;
 }
 
+static void free_parts(struct esi_outbound *outbound)
+{
+    esi_ledger_give(outbound->pools->blocks.lease, MEMORY_OUTBOUND,
+                    outbound->capacity * sizeof *outbound->parts);
+    free(outbound->parts);
+    outbound->parts = NULL;
+    outbound->capacity = 0;
+    outbound->first = 0;
+}
+
 void esi_outbound_deinit(struct esi_outbound *outbound)
 {
     uint64_t dropped = 0;
@@ -71,10 +81,10 @@ void esi_outbound_deinit(struct esi_outbound *outbound)
     }
     esi_outbound_drop_bytes(outbound, dropped);
     if (outbound->text != NULL) {
-        esi_block_unref(outbound->text, NULL, 1);
+        esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
     }
     forget_copy(outbound);
-    free(outbound->parts);
+    free_parts(outbound);
     esi_outbound_init(outbound, outbound->target, outbound->pools);
 }
 
@@ -88,10 +98,11 @@ static enum es_err make_room(struct esi_outbound *outbound)
     if (parts == NULL) {
         return ES_NO_MEMORY;
     }
+    esi_ledger_charge(outbound->pools->blocks.lease, MEMORY_OUTBOUND, capacity * sizeof *parts);
     for (uint32_t i = 0; i < outbound->count; i++) {
         parts[i] = *part_at(outbound, i);
     }
-    free(outbound->parts);
+    free_parts(outbound);
     outbound->parts = parts;
     outbound->capacity = capacity;
     outbound->first = 0;
@@ -104,6 +115,7 @@ static enum es_err push(struct esi_outbound *outbound, const struct esi_outbound
 
     if (err == ES_OK) {
         *part_at(outbound, outbound->count++) = *part;
+        outbound->queued_bytes += part->len;
     }
     return err;
 }
@@ -203,6 +215,7 @@ enum es_err esi_outbound_push_slice(struct esi_outbound *outbound, const struct 
             }
             last->owns_block |= slice->owns_block;
             last->len += slice->len;
+            outbound->queued_bytes += slice->len;
             return ES_OK;
         }
     }
@@ -234,15 +247,13 @@ enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str
     if (outbound->text == NULL || outbound->text->capacity - outbound->text_used < text.len) {
         /* Not from the pool: an idle connection keeps this one, so it is small. */
         const size_t capacity = text.len > TEXT_BLOCK_BYTES ? text.len : TEXT_BLOCK_BYTES;
-        struct esi_block *block = malloc(sizeof *block + capacity);
+        struct esi_block *block =
+            esi_block_new_charged(&outbound->pools->blocks, MEMORY_OUTBOUND, capacity);
         if (block == NULL) {
             return ES_NO_MEMORY;
         }
-        atomic_init(&block->refs, 1);
-        block->is_pooled = false;
-        block->capacity = capacity;
         if (outbound->text != NULL) {
-            esi_block_unref(outbound->text, NULL, 1);
+            esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
         }
         outbound->text = block;
         outbound->text_used = 0;
@@ -254,7 +265,7 @@ enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str
     esi_block_ref(outbound->text, 1);
     const enum es_err err = esi_outbound_push_slice(outbound, &slice);
     if (err != ES_OK) {
-        esi_block_unref(outbound->text, NULL, 1);
+        esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
         return err;
     }
     outbound->text_used += text.len;
@@ -265,6 +276,7 @@ enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str
 
 static void pop_bytes(struct esi_outbound *outbound, size_t bytes)
 {
+    outbound->queued_bytes -= bytes;
     while (bytes > 0) {
         struct esi_outbound_part *part = part_at(outbound, 0);
         if (bytes < part->len) {
@@ -288,14 +300,11 @@ static void rest(struct esi_outbound *outbound)
     outbound->copied_count = 0;
     forget_copy(outbound);
     if (outbound->capacity > PARTS_KEPT_MAX) {
-        free(outbound->parts);
-        outbound->parts = NULL;
-        outbound->capacity = 0;
-        outbound->first = 0;
+        free_parts(outbound);
     }
     if (outbound->text != NULL && esi_block_is_unique(outbound->text)) {
         if (outbound->text->capacity > TEXT_BLOCK_BYTES) {
-            esi_block_unref(outbound->text, NULL, 1);
+            esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
             outbound->text = NULL;
         }
         outbound->text_used = 0;
@@ -320,6 +329,45 @@ static size_t fill_iov(const struct esi_outbound *outbound, struct iovec *iov, s
         iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)part->data, .iov_len = len};
     }
     return count;
+}
+
+bool esi_outbound_is_lagging(struct esi_outbound *outbound, uint32_t ticks)
+{
+    const uint64_t before = outbound->ticked_bytes;
+
+    outbound->ticked_bytes = outbound->written_bytes;
+    return (outbound->written_bytes - before) * ticks < outbound->queued_bytes;
+}
+
+void esi_outbound_settle(struct esi_outbound *outbound)
+{
+    if (!outbound->is_blocked || outbound->count == 0 ||
+        !part_at(outbound, outbound->count - 1)->owns_block) {
+        return;
+    }
+    copy_out(outbound);
+    if (outbound->copy == NULL || !outbound->copy->is_pooled ||
+        outbound->copy_used > COPY_OUT_MAX || outbound->queued_bytes > COPY_OUT_MAX) {
+        return;
+    }
+    /* A few bytes need no block of the usual size for as long as the peer does not read. */
+    struct esi_block *small =
+        esi_block_new_charged(&outbound->pools->blocks, MEMORY_OUTBOUND, outbound->queued_bytes);
+    if (small == NULL) {
+        return;
+    }
+    size_t len = 0;
+    for (uint32_t i = 0; i < outbound->count; i++) {
+        const struct esi_outbound_part *part = part_at(outbound, i);
+        memcpy(small->data + len, part->data, part->len);
+        len += part->len;
+        release(outbound, part);
+    }
+    forget_copy(outbound);
+    *part_at(outbound, 0) = (struct esi_outbound_part){
+        .block = small, .data = small->data, .len = len, .owns_block = true};
+    outbound->count = 1;
+    outbound->copied_count = 1;
 }
 
 enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream,

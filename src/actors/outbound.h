@@ -39,7 +39,9 @@ struct esi_outbound {
     struct esi_block *copy;
     size_t copy_used;
     bool is_blocked;        /* the last write left something */
+    uint64_t queued_bytes;  /* of all parts */
     uint64_t written_bytes; /* in all */
+    uint64_t ticked_bytes;  /* of them: at the last esi_outbound_is_lagging */
 };
 
 void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target,
@@ -69,6 +71,14 @@ static inline bool esi_outbound_is_empty(const struct esi_outbound *outbound)
 {
     return outbound->count == 0;
 }
+/*
+ * Asked at equal intervals while something waits: would the peer need more than `ticks` of them for
+ * what waits for it, at the pace of the last one?
+ */
+bool esi_outbound_is_lagging(struct esi_outbound *outbound, uint32_t ticks);
+/* Something has waited for a while: what it holds beyond its own bytes is given back, as far as
+ * that goes. */
+void esi_outbound_settle(struct esi_outbound *outbound);
 /*
  * The subject of the oldest message that waits whole for a client, borrowed until the next call for
  * this queue; empty where it cannot be told. For people: a payload can look like a message.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Invariant: the tail holds exactly the bytes that were read and not parsed; with `needed` above a
- * block's size it stands in a block that the whole message fits into.
+ * block's size it stands in a block that the whole message fits into. A small tail's block is kept
+ * from read to read until one ends with a message.
  */
 #include "actors/reader.h"
 #include "actors/context.h"
@@ -9,8 +10,12 @@
 #include "base/own.h"
 #include "net/stream.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+enum {
+    TAIL_BYTES_MIN = 1024,
+    LAGGING_BYTES_MIN = 4096 /* who holds less is not worth closing */
+};
 
 static void drop_tail(struct esi_reader *reader, struct esi_local *local)
 {
@@ -21,6 +26,15 @@ static void drop_tail(struct esi_reader *reader, struct esi_local *local)
     reader->tail_len = 0;
 }
 
+bool esi_reader_is_lagging(struct esi_reader *reader, uint32_t ticks)
+{
+    const uint64_t before = reader->ticked_bytes;
+
+    reader->ticked_bytes = reader->read_bytes;
+    return reader->tail_len > 0 && reader->tail->capacity > LAGGING_BYTES_MIN &&
+           (reader->read_bytes - before) * ticks < reader->tail->capacity;
+}
+
 void esi_reader_deinit(struct esi_reader *reader, struct esi_local *local)
 {
     drop_tail(reader, local);
@@ -29,7 +43,8 @@ void esi_reader_deinit(struct esi_reader *reader, struct esi_local *local)
 
 /* A message larger than a read block: goes on filling its own block, which is given when it is
  * whole. */
-static enum es_err next_large(struct esi_reader *reader, struct esi_stream *stream, bool may_read,
+static enum es_err next_large(struct esi_reader *reader, struct esi_local *local,
+                              struct esi_stream *stream, bool may_read,
                               struct esi_reader_piece *piece)
 {
     size_t count = 0;
@@ -41,11 +56,14 @@ static enum es_err next_large(struct esi_reader *reader, struct esi_stream *stre
             return err;
         }
         reader->tail_len += count;
+        reader->read_bytes += count;
     }
     if (reader->tail_len < reader->needed) {
         return ES_AGAIN;
     }
     struct esi_block *block = ESI_MOVE(reader->tail);
+    /* What was coming in is on its way to its receivers now. */
+    esi_block_charge_to(block, &local->pools.blocks, MEMORY_BLOCKS);
     *piece = (struct esi_reader_piece){.data = block->data,
                                        .len = reader->tail_len,
                                        .block = block,
@@ -62,8 +80,8 @@ enum es_err esi_reader_next(struct esi_reader *reader, struct esi_local *local,
     size_t room_len = 0;
     size_t count = 0;
 
-    if (reader->tail != NULL && reader->needed > ESI_BLOCK_BYTES) {
-        return next_large(reader, stream, may_read, piece);
+    if (esi_reader_is_large(reader)) {
+        return next_large(reader, local, stream, may_read, piece);
     }
     if (!may_read && reader->tail_len == 0) {
         return ES_AGAIN;
@@ -87,29 +105,40 @@ enum es_err esi_reader_next(struct esi_reader *reader, struct esi_local *local,
                                        .len = reader->tail_len + count,
                                        .block = local->read_block,
                                        .read_len = count};
-    drop_tail(reader, local);
+    reader->read_bytes += count;
+    /* Its block stays: most likely this read cuts a message too. */
+    reader->tail_len = 0;
     local->read_used += piece->len;
     return ES_OK;
 }
 
-/* A copy of what is left, in a block of just the size that it, or the message that it begins,
- * needs. */
-static enum es_err keep_copy(struct esi_reader *reader, const char *data, size_t len)
+/* A block for what is left: the one of the time before, where that is large enough. */
+static enum es_err reach_tail(struct esi_reader *reader, struct esi_local *local, size_t len)
 {
-    const size_t capacity = reader->needed > ESI_BLOCK_BYTES ? reader->needed : len;
-    struct esi_block *block = malloc(sizeof *block + capacity);
+    struct esi_pool *pool = &local->pools.blocks;
 
-    if (block == NULL) {
-        return ES_NO_MEMORY;
+    if (reader->needed > ESI_BLOCK_BYTES) {
+        /* Small tails, which cannot wait, have the last quarter of the input's memory to
+         * themselves. */
+        const bool is_short =
+            pool->lease != NULL && esi_ledger_is_short(pool->lease->ledger, MEMORY_INPUT);
+        struct esi_block *whole =
+            is_short ? NULL : esi_block_new_exact(pool, MEMORY_PARTIAL_INPUT, reader->needed);
+        if (whole != NULL) {
+            drop_tail(reader, local);
+            reader->tail = whole;
+            return ES_OK;
+        }
+        reader->needed = 0; /* its turn comes when others have gone on */
+        reader->awaits_memory = true;
     }
-    ESI_ASSERT(capacity >= len);
-    atomic_init(&block->refs, 1);
-    block->is_pooled = false;
-    block->capacity = capacity;
-    memcpy(block->data, data, len);
-    reader->tail = block;
-    reader->tail_len = len;
-    return ES_OK;
+    if (reader->tail != NULL && reader->tail->capacity >= len) {
+        return ES_OK;
+    }
+    drop_tail(reader, local);
+    const size_t capacity = len < TAIL_BYTES_MIN ? TAIL_BYTES_MIN : len;
+    reader->tail = esi_block_new_exact(pool, MEMORY_PARTIAL_INPUT, capacity);
+    return reader->tail != NULL ? ES_OK : ES_NO_MEMORY;
 }
 
 enum es_err esi_reader_keep(struct esi_reader *reader, struct esi_local *local,
@@ -117,12 +146,20 @@ enum es_err esi_reader_keep(struct esi_reader *reader, struct esi_local *local,
 {
     enum es_err err = ES_OK;
 
-    ESI_REQUIRE(done <= piece->len && reader->tail == NULL);
+    ESI_REQUIRE(done <= piece->len && reader->tail_len == 0);
     const size_t left = piece->len - done;
     /* What is already there of a message is never more than the message. */
     reader->needed = needed > left ? needed : 0;
+    reader->awaits_memory = false;
     if (left > 0) {
-        err = keep_copy(reader, piece->data + done, left);
+        err = reach_tail(reader, local, left);
+        if (err == ES_OK) {
+            ESI_ASSERT(reader->tail->capacity >= left);
+            memcpy(reader->tail->data, piece->data + done, left);
+            reader->tail_len = left;
+        }
+    } else {
+        drop_tail(reader, local); /* an idle peer holds nothing */
     }
     if (piece->owns_block) {
         esi_block_unref(piece->block, &local->pools.blocks, 1);

@@ -40,13 +40,12 @@ static bool take_bytes(struct esi_pool *pool, enum esi_memory_owner owner, uint6
     return esi_ledger_take(pool->lease, owner, bytes);
 }
 
-struct esi_block *esi_block_new_exact(struct esi_pool *pool, enum esi_memory_owner owner,
-                                      size_t capacity)
+/* The ledger knows of it already. */
+static struct esi_block *new_counted(struct esi_pool *pool, enum esi_memory_owner owner,
+                                     size_t capacity)
 {
-    if (!take_bytes(pool, owner, sizeof(struct esi_block) + capacity)) {
-        return NULL;
-    }
     struct esi_block *block = malloc(sizeof *block + capacity);
+
     if (block != NULL) {
         atomic_init(&block->refs, 1);
         block->is_pooled = false;
@@ -56,6 +55,34 @@ struct esi_block *esi_block_new_exact(struct esi_pool *pool, enum esi_memory_own
         esi_ledger_give(pool->lease, owner, sizeof *block + capacity);
     }
     return block;
+}
+
+struct esi_block *esi_block_new_exact(struct esi_pool *pool, enum esi_memory_owner owner,
+                                      size_t capacity)
+{
+    return take_bytes(pool, owner, sizeof(struct esi_block) + capacity)
+               ? new_counted(pool, owner, capacity)
+               : NULL;
+}
+
+struct esi_block *esi_block_new_charged(struct esi_pool *pool, enum esi_memory_owner owner,
+                                        size_t capacity)
+{
+    if (pool != NULL) {
+        esi_ledger_charge(pool->lease, owner, sizeof(struct esi_block) + capacity);
+    }
+    return new_counted(pool, owner, capacity);
+}
+
+void esi_block_charge_to(struct esi_block *block, struct esi_pool *pool,
+                         enum esi_memory_owner owner)
+{
+    const uint64_t bytes = sizeof *block + block->capacity;
+
+    ESI_REQUIRE(!block->is_pooled);
+    esi_ledger_give(pool->lease, block->owner, bytes);
+    esi_ledger_charge(pool->lease, owner, bytes);
+    block->owner = owner;
 }
 
 void esi_block_unref(struct esi_block *block, struct esi_pool *pool, uint32_t count)

@@ -31,13 +31,22 @@ struct esi_block *esi_block_new(struct esi_pool *pool);
 /* A block of at least `capacity` bytes: pooled when that is enough, else from the system. */
 struct esi_block *esi_block_new_sized(struct esi_pool *pool, size_t capacity);
 /*
- * A block of just `capacity` bytes, from the system: for what may be kept for long.
+ * A block of just `capacity` bytes, from the system: for what may be kept for long. The second one
+ * is for bytes that are there already: the ledger counts it and cannot refuse it.
  *   pool    whose ledger it is taken from; its last reference must be given up with a pool of the
  *           same ledger
  *   owner   whom it is charged to
  */
 struct esi_block *esi_block_new_exact(struct esi_pool *pool, enum esi_memory_owner owner,
                                       size_t capacity);
+struct esi_block *esi_block_new_charged(struct esi_pool *pool, enum esi_memory_owner owner,
+                                        size_t capacity);
+/*
+ * From here on the block is charged to another owner. Its only holder calls this, before it shares
+ * it.
+ */
+void esi_block_charge_to(struct esi_block *block, struct esi_pool *pool,
+                         enum esi_memory_owner owner);
 /* Adds count references. Thread: any holder. */
 static inline void esi_block_ref(struct esi_block *block, uint32_t count)
 {

@@ -54,6 +54,8 @@ struct esi_batch {
     uint32_t by_target_capacity;
     struct esi_msg *first;
     struct esi_msg *last;
+    struct esi_target *blocker; /* borrowed for the turn; see esi_batch_blocker */
+    uint64_t blocker_bytes;
     uint64_t random;
     struct esi_batch_stats stats;
 };
@@ -107,6 +109,14 @@ static uint64_t next_random(struct esi_batch *batch)
     batch->random ^= batch->random << 25;
     batch->random ^= batch->random >> 27;
     return batch->random * 0x2545f4914f6cdd1dULL;
+}
+
+/* There was no memory for messages of this target. */
+static void lose(struct esi_batch *batch, struct esi_target *target, uint32_t message_count)
+{
+    batch->stats.dropped += message_count;
+    /* order: relaxed; a count that the target looks at once a turn. */
+    atomic_fetch_add_explicit(&target->lost_msgs, message_count, memory_order_relaxed);
 }
 
 /* --- the output block --- */
@@ -207,12 +217,14 @@ static void append_slice(struct esi_batch *batch, struct esi_target *target,
     struct esi_delivery *delivery = reach_delivery(batch, target, slice->is_continued ? 2 : 1);
 
     if (ESI_UNLIKELY(delivery == NULL)) {
-        batch->stats.dropped++;
+        lose(batch, target, slice->message_count);
         return;
     }
     if (ESI_UNLIKELY(slice->block == batch->read_block) &&
         (delivery->slice_count == 0 || !delivery->slices[delivery->slice_count - 1].is_continued)) {
-        return; /* memory was exhausted when its line was to be written: no body without a line */
+        /* Memory was exhausted when its line was to be written: no body without a line. */
+        lose(batch, target, slice->message_count);
+        return;
     }
     delivery->bytes += slice->len;
     delivery->message_count += slice->message_count;
@@ -307,6 +319,17 @@ static void give_formatted(struct esi_batch *batch, const struct receivers *rece
     *formatted = (struct formatted){.start = batch->out_used};
 }
 
+/* There is no room for a message of all of these. */
+static void lose_for_all(struct esi_batch *batch, const struct receivers *receivers)
+{
+    for (uint32_t i = 0; i < receivers->count; i++) {
+        struct esi_target *target = receivers->subs[i]->target;
+        if (target != batch->self || batch->echo) {
+            lose(batch, target, 1);
+        }
+    }
+}
+
 /* A message by itself, with what the target must know of it. */
 static void format_record(struct esi_batch *batch, const struct receivers *receivers,
                           const struct run_msg *msg, struct esi_str sid, bool has_headers)
@@ -320,7 +343,7 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
     char *at = reserve(batch, msg->extra.len + line_max + (is_copied ? total_len + 2 : 0));
 
     if (at == NULL) {
-        batch->stats.dropped++;
+        lose_for_all(batch, receivers);
         return;
     }
     if (msg->extra.len > 0) {
@@ -383,7 +406,7 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
         if (batch->out == NULL || batch->out->capacity - batch->out_used < needed) {
             give_formatted(batch, receivers, &formatted, &no_body);
             if (reserve(batch, needed) == NULL) {
-                batch->stats.dropped++;
+                lose_for_all(batch, receivers);
                 continue;
             }
             formatted.start = 0;
@@ -556,7 +579,7 @@ static void deliver_link_msg(struct esi_batch *batch, const struct link_form *fo
     const size_t line_max = esi_gateway_writer_msg_size_max(&line) + ESI_REPLY_MAP_PREFIX_LEN;
     char *room = reserve(batch, room_len + line_max + (is_copied ? total_len + 2 : 0));
     if (room == NULL) {
-        batch->stats.dropped++;
+        lose(batch, form->target, 1);
         return;
     }
     line.reply = map_reply(batch, msg, form, room);
@@ -799,6 +822,11 @@ static uint64_t hand_over(struct esi_batch *batch, struct esi_delivery *delivery
         atomic_fetch_add_explicit(&target->pending_bytes, bytes, memory_order_relaxed);
     uint64_t pause_ns = 0;
     if (before + bytes > batch->options.pause_bytes) {
+        if (target->blocks && before + bytes > batch->options.block_bytes &&
+            before + bytes > batch->blocker_bytes) {
+            batch->blocker = target;
+            batch->blocker_bytes = before + bytes;
+        }
         /* order: relaxed; a time that may be a turn old. */
         const uint64_t progress_ns =
             atomic_load_explicit(&target->progress_ns, memory_order_relaxed);
@@ -826,6 +854,8 @@ uint64_t esi_batch_flush(struct esi_batch *batch)
     struct esi_msg *next = batch->first;
     batch->first = NULL;
     batch->last = NULL;
+    batch->blocker = NULL;
+    batch->blocker_bytes = 0;
     while (next != NULL) {
         struct esi_delivery *delivery = (struct esi_delivery *)(void *)next;
         next = next->next;
@@ -833,4 +863,9 @@ uint64_t esi_batch_flush(struct esi_batch *batch)
         pause_ns = wanted_ns > pause_ns ? wanted_ns : pause_ns;
     }
     return pause_ns < ESI_BATCH_PAUSE_NS_MAX ? pause_ns : ESI_BATCH_PAUSE_NS_MAX;
+}
+
+struct esi_target *esi_batch_blocker(const struct esi_batch *batch)
+{
+    return batch->blocker;
 }

@@ -101,6 +101,7 @@ struct esi_batch_options {
     struct esi_str account; /* borrowed: the account's name on links */
     uint64_t random_seed;
     uint64_t pause_bytes; /* a target with more waiting makes its publisher pause */
+    uint64_t block_bytes; /* one that blocks and has more waiting holds its publishers back */
 };
 
 ES_MUST_USE enum es_err esi_batch_new(const struct esi_batch_options *options,
@@ -118,7 +119,8 @@ void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
                      struct esi_target *self, bool echo, struct esi_block *block, uint64_t now_ns);
 /*
  * Adds a message. Returns how many will get it: 0 means nobody (no responders). When memory is
- * exhausted a message is dropped and counted.
+ * exhausted a message is dropped and counted, also for each target that should have had it
+ * (lost_msgs), which must then not go on as if nothing were missing.
  */
 uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish);
 /*
@@ -128,6 +130,13 @@ uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publis
  * waits, so that a publisher is slowed down to what its target takes.
  */
 uint64_t esi_batch_flush(struct esi_batch *batch);
+
+/*
+ * The target that the last flush found above block_bytes, of those that block: the publisher must
+ * not go on before it has taken some of it. NULL: none. Borrowed for the turn: who looks at it
+ * later takes a reference.
+ */
+struct esi_target *esi_batch_blocker(const struct esi_batch *batch);
 
 struct esi_batch_stats {
     uint64_t messages_in;

@@ -19,12 +19,19 @@ struct esi_target;
 struct esi_target {
     /* Takes the delivery. Thread: any. */
     void (*deliver)(struct esi_target *target, struct esi_delivery *delivery);
+    /* One more, or one fewer, who looks at the target beyond a turn. Thread: any; ref in a turn in
+     * which the target was matched. Needed only where blocks is set. */
+    void (*ref)(struct esi_target *target);
+    void (*unref)(struct esi_target *target);
     uint32_t slot; /* unique among living targets; small, so that arrays can be indexed by it */
     bool is_link;  /* a gateway link: messages are formatted as RMSG */
+    bool blocks;   /* its publishers wait while it has more than max_pending waiting */
     bool old_reply_prefix; /* a link whose peer knows only the older form of mapped replies */
     /* written by senders and by the home worker, once a batch */
     /* handed over and not yet written or dropped */
     _Alignas(ESI_CACHE_LINE) _Atomic uint64_t pending_bytes;
+    /* messages that could not be handed over, because there was no memory; never falls */
+    _Atomic uint64_t lost_msgs;
     /* written by the home worker */
     _Alignas(ESI_CACHE_LINE) _Atomic uint64_t progress_ns; /* when the peer last took bytes */
     _Atomic uint32_t rtt_us;                               /* orders links; 0: not measured */

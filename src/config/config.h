@@ -157,7 +157,8 @@ struct esi_config_gateway {
     char *password;            /* secret */
     struct esi_config_tls tls; /* complete: its own, else the main one */
     struct esi_config_texts
-        allowed_names; /* of the peer's certificate; replaces the check of a URL's host */
+        allowed_names;     /* of the peer's certificate; replaces the check of a URL's host */
+    uint32_t max_interest; /* a linked cluster: subjects and queue groups */
     bool reject_unknown;
     struct esi_config_remote *remotes; /* names are unique */
     size_t remote_count;
@@ -213,7 +214,7 @@ struct esi_config_threads {
     uint32_t service;
     enum esi_config_placement placement;
     uint64_t rebalance_ns; /* how often workers look whether connections should move; 0: never */
-    uint32_t work_bound; /* messages that an actor handles in one turn */
+    uint32_t work_bound;   /* messages that an actor handles in one turn */
 };
 
 struct esi_config_monitor {

@@ -18,7 +18,12 @@
 #include <string.h>
 
 /* Of handlers: what the registry of events can hold. */
-enum { KEY_BYTES = 256, HANDLER_NAME_BYTES_MAX = 64, HANDLERS_MAX = 64 };
+enum {
+    KEY_BYTES = 256,
+    HANDLER_NAME_BYTES_MAX = 64,
+    HANDLERS_MAX = 64,
+    MEMORY_BYTES_MIN = 32 * 1024 * 1024
+};
 
 struct translation {
     struct esi_draft *draft;   /* borrowed */
@@ -576,6 +581,12 @@ static void check_limits(struct translation *self)
             "max_pending (%llu bytes) is less than max_payload (%u bytes): the largest "
             "message could never be delivered",
             (unsigned long long)limits->max_pending_bytes, limits->max_payload_bytes);
+    }
+    if (limits->memory_bytes > 0 && limits->memory_bytes < MEMORY_BYTES_MIN) {
+        esi_report_add_key(self->report, "limits.memory",
+                           "memory (%llu bytes) is less than 32MiB, or 0 for a share of what the "
+                           "process may use",
+                           (unsigned long long)limits->memory_bytes);
     }
 }
 

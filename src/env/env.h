@@ -93,6 +93,7 @@ struct esi_env_ops {
     void (*stepped_wake)(struct esi_env *env, struct esi_thread *thread);
     void (*yield)(struct esi_env *env, uint64_t deadline_ns);
     uint32_t (*core_count)(struct esi_env *env);
+    uint64_t (*memory_bytes)(struct esi_env *env); /* NULL: not known */
 
     enum es_err (*resolve)(struct esi_env *env, const char *host, uint16_t port,
                            struct esi_address *addresses, size_t capacity, size_t *count);
@@ -305,6 +306,13 @@ static inline void esi_env_thread_join(struct esi_env *env, struct esi_thread *t
 static inline uint32_t esi_env_core_count(struct esi_env *env)
 {
     return env->ops->core_count(env);
+}
+
+/* The memory this process may use, in bytes: the machine's, then the cgroup limit (v2 and v1); 0
+ * when it is not known, as in an environment without a machine. */
+static inline uint64_t esi_env_memory_bytes(struct esi_env *env)
+{
+    return env->ops->memory_bytes != NULL ? env->ops->memory_bytes(env) : 0;
 }
 
 /*

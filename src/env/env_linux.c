@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/own.h"
 #include "env/env_cores.h"
+#include "env/env_memory.h"
 #include "env/env_files.h"
 
 #include <errno.h>
@@ -641,6 +642,12 @@ static void join_thread(struct esi_env *env, struct esi_thread *thread)
     free(thread);
 }
 
+static uint64_t memory_bytes(struct esi_env *env)
+{
+    (void)env;
+    return esi_env_memory_usable();
+}
+
 static uint32_t count_cores(struct esi_env *env)
 {
     (void)env;
@@ -709,6 +716,7 @@ struct esi_env *esi_env_linux(void)
         .thread_start = start_thread,
         .thread_join = join_thread,
         .core_count = count_cores,
+        .memory_bytes = memory_bytes,
         .resolve = resolve,
         .file_read = read_file,
         .file_replace = replace_file,

@@ -29,8 +29,13 @@ enum {
     BLOCK_CHAIN = 16,
     BLOCK_CHAINS_MAX = 64,
     DELIVERY_CHAIN = 64,
-    DELIVERY_CHAINS_MAX = 256
+    DELIVERY_CHAINS_MAX = 256,
+    KEPT_SHARE = 16 /* one part in so many of limits.memory may wait in a depot */
 };
+
+/* What a worker's own blocks and spare chunks need, several times over. */
+static const uint64_t MEMORY_BYTES_A_WORKER = 8 * 1024 * 1024;
+static const uint64_t MEMORY_BYTES_DEFAULT = 1024 * 1024 * 1024;
 
 static const char *door_advice(enum es_err err)
 {
@@ -104,14 +109,57 @@ static enum es_err make_client_tls(struct esi_context *context, struct es_error 
     return err;
 }
 
+/* The ceiling of all memory: as configured, else half of what the process may use, so that there is
+ * room for what is not counted. */
+static enum es_err make_ledger(struct esi_context *context, struct es_error *error)
+{
+    const struct esi_config *config = context->config;
+    const uint32_t workers =
+        config->threads.workers != 0 ? config->threads.workers : esi_env_core_count(context->env);
+    const uint64_t needed_bytes = workers * MEMORY_BYTES_A_WORKER;
+    uint64_t bytes = config->limits.memory_bytes;
+
+    if (bytes == 0) {
+        const uint64_t usable_bytes = esi_env_memory_bytes(context->env);
+        bytes = usable_bytes > 0 ? usable_bytes / 2 : MEMORY_BYTES_DEFAULT;
+        bytes = bytes > needed_bytes ? bytes : needed_bytes;
+    }
+    if (bytes < needed_bytes) {
+        snprintf(error->text, sizeof error->text,
+                 "limits.memory is %llu bytes, too little for %u workers: at least %llu",
+                 (unsigned long long)bytes, workers, (unsigned long long)needed_bytes);
+        return ES_INVALID;
+    }
+    return esi_ledger_new(bytes, workers, &context->ledger);
+}
+
+/* A depot keeps up to chains_max chains, as far as they are a small part of the ceiling. */
+static void init_depot(const struct esi_context *context, struct esi_pool_depot *depot,
+                       const struct esi_pool_depot *plan)
+{
+    const uint64_t chain_bytes = plan->chain_length * (uint64_t)plan->object_bytes;
+    const uint64_t fitting = context->ledger->limit_bytes / KEPT_SHARE / chain_bytes;
+
+    esi_pool_depot_init(depot, plan->object_bytes, plan->chain_length,
+                        fitting < plan->chain_count_max ? (uint32_t)fitting
+                                                        : plan->chain_count_max);
+    depot->owner = plan->owner;
+}
+
 static enum es_err make_broker(struct esi_context *context)
 {
     const struct esi_config *config = context->config;
 
-    esi_pool_depot_init(&context->block_depot, ESI_BLOCK_OBJECT_BYTES, BLOCK_CHAIN,
-                        BLOCK_CHAINS_MAX);
-    esi_pool_depot_init(&context->delivery_depot, sizeof(struct esi_delivery), DELIVERY_CHAIN,
-                        DELIVERY_CHAINS_MAX);
+    init_depot(context, &context->block_depot,
+               &(struct esi_pool_depot){.object_bytes = ESI_BLOCK_OBJECT_BYTES,
+                                        .owner = MEMORY_BLOCKS,
+                                        .chain_length = BLOCK_CHAIN,
+                                        .chain_count_max = BLOCK_CHAINS_MAX});
+    init_depot(context, &context->delivery_depot,
+               &(struct esi_pool_depot){.object_bytes = sizeof(struct esi_delivery),
+                                        .owner = MEMORY_DELIVERIES,
+                                        .chain_length = DELIVERY_CHAIN,
+                                        .chain_count_max = DELIVERY_CHAINS_MAX});
     context->router_count = config->threads.routers;
     enum es_err err = esi_subtable_new(context->router_count, &context->table);
     if (err == ES_OK) {
@@ -257,6 +305,9 @@ enum es_err esi_assemble_start(struct esi_assembly *assembly, struct esi_env *en
         err = make_client_tls(context, error);
     }
     if (err == ES_OK) {
+        err = make_ledger(context, error);
+    }
+    if (err == ES_OK) {
         err = make_broker(context);
     }
     if (err == ES_OK) {
@@ -316,6 +367,7 @@ enum es_err esi_assemble_stop(struct esi_assembly *assembly, uint64_t timeout_ns
         esi_pool_depot_deinit(&context->block_depot);
         esi_pool_depot_deinit(&context->delivery_depot);
     }
+    esi_ledger_free(context->ledger);
     esi_log(LOG_SERVER_STOPPED);
     memset(assembly, 0, sizeof *assembly);
     return err;

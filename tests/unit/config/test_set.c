@@ -44,7 +44,7 @@ static void values_are_checked_for_kind_and_range(void **state)
         {GROUP_LIMITS, "ping_interval", "1h", ES_OK},
         {GROUP_LIMITS, "ping_interval", "1ns", ES_TOO_LARGE},
         {GROUP_LIMITS, "slow_consumer", "disconnect", ES_OK},
-        {GROUP_LIMITS, "slow_consumer", "drop_new", ES_UNSUPPORTED},
+        {GROUP_LIMITS, "slow_consumer", "drop_new", ES_OK},
         {GROUP_LIMITS, "slow_consumer", "drop", ES_INVALID},
         {GROUP_GATEWAY, "advertise", "a.example:1", ES_OK},
         {GROUP_GATEWAY, "advertise", "a.example", ES_INVALID},
@@ -146,7 +146,7 @@ static void what_is_allowed_is_described(void **state)
     esi_set_describe(row_of(GROUP_LIMITS, "max_payload"), &out);
     esi_bytes_append(&out, "", 1);
     assert_string_equal(out.data,
-                        "one of disconnect|a size from 1 to 64MiB, such as 4096, 64KB or 1MiB,");
+                        "one of disconnect, drop_new, block|a size from 1 to 64MiB, such as 4096, 64KB or 1MiB,");
     esi_bytes_deinit(&out);
 }
 

@@ -386,6 +386,12 @@ static void the_largest_message_must_fit(void **state)
         "(1048576 bytes): the largest message could never be delivered\n");
     esi_config_free(expect_good("f.yaml", CONFIG_EVENT_SERVICE,
                                 "limits: {max_pending: 64KB, max_payload: 64000}\n"));
+    expect_errors(
+        "f.yaml", CONFIG_EVENT_SERVICE, "limits: {memory: 1MiB}\n",
+        "f.yaml:1:18: limits.memory: memory (1048576 bytes) is less than 32MiB, or 0 for a share "
+        "of what the process may use\n");
+    esi_config_free(expect_good("f.yaml", CONFIG_EVENT_SERVICE,
+                                "limits: {memory: 32MiB, slow_consumer: block}\n"));
 }
 
 int main(void)
