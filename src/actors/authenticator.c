@@ -10,9 +10,10 @@
  * answered; the stop: refused at once)
  *
  * Runways: one fewer than there are service threads, so that one is left for what else blocks;
- * auth.concurrency_max at most. Waiting flights are bounded. The oldest flies first while it is
- * still young; when there are more than can be flown in time, the newest does: a few get in at
- * once, where otherwise all would be served just too late.
+ * auth.concurrency_max at most. Waiting flights are bounded, and stand in one line for each address
+ * that asks (actors/fair_queue.h): who tries many passwords waits behind its own. In a line the
+ * oldest flies first while it is still young; when there are more than can be flown in time, the
+ * newest does: a few get in at once, where otherwise all would be served just too late.
  *
  * Token file: looked at by a service thread, once a second. After a new set, connections whose
  * token is gone or whose rules have changed are closed by a sweep over all workers. A verdict by
@@ -23,11 +24,11 @@
 #include "actors/connection.h"
 #include "actors/context.h"
 #include "actors/credentials.h"
+#include "actors/fair_queue.h"
 #include "actors/token_watch.h"
 #include "base/assert.h"
 #include "base/crypto.h"
 #include "base/hashmap.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "runtime/actor.h"
@@ -64,7 +65,7 @@ struct flight {
     struct esi_job job;
     struct esi_msg msg;             /* AUTHENTICATOR_LANDED */
     struct esi_authenticator *home; /* a reference while it flies */
-    struct esi_list in_waiting;     /* oldest first */
+    struct esi_fair_item in_queue;
     struct esi_auth_check
         *passengers;            /* owned; linked by msg.next, which is ours as long as they are */
     struct esi_credential *who; /* borrowed */
@@ -81,11 +82,8 @@ struct esi_authenticator {
     struct esi_context *context;         /* borrowed */
     struct esi_credentials *credentials; /* owned */
     /* flights */
-    struct esi_hashmap flights; /* key -> struct flight: waiting and flying */
-    struct esi_list waiting;
-    uint32_t waiting_count;
-    uint32_t flying_count;
-    uint32_t flying_max;
+    struct esi_hashmap flights;  /* key -> struct flight: waiting and flying */
+    struct esi_fair_queue queue; /* those that wait; its places: the runways */
     /* token file */
     struct esi_token_file *tokens; /* owned; NULL: none */
     struct esi_token_watch watch;
@@ -259,12 +257,6 @@ static void fly(struct esi_job *job)
     esi_actor_send(&flight->home->actor, &flight->msg);
 }
 
-static void leave_waiting(struct esi_authenticator *self, struct flight *flight)
-{
-    esi_list_remove(&flight->in_waiting);
-    self->waiting_count--;
-}
-
 static void take_off(struct esi_authenticator *self, struct flight *flight)
 {
     flight->is_flying = true;
@@ -272,51 +264,57 @@ static void take_off(struct esi_authenticator *self, struct flight *flight)
     flight->msg = (struct esi_msg){.kind = AUTHENTICATOR_LANDED, .free = free_landed};
     flight->job.run = fly;
     esi_actor_ref(&self->actor);
-    self->flying_count++;
+    esi_fair_queue_admit(&self->queue, &flight->in_queue);
     esi_runtime_submit(self->context->runtime, &flight->job);
 }
 
 /* A waiting flight that will never fly. */
 static void cancel(struct esi_authenticator *self, struct flight *flight)
 {
-    leave_waiting(self, flight);
+    esi_fair_queue_remove(&self->queue, &flight->in_queue);
     (void)esi_hashmap_remove(&self->flights, key_of(flight));
     land(flight, NULL);
     free_flight(flight);
 }
 
-static struct flight *oldest_waiting(const struct esi_authenticator *self)
+static struct flight *flight_of(struct esi_fair_item *item)
 {
-    return ESI_CONTAINER_OF(self->waiting.next, struct flight, in_waiting);
+    return ESI_CONTAINER_OF(item, struct flight, in_queue);
 }
 
-/* The flight that goes next; those that nobody waits for any more are cancelled first. NULL: none.
- */
-static struct flight *choose_next(struct esi_authenticator *self)
+/* Those that nobody waits for any more. */
+static void cancel_late(struct esi_authenticator *self, uint64_t now_ns, uint64_t patience_ns)
 {
-    const uint64_t now_ns = esi_actor_now_ns(&self->actor);
-    const uint64_t patience_ns = self->context->config->auth.timeout_ns;
+    struct esi_fair_item *item;
 
-    while (!esi_list_is_empty(&self->waiting) &&
-           now_ns - oldest_waiting(self)->asked_ns >= patience_ns) {
-        cancel(self, oldest_waiting(self));
+    while ((item = esi_fair_queue_oldest(&self->queue)) != NULL &&
+           now_ns - flight_of(item)->asked_ns >= patience_ns) {
+        cancel(self, flight_of(item));
     }
-    if (esi_list_is_empty(&self->waiting)) {
+}
+
+/* The flight that goes next. NULL: none, or no runway is free for it. */
+static struct flight *choose_next(struct esi_authenticator *self, uint64_t now_ns,
+                                  uint64_t patience_ns)
+{
+    const struct esi_fair_line *line = esi_fair_queue_turn(&self->queue);
+
+    if (line == NULL) {
         return NULL;
     }
-    return now_ns - oldest_waiting(self)->asked_ns < patience_ns / 2
-               ? oldest_waiting(self)
-               : ESI_CONTAINER_OF(self->waiting.prev, struct flight, in_waiting);
+    struct flight *oldest = flight_of(esi_fair_queue_oldest_of(line));
+    return now_ns - oldest->asked_ns < patience_ns / 2 ? oldest
+                                                       : flight_of(esi_fair_queue_newest_of(line));
 }
 
 static void use_runways(struct esi_authenticator *self)
 {
-    while (self->flying_count < self->flying_max) {
-        struct flight *flight = choose_next(self);
-        if (flight == NULL) {
-            return;
-        }
-        leave_waiting(self, flight);
+    const uint64_t now_ns = esi_actor_now_ns(&self->actor);
+    const uint64_t patience_ns = self->context->config->auth.timeout_ns;
+    struct flight *flight;
+
+    cancel_late(self, now_ns, patience_ns);
+    while ((flight = choose_next(self, now_ns, patience_ns)) != NULL) {
         take_off(self, flight);
     }
 }
@@ -339,7 +337,6 @@ static struct flight *make_flight(struct esi_authenticator *self,
     flight->who = slow->who;
     flight->hash = slow->hash;
     memcpy(flight->key, slow->key, sizeof flight->key);
-    esi_list_init(&flight->in_waiting);
     if (esi_hashmap_insert(&self->flights, key_of(flight), flight) != ES_OK) {
         free(flight);
         return NULL;
@@ -361,14 +358,8 @@ static void judge_slowly(struct esi_authenticator *self, struct esi_auth_check *
         board(flight, check, now_ns);
         if (!flight->is_flying) {
             /* As young as its newest passenger. */
-            esi_list_remove(&flight->in_waiting);
-            esi_list_append(&self->waiting, &flight->in_waiting);
+            esi_fair_queue_renew(&self->queue, &flight->in_queue);
         }
-        return;
-    }
-    if (self->waiting_count >=
-        (uint64_t)self->context->config->auth.concurrency_max * WAITING_PER_CONCURRENCY) {
-        refuse_busy(check, "too many passwords wait to be checked");
         return;
     }
     flight = make_flight(self, slow);
@@ -376,9 +367,13 @@ static void judge_slowly(struct esi_authenticator *self, struct esi_auth_check *
         refuse_busy(check, es_err_text(ES_NO_MEMORY));
         return;
     }
+    if (esi_fair_queue_push(&self->queue, &check->origin, &flight->in_queue) != ES_OK) {
+        (void)esi_hashmap_remove(&self->flights, key_of(flight));
+        free_flight(flight);
+        refuse_busy(check, "too many passwords wait to be checked");
+        return;
+    }
     board(flight, check, now_ns);
-    esi_list_append(&self->waiting, &flight->in_waiting);
-    self->waiting_count++;
     use_runways(self);
 }
 
@@ -407,10 +402,10 @@ static void on_check(struct esi_authenticator *self, struct question *question)
 
 static void on_landed(struct esi_authenticator *self, struct flight *flight)
 {
-    self->flying_count--;
     if (self->actor.is_stopping) {
         return;
     }
+    esi_fair_queue_release(&self->queue, &flight->in_queue);
     (void)esi_hashmap_remove(&self->flights, key_of(flight));
     if (flight->is_right) {
         esi_credentials_remember(self->credentials, flight->who, flight->key,
@@ -612,12 +607,13 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
 static void stop(struct esi_actor *actor)
 {
     struct esi_authenticator *self = self_of(actor);
+    struct esi_fair_item *item;
     struct esi_str key;
     size_t cursor = 0;
     void *value = NULL;
 
-    while (!esi_list_is_empty(&self->waiting)) {
-        cancel(self, oldest_waiting(self));
+    while ((item = esi_fair_queue_oldest(&self->queue)) != NULL) {
+        cancel(self, flight_of(item));
     }
     while (esi_hashmap_next(&self->flights, &cursor, &key, &value)) {
         land(value, NULL);
@@ -637,7 +633,7 @@ static void describe(const struct esi_actor *actor, struct esi_description *desc
                      "users %zu, tokens %zu, passwords being checked %u, waiting %u",
                      esi_credentials_user_count(self->credentials),
                      self->tokens != NULL ? esi_token_file_count(self->tokens) : 0,
-                     self->flying_count, self->waiting_count);
+                     self->queue.held, self->queue.waiting);
 }
 
 static void free_authenticator(struct esi_actor *actor)
@@ -645,6 +641,7 @@ static void free_authenticator(struct esi_actor *actor)
     struct esi_authenticator *self = self_of(actor);
 
     esi_hashmap_deinit(&self->flights);
+    esi_fair_queue_deinit(&self->queue);
     esi_credentials_free(self->credentials);
     esi_token_file_free(self->tokens);
     esi_token_watch_deinit(&self->watch);
@@ -738,8 +735,9 @@ enum es_err esi_authenticator_new(struct esi_context *context, struct esi_authen
     }
     memset(self, 0, sizeof *self);
     self->context = context;
-    self->flying_max = count_runways(context->config);
-    esi_list_init(&self->waiting);
+    esi_fair_queue_init(&self->queue,
+                        context->config->auth.concurrency_max * WAITING_PER_CONCURRENCY,
+                        count_runways(context->config));
     esi_hashmap_init(&self->flights);
     enum es_err err = esi_credentials_new(context->config, context->env, &self->credentials, error);
     if (err == ES_OK) {

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "actors/origin.h"
 #include "auth/verdict.h"
 #include "base/err.h"
 #include "base/msg.h"
@@ -19,11 +20,12 @@ struct esi_context;
 /* A question; it comes back to the asker with the verdict filled in. Owned by whoever has the
  * message. */
 struct esi_auth_check {
-    struct esi_msg msg;      /* first */
-    struct esi_actor *asker; /* a reference, given up by esi_authenticator_check_free */
-    uint32_t answer_kind;    /* the asker's message kind for the answer */
-    uint64_t cid;            /* for the log */
-    struct esi_str user;     /* owned copies (may hold any byte); wiped before they are freed */
+    struct esi_msg msg;       /* first */
+    struct esi_actor *asker;  /* a reference, given up by esi_authenticator_check_free */
+    uint32_t answer_kind;     /* the asker's message kind for the answer */
+    uint64_t cid;             /* for the log */
+    struct esi_origin origin; /* where from; set by the asker, else the unknown one */
+    struct esi_str user;      /* owned copies (may hold any byte); wiped before they are freed */
     struct esi_str pass;
     struct esi_str token;
     bool has_credentials;       /* any of them, or an nkey or jwt, was given */

@@ -18,6 +18,7 @@
 #include "actors/connection.h"
 #include "actors/authenticator.h"
 #include "actors/connection_internal.h"
+#include "actors/listener.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "net/stream.h"
@@ -93,10 +94,14 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
     }
     switch (self->state) {
     case STATE_FIRST:
-        esi_connection_auth_look_at_first_bytes(self);
+        if (esi_context_may_shake(self->local)) {
+            esi_connection_auth_look_at_first_bytes(self);
+        }
         break;
     case STATE_HANDSHAKE:
-        esi_connection_auth_shake_hands(self);
+        if (esi_context_may_shake(self->local)) {
+            esi_connection_auth_shake_hands(self);
+        }
         break;
     case STATE_OPEN:
         if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
@@ -280,6 +285,7 @@ static void free_connection(struct esi_actor *actor)
 {
     struct esi_connection *self = self_of(actor);
 
+    esi_listener_release(self->ticket);
     esi_stream_free(self->stream);
     esi_route_ops_deinit(&self->ops);
     esi_client_subs_deinit(&self->subs);
@@ -318,21 +324,24 @@ static void unref_target(struct esi_target *target)
 }
 
 enum es_err esi_connection_start(struct esi_context *context, struct esi_worker *home, int sock,
-                                 const struct esi_address *peer)
+                                 const struct esi_address *peer, struct esi_ticket *ticket)
 {
     struct esi_stream *stream = NULL;
     enum es_err err = esi_stream_new(context->env, sock, &stream);
 
     if (err != ES_OK) {
+        esi_listener_release(ticket);
         return err;
     }
     struct esi_connection *self = aligned_alloc(ESI_CACHE_LINE, sizeof *self);
     if (self == NULL) {
         esi_stream_free(stream);
+        esi_listener_release(ticket);
         return ES_NO_MEMORY;
     }
     memset(self, 0, sizeof *self);
     self->context = context;
+    self->ticket = ticket;
     self->stream = stream;
     self->peer = *peer;
     self->target.deliver = esi_connection_output_deliver;
@@ -342,6 +351,7 @@ enum es_err esi_connection_start(struct esi_context *context, struct esi_worker 
     err = esi_targets_add(context->targets, &self->target);
     if (err != ES_OK) {
         esi_stream_free(stream);
+        esi_listener_release(ticket);
         free(self);
         return err;
     }

@@ -17,6 +17,7 @@ struct esi_actor_type;
 struct esi_context;
 struct esi_peer_identity;
 struct esi_sub;
+struct esi_ticket;
 struct esi_verdict;
 struct esi_worker;
 
@@ -24,12 +25,14 @@ extern const struct esi_actor_type esi_connection_type;
 
 /*
  * Makes and starts a connection.
- *   sock   taken, also on failure
- *   home   the worker that it lives on
+ *   home    the worker that it lives on
+ *   sock    taken, also on failure
+ *   ticket  likewise; given back when the client is authenticated, or has gone
  * Thread: a worker.
  */
 ES_MUST_USE enum es_err esi_connection_start(struct esi_context *context, struct esi_worker *home,
-                                             int sock, const struct esi_address *peer);
+                                             int sock, const struct esi_address *peer,
+                                             struct esi_ticket *ticket);
 
 /* What monitoring shows of a connection. Strings are borrowed for the visit. */
 struct esi_connection_info {

@@ -5,6 +5,7 @@
  */
 #include "actors/authenticator.h"
 #include "actors/connection_internal.h"
+#include "actors/listener.h"
 #include "base/bytes.h"
 #include "base/log.h"
 #include "net/stream.h"
@@ -67,6 +68,7 @@ static void accept_connect(struct esi_connection *self)
     self->parser.auth_pending = false;
     self->parser.headers_allowed = self->connect.headers;
     esi_actor_timer_cancel(&self->auth_timer);
+    esi_listener_release(ESI_MOVE(self->ticket));
     if (is_first) {
         esi_log(LOG_CLIENT_CONNECTED, ESI_LOG_U64("cid", self->cid),
                 ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
@@ -97,6 +99,7 @@ static void ask_authenticator(struct esi_connection *self)
         esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
         return;
     }
+    check->origin = esi_origin_of(&self->peer);
     check->has_credentials |= self->connect.nkey.len > 0 || self->connect.jwt.len > 0;
     self->is_authenticating = true;
     esi_authenticator_check(self->context->authenticator, check);
@@ -178,22 +181,24 @@ static void log_tls_failure(const struct esi_connection *self)
 
 static void arm_auth_timer(struct esi_connection *self)
 {
-    if (self->context->auth_required) {
-        const struct esi_config *config = self->context->config;
-        const uint64_t timeout_ns =
-            esi_stream_is_tls(self->stream) &&
-                    config->auth.timeout_ns < config->tls.timeout_ns + NS_PER_S
-                ? config->tls.timeout_ns + NS_PER_S
-                : config->auth.timeout_ns;
-        esi_actor_timer_set(&self->auth_timer, connection_now_ns(self) + timeout_ns);
-    }
+    const struct esi_config *config = self->context->config;
+    const uint64_t timeout_ns = esi_stream_is_tls(self->stream) &&
+                                        config->auth.timeout_ns < config->tls.timeout_ns + NS_PER_S
+                                    ? config->tls.timeout_ns + NS_PER_S
+                                    : config->auth.timeout_ns;
+
+    esi_actor_timer_set(&self->auth_timer, connection_now_ns(self) + timeout_ns);
 }
 
 void esi_connection_auth_open(struct esi_connection *self)
 {
     self->state = STATE_OPEN;
     esi_actor_timer_cancel(&self->auth_timer);
-    arm_auth_timer(self);
+    if (self->context->auth_required) {
+        arm_auth_timer(self);
+    } else {
+        esi_listener_release(ESI_MOVE(self->ticket));
+    }
     esi_actor_timer_set(&self->ping_timer,
                         connection_now_ns(self) + self->context->config->limits.ping_interval_ns);
     if (self->context->authenticator != NULL && !self->context->auth_required) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A client connection's end: at once, or after its last line; and its last turn. */
 #include "actors/connection_internal.h"
+#include "actors/listener.h"
 #include "actors/monitor.h"
 #include "actors/monitor_closed.h"
 #include "base/log.h"
@@ -36,6 +37,7 @@ static void close_as(struct esi_connection *self, const char *reason,
     atomic_store_explicit(&self->target.is_gone, true, memory_order_relaxed);
     tell_monitor(self, slow);
     esi_actor_io_unwatch(&self->io);
+    esi_listener_release(ESI_MOVE(self->ticket));
     esi_outbound_deinit(&self->outbound);
     esi_stream_free(ESI_MOVE(self->stream));
     esi_log(LOG_CLIENT_CLOSED, ESI_LOG_U64("cid", self->cid),

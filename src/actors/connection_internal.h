@@ -31,6 +31,7 @@ struct esi_auth_check;
 struct esi_bytes;
 struct esi_delivery;
 struct esi_stream;
+struct esi_ticket;
 
 enum connection_msg {
     CONNECTION_DELIVER,
@@ -57,6 +58,7 @@ struct esi_connection {
     struct esi_local *local;     /* borrowed: the home worker's */
     uint64_t cid;
     struct esi_address peer;
+    struct esi_ticket *ticket; /* owned; NULL once it is known who the client is */
     enum connection_state state;
     struct esi_stream *stream; /* owned */
     struct esi_io io;

@@ -4,6 +4,7 @@
 #include "actors/context.h"
 #include "base/own.h"
 #include "env/env.h"
+#include "runtime/runtime.h"
 
 #include <stdlib.h>
 
@@ -11,7 +12,8 @@ enum {
     CACHE_ENTRIES = 16384,
     BLOCKS_POPULATED = 8,
     DELIVERIES_POPULATED = 64,
-    PAUSE_BYTES = 1024 * 1024
+    PAUSE_BYTES = 1024 * 1024,
+    SHAKES_A_TURN = 4
 };
 
 void esi_context_local_free(void *argument, void *value)
@@ -94,4 +96,16 @@ char *esi_context_read_room(struct esi_local *local, size_t needed, size_t *room
     }
     *room_len = local->read_block->capacity - local->read_used;
     return local->read_block->data + local->read_used;
+}
+
+bool esi_context_may_shake(struct esi_local *local)
+{
+    struct esi_worker_stats stats;
+
+    esi_worker_stats(esi_worker_current(), &stats);
+    if (local->shake_turn != stats.turns) {
+        local->shake_turn = stats.turns;
+        local->shakes = 0;
+    }
+    return local->shakes++ < SHAKES_A_TURN;
 }

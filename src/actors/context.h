@@ -85,6 +85,8 @@ struct esi_local {
     struct esi_batch *batch;
     struct esi_block *read_block; /* where the next bytes of a peer are read to; NULL: none yet */
     size_t read_used;             /* bytes of it that slices may point into */
+    uint64_t shake_turn;          /* the turn of the worker that shakes are counted in */
+    uint32_t shakes;
 };
 
 /* The local_new and local_free of the runtime; argument: the context. */
@@ -94,6 +96,13 @@ void esi_context_local_free(void *argument, void *local);
 /* Room for at least `needed` contiguous bytes in the worker's read block. Returns NULL when memory
  * is exhausted. */
 char *esi_context_read_room(struct esi_local *local, size_t needed, size_t *room_len);
+
+/*
+ * May a server go on with a TLS handshake in this turn of its worker? A step costs about a
+ * millisecond, and many at once would keep all others of the worker waiting. Who may not leaves its
+ * bytes in the socket: the poller tells it again. Thread: the worker whose local it is.
+ */
+bool esi_context_may_shake(struct esi_local *local);
 
 enum { ESI_READ_ROOM_MIN = 16 * 1024 };
 

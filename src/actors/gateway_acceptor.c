@@ -225,6 +225,7 @@ static void register_link(struct esi_gateway_link *self, struct esi_gateway_info
             ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
             ESI_LOG_STR("server_name", info->server_name), ESI_LOG_STR("version", info->version),
             ESI_LOG_TEXT("certificate", identity != NULL ? identity->common_name : ""));
+    esi_listener_release(ESI_MOVE(self->ticket));
     if (esi_gateway_tell_inbound(self->gateway, &self->actor, LINK_GOSSIP, info) != ES_OK) {
         esi_gateway_link_close_now(self, "Out Of Memory");
         return;

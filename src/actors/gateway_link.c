@@ -113,6 +113,7 @@ void esi_gateway_link_close_now(struct esi_gateway_link *self, const char *reaso
     }
     tell_ended(self, reason);
     self->state = LINK_STATE_CLOSED;
+    esi_listener_release(ESI_MOVE(self->ticket));
     esi_actor_io_unwatch(&self->io);
     esi_outbound_deinit(&self->outbound);
     esi_stream_free(ESI_MOVE(self->stream));
@@ -784,7 +785,9 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
         on_connected(self);
         break;
     case LINK_STATE_HANDSHAKE:
-        shake_hands(self);
+        if (esi_context_may_shake(self->local)) {
+            shake_hands(self);
+        }
         break;
     case LINK_STATE_OPENING:
     case LINK_STATE_OPEN:
@@ -921,6 +924,7 @@ static void free_link(struct esi_actor *actor)
 {
     struct esi_gateway_link *self = self_of(actor);
 
+    esi_listener_release(self->ticket);
     esi_stream_free(self->stream);
     esi_env_close(self->context->env, self->sock);
     esi_route_ops_deinit(&self->ops);
@@ -983,13 +987,14 @@ static enum es_err new_link(struct esi_context *context, struct esi_worker *home
 }
 
 enum es_err esi_gateway_link_accept(struct esi_context *context, struct esi_worker *home, int sock,
-                                    const struct esi_address *peer)
+                                    const struct esi_address *peer, struct esi_ticket *ticket)
 {
     struct esi_stream *stream = NULL;
     struct esi_gateway_link *self = NULL;
     enum es_err err = esi_stream_new(context->env, sock, &stream);
 
     if (err != ES_OK) {
+        esi_listener_release(ticket);
         return err;
     }
     err = esi_gateway_admit(context->gateway) ? new_link(context, home, peer, &self) : ES_FULL;
@@ -998,9 +1003,11 @@ enum es_err esi_gateway_link_accept(struct esi_context *context, struct esi_work
             esi_gateway_leave(context->gateway);
         }
         esi_stream_free(stream);
+        esi_listener_release(ticket);
         return err;
     }
     self->stream = stream;
+    self->ticket = ticket;
     esi_gateway_parser_init(&self->parser, GATEWAY_ACCEPTOR);
     esi_actor_start(&self->actor);
     return ES_OK;

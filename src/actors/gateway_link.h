@@ -17,6 +17,7 @@ struct esi_actor_type;
 struct esi_context;
 struct esi_peer_identity;
 struct esi_sub;
+struct esi_ticket;
 struct esi_tls_context;
 struct esi_worker;
 
@@ -24,13 +25,15 @@ extern const struct esi_actor_type esi_gateway_link_type;
 
 /*
  * Starts an inbound link.
- *   sock   taken, also on failure
- *   home   the worker that it lives on
+ *   home    the worker that it lives on
+ *   sock    taken, also on failure
+ *   ticket  likewise; given back when the peer has said who it is, or has gone
  * ES_FULL: too many. Thread: a worker.
  */
 ES_MUST_USE enum es_err esi_gateway_link_accept(struct esi_context *context,
                                                 struct esi_worker *home, int sock,
-                                                const struct esi_address *peer);
+                                                const struct esi_address *peer,
+                                                struct esi_ticket *ticket);
 
 struct esi_gateway_link_options {
     uint64_t remote_id; /* the gateway's number for the remote cluster */

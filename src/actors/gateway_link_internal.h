@@ -9,6 +9,7 @@
 #include "actors/gateway.h"
 #include "actors/gateway_interest.h"
 #include "actors/gateway_routes.h"
+#include "actors/listener.h"
 #include "actors/outbound.h"
 #include "actors/reader.h"
 #include "actors/route_ops.h"
@@ -89,6 +90,7 @@ struct esi_gateway_link {
     struct esi_local *local;     /* borrowed: the home worker's */
     uint64_t cid;
     struct esi_address peer;
+    struct esi_ticket *ticket; /* owned; inbound: NULL once the peer has said who it is */
     bool is_outbound;
     enum gateway_link_state state;
     struct esi_stream *stream; /* owned; NULL: not connected yet, or closed */

@@ -58,6 +58,7 @@ struct esi_grpc_connection {
     struct esi_actor actor;      /* first */
     struct esi_context *context; /* borrowed */
     struct esi_address peer;
+    struct esi_ticket *ticket; /* owned; NULL once the handshake is done */
     enum connection_state state;
     struct esi_io io;
     struct esi_byte_pipe pipe;
@@ -95,6 +96,7 @@ static void close_now(struct esi_grpc_connection *self, const char *reason)
     self->state = STATE_CLOSED;
     esi_log(LOG_GRPC_CLOSED, ESI_LOG_TEXT("remote", self->peer.host),
             ESI_LOG_U64("port", self->peer.port), ESI_LOG_TEXT("reason", self->close_reason));
+    esi_listener_release(ESI_MOVE(self->ticket));
     esi_actor_io_unwatch(&self->io);
     esi_byte_pipe_deinit(&self->pipe);
     esi_actor_timer_cancel(&self->state_timer);
@@ -351,6 +353,7 @@ static void open_for_business(struct esi_grpc_connection *self)
     self->state = STATE_OPEN;
     self->activity_ns = now_ns(self);
     self->pipe.has_more_input = true; /* bytes behind the handshake are not seen by the poller */
+    esi_listener_release(ESI_MOVE(self->ticket));
     esi_actor_timer_cancel(&self->state_timer);
     esi_actor_timer_set(&self->ping_timer,
                         now_ns(self) + self->context->config->limits.ping_interval_ns);
@@ -455,7 +458,8 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
     if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
         self->pipe.has_more_input = true;
     }
-    if (self->state == STATE_SHAKING) {
+    if (self->state == STATE_SHAKING &&
+        esi_context_may_shake(esi_worker_local(esi_worker_current()))) {
         shake_hands(self);
     }
 }
@@ -544,6 +548,7 @@ static void free_connection(struct esi_actor *actor)
 {
     struct esi_grpc_connection *self = self_of(actor);
 
+    esi_listener_release(self->ticket);
     esi_byte_pipe_deinit(&self->pipe);
     esi_grpc_server_free(self->server);
     free(self);
@@ -562,8 +567,9 @@ static const struct esi_actor_type connection_type = {
     .free = free_connection,
 };
 
+/* Takes the socket, also on failure; the ticket only when it succeeds. */
 static enum es_err make_connection(struct esi_context *context, struct esi_worker *home, int sock,
-                                   const struct esi_address *peer)
+                                   const struct esi_address *peer, struct esi_ticket *ticket)
 {
     const size_t request_max =
         (size_t)context->config->limits.max_payload_bytes + REQUEST_FRAMING_BYTES;
@@ -590,6 +596,7 @@ static enum es_err make_connection(struct esi_context *context, struct esi_worke
     memset(self, 0, sizeof *self);
     self->context = context;
     self->peer = *peer;
+    self->ticket = ticket;
     self->server = server;
     esi_byte_pipe_init(&self->pipe, stream);
     esi_actor_init(&self->actor, &connection_type, context->runtime, home);
@@ -605,19 +612,21 @@ static enum es_err make_connection(struct esi_context *context, struct esi_worke
 /* --- the door --- */
 
 static enum es_err on_accepted(struct esi_context *context, struct esi_worker *home, int sock,
-                               const struct esi_address *peer)
+                               const struct esi_address *peer, struct esi_ticket *ticket)
 {
     _Atomic uint32_t *connections = &context->grpc_door->connections;
 
     /* order: relaxed; a counter with a bound. */
     if (atomic_fetch_add_explicit(connections, 1, memory_order_relaxed) >= CONNECTIONS_MAX) {
         esi_env_close(context->env, sock);
+        esi_listener_release(ticket);
         /* order: relaxed; as above. */
         atomic_fetch_sub_explicit(connections, 1, memory_order_relaxed);
         return ES_FULL;
     }
-    const enum es_err err = make_connection(context, home, sock, peer);
+    const enum es_err err = make_connection(context, home, sock, peer, ticket);
     if (err != ES_OK) {
+        esi_listener_release(ticket);
         /* order: relaxed; as above. */
         atomic_fetch_sub_explicit(connections, 1, memory_order_relaxed);
     }

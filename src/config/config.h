@@ -61,6 +61,7 @@ struct esi_config_service {
 
 struct esi_config_limits {
     uint32_t max_connections;
+    uint32_t max_handshakes; /* a door */
     uint32_t max_payload_bytes;
     uint32_t max_control_line_bytes;
     uint64_t max_pending_bytes; /* >= max_payload_bytes */

@@ -196,8 +196,18 @@ def one_byte_at_a_time(bench):
                     peer.settle()
         want = sorted(split_messages(answer[:-6]) * 3)
         for peer in peers:  # each gets all three sessions' messages
-            got = peer.read_exact(3 * (len(answer) - 6) + 6, 5.0 * stand.slow)
+            got = read_besides_pings(peer, 3 * (len(answer) - 6) + 6, 5.0 * stand.slow)
             require(sorted(split_messages(got.replace(b"PONG\r\n", b""))) == want, "answer", want, got)
+
+
+def read_besides_pings(peer, count, deadline_s):
+    """So many bytes, without the PING that a young client gets where all this takes long."""
+    end = time.monotonic() + deadline_s
+    while len(peer.buffer.replace(b"PING\r\n", b"")) < count:
+        require(peer.fill(end), "%d bytes" % count, None, peer.buffer[-100:])
+    data = peer.buffer.replace(b"PING\r\n", b"")
+    peer.buffer = b""
+    return data
 
 
 def split_messages(data):

@@ -239,6 +239,29 @@ static void different_questions_are_bounded(void **state)
     assert_int_equal(totals[1], 1);
 }
 
+/* One address that asks without end does not keep another one out. */
+static void one_address_has_a_share(void **state)
+{
+    enum { COUNT = 500 };
+    char wrong[32];
+
+    (void)state;
+    start("auth:\n  timeout: 60s\n  concurrency_max: 1\n  users:\n"
+          "    - {user: h, password: \"" HASHED_PW "\"}\n");
+    prepare(0, "h", "hashed-pw"); /* the last is sent first */
+    askers[0]->next_check->origin.bytes[0] = 1;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        snprintf(wrong, sizeof wrong, "wrong-%u", i);
+        prepare(0, "h", wrong);
+        askers[0]->next_check->origin.bytes[0] = 2;
+    }
+    ask_all();
+    await_count(&answered, COUNT + 1);
+    end();
+    assert_int_equal(totals[1], 1);
+    assert_int_equal(totals[2], COUNT);
+}
+
 /* Whoever has waited longer than auth.timeout is answered without a computation. */
 static void questions_grow_old(void **state)
 {
@@ -314,6 +337,7 @@ int main(void)
         cmocka_unit_test(every_check_is_answered),
         cmocka_unit_test(equal_questions_are_computed_once),
         cmocka_unit_test(different_questions_are_bounded),
+        cmocka_unit_test(one_address_has_a_share),
         cmocka_unit_test(questions_grow_old),
         cmocka_unit_test(a_stop_answers_all),
         cmocka_unit_test(wrong_permissions_make_none),
