@@ -19,6 +19,9 @@ STOP_S = 30
 PRESETS = {
     "ours": "{bin}/event-service --config {config}",
     "nats-server": "nats-server -c {nats_config}",
+    # The least that can be done between two sockets: without and with parsing.
+    "relay": "{bin}/bench-limit relay {port}",
+    "parse": "{bin}/bench-limit parse {port}",
 }
 # What a server is started for: alone, with TLS, or linked with another one of its kind.
 PLAIN, TLS, LINKED = "plain", "tls", "linked"
@@ -127,6 +130,8 @@ class Server:
         arguments = ["--server", f"127.0.0.1:{self.port}"]
         if self.certificate is not None:
             arguments += ["--tls-ca", self.certificate.cert]
+        if "bench-limit relay" in self.template:
+            arguments.append("--raw")
         return arguments
 
     def pids(self):

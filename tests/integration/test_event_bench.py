@@ -339,6 +339,27 @@ class AgainstNatsServer(unittest.TestCase):
         self.assertEqual(out, "")
 
 
+class AgainstLimits(unittest.TestCase):
+    """The two programs that say what the machine allows pass every message on as well."""
+
+    def test_modes(self):
+        for mode, more in (("parse", ("--publishers", "8")), ("parse", ()), ("relay", ("--raw",)),
+                           ("relay", ("--raw", "--size", "64KiB"))):
+            with self.subTest(mode=mode, more=more):
+                port = free_port()
+                limit = subprocess.Popen([os.path.join(os.path.dirname(BENCH), "bench-limit"), mode, str(port)],
+                                         stderr=subprocess.DEVNULL)
+                try:
+                    status, _, err = bench(port, "pub-sub", "--messages", "20000", *more)
+                    deadline = time.monotonic() + DEADLINE_S
+                    while "cannot connect" in err and time.monotonic() < deadline:
+                        status, _, err = bench(port, "pub-sub", "--messages", "20000", *more)
+                    self.assertEqual(status, 0, err)
+                finally:
+                    limit.terminate()
+                    limit.wait()
+
+
 class LinkedServers(unittest.TestCase):
     """Publishers at one server of a super-cluster, subscribers at the other."""
 
@@ -549,7 +570,7 @@ class CommandLine(unittest.TestCase):
                           ["pub-sub", "--subjects", "0"], ["pub-sub", "--wildcards", "50"],
                           ["request-reply", "--subjects", "2"], ["queue", "--stalled", "1"],
                           ["pub-sub", "--subjects", "2", "--sid-mode", "distinct"],
-                          ["pub-sub", "--tls"], ["pub-sub", "--tls-insecure", "--tls-ca", "x"],
+                          ["pub-sub", "--raw", "--subscribers", "2"], ["queue", "--raw"], ["pub-sub", "--tls"], ["pub-sub", "--tls-insecure", "--tls-ca", "x"],
                           ["pub-sub", "--tls-insecure", "--tls-cert", "x"], ["pub-sub", "--server-pid", "1,,2"],
                           ["pub-sub", "--subscriber-server", "h:0"],
                           ["pub-sub", "--subscribers", "100000"], ["pub-sub", "--unknown"],

@@ -343,8 +343,13 @@ static enum es_err make_batch(struct esi_bench_group *group)
 
     if (!group->has_replies) {
         const bool is_numbered = group->link->options->subjects > 1;
-        group->payload_at = (size_t)snprintf(line, sizeof line, "PUB %s%s %zu\r\n", group->subject,
-                                             is_numbered ? "0000000" : "", size);
+        const bool is_raw = group->link->options->is_raw;
+        group->payload_at = (size_t)snprintf(line, sizeof line, "%s %s%s %zu\r\n",
+                                             is_raw ? "MSG" : "PUB", group->subject,
+                                             is_raw        ? " 1"
+                                             : is_numbered ? "0000000"
+                                                           : "",
+                                             size);
         ESI_ASSERT(group->payload_at < sizeof line);
         group->number_at = is_numbered ? strlen("PUB ") + strlen(group->subject) : 0;
     }

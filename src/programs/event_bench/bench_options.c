@@ -40,6 +40,8 @@ static const char help[] =
     "start\n"
     "  --window BYTES      most bytes on their way, a publisher (default 1MiB)\n"
     "  --sid-mode MODE     same: all subscribers use sid 1 (default); distinct: each its own\n"
+    "  --raw               publish what subscribers receive (MSG): for bench-limit relay, 1:1 "
+    "only\n"
     "  --check-payload     compare every payload byte, not only head and tail\n"
     "  --threads T         threads of the generator; publishers are spread over them (default 1)\n"
     "\n"
@@ -141,6 +143,7 @@ enum option_id {
     OPTION_INBOX,
     OPTION_SID_MODE,
     OPTION_CHECK_PAYLOAD,
+    OPTION_RAW,
     OPTION_JSON,
     OPTION_PROGRESS,
     OPTION_HELP,
@@ -163,6 +166,7 @@ static const struct option text_options[] = {
     {"subject", required_argument, NULL, OPTION_SUBJECT},
     {"inbox", required_argument, NULL, OPTION_INBOX},
     {"sid-mode", required_argument, NULL, OPTION_SID_MODE},
+    {"raw", no_argument, NULL, OPTION_RAW},
     {"check-payload", no_argument, NULL, OPTION_CHECK_PAYLOAD},
     {"json", required_argument, NULL, OPTION_JSON},
     {"progress", no_argument, NULL, OPTION_PROGRESS},
@@ -339,6 +343,9 @@ static bool set_text(int id, const char *value, struct esi_bench_options *option
     case OPTION_JSON:
         options->json_path = value;
         return true;
+    case OPTION_RAW:
+        options->is_raw = true;
+        return true;
     case OPTION_CHECK_PAYLOAD:
         options->check_payload = true;
         return true;
@@ -403,6 +410,11 @@ static bool check_scenario_options(const struct esi_bench_options *options)
     }
     if (options->is_sid_distinct && options->subjects > 1) {
         return say("with --subjects every subscription has a sid of its own: leave --sid-mode out");
+    }
+    if (options->is_raw &&
+        (options->scenario != BENCH_PUB_SUB || options->publishers != 1 ||
+         options->subscribers != 1 || options->subjects != 1 || options->is_sid_distinct)) {
+        return say("--raw is for pub-sub 1:1");
     }
     if (options->wildcards > 0 && options->subjects == 1) {
         return say("--wildcards is a share of --subjects, which must be more than 1");

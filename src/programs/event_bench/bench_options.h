@@ -66,6 +66,7 @@ struct esi_bench_options {
     uint64_t server_pids[BENCH_SERVER_PIDS_MAX];
     size_t server_pid_count; /* 0: not known */
     bool is_sid_distinct;    /* every subscriber has a sid of its own, else all have sid 1 */
+    bool is_raw;             /* publish MSG lines: for a server that only passes bytes on */
     bool check_payload;      /* compare every byte, not only head and tail */
     bool show_progress;
     char subject[64]; /* prefix; the publisher's number follows */

@@ -176,8 +176,10 @@ static void begin_farewell(struct esi_bench_shard *shard)
             esi_bench_client_ping(&group->members[i].client);
             esi_bench_client_flush(&group->members[i].client);
         }
-        esi_bench_client_ping(&group->source);
-        esi_bench_client_flush(&group->source);
+        if (!shard->link.options->is_raw) { /* a relay would pass it on like all the rest */
+            esi_bench_client_ping(&group->source);
+            esi_bench_client_flush(&group->source);
+        }
     }
     shard->phase = BENCH_FAREWELL;
 }
