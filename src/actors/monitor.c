@@ -180,6 +180,7 @@ static void end_sample(struct esi_monitor *self)
     esi_monitor_sample_end(&self->sample, esi_actor_now_ns(&self->actor));
     self->facts.mem_bytes = self->sample.mem_bytes;
     self->facts.cpu_percent = self->sample.cpu_percent;
+    self->facts.cpu_s = self->sample.cpu_s;
 }
 
 static void end_visit(struct esi_monitor *self)
@@ -206,7 +207,7 @@ static void begin_routers(struct esi_monitor *self)
 static struct esi_queue_report *new_report(struct esi_monitor *self)
 {
     const struct esi_monitor_query *query = &self->page->query;
-    const uint64_t limit_max = ESI_QUEUE_REPORT_LIMIT_MAX;
+    const uint64_t limit_max = query->kind == MONITOR_EVENTZ ? ESI_QUEUE_REPORT_LIMIT_MAX : 1;
 
     return esi_queue_report_new(&self->actor, MONITOR_EVENTS_REPORTED, esi_str_from(query->event),
                                 (size_t)query->offset,
@@ -235,6 +236,7 @@ static void take_events(struct esi_monitor *self, struct esi_queue_report *repor
 {
     self->facts.events_err = report->err;
     self->facts.events = report->json;
+    self->facts.queue = report->figures;
     esi_bytes_init(&report->json, 0);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "actors/monitor_query.h"
+#include "actors/queue.h"
 #include "actors/router.h"
 #include "base/bytes.h"
 #include "base/err.h"
@@ -47,8 +48,10 @@ struct esi_monitor_facts {
     double cpu_s;                            /* of the process, since its start */
     const struct esi_monitor_closed *closed; /* borrowed: the monitor's */
     struct esi_router_report routers[ESI_SUBTABLE_ROUTERS_MAX];
-    enum es_err events_err;  /* of STEP_EVENTS; ES_UNSUPPORTED: there is no queue */
-    struct esi_bytes events; /* owned: one JSON object, indented */
+    enum es_err events_err;         /* of STEP_EVENTS; ES_UNSUPPORTED: there is no queue */
+    struct esi_bytes events;        /* owned: one JSON object, indented */
+    struct esi_queue_figures queue; /* the same in numbers */
+    bool is_degraded;               /* as /healthz told last */
 };
 
 /* A kind of page. */

@@ -97,6 +97,7 @@ void esi_monitor_sample_end(struct esi_monitor_sample *sample, uint64_t now_ns)
     if (!sample->is_ok) {
         return;
     }
+    sample->cpu_s = (double)sample->cpu_ticks / (double)sysconf(_SC_CLK_TCK);
     sample->mem_bytes = sample->rss_pages * (uint64_t)sysconf(_SC_PAGESIZE);
     if (now_ns - sample->window_ns >= WINDOW_NS_MIN) {
         const double used_s =

@@ -29,6 +29,7 @@ struct esi_monitor_sample {
     /* the results of the last sample that could be read */
     uint64_t mem_bytes;
     double cpu_percent; /* 100: one core */
+    double cpu_s;       /* since the process began */
 };
 
 /* start_ns: when the process began, monotonic. */

@@ -41,6 +41,46 @@ enum {
     ESI_QUEUE_REPORT_LIMIT_MAX = 1024
 };
 
+enum { ESI_QUEUE_HANDLERS_MAX = 64, ESI_QUEUE_ORIGINS = 3, ESI_QUEUE_REFUSALS = 5 };
+
+struct esi_queue_handler_figures {
+    const char *name; /* borrowed: lives as long as the queue */
+    bool has_worker;  /* it has an address */
+    bool is_up;       /* connected to its worker service */
+    uint64_t queued;
+    uint64_t in_flight;
+    uint64_t retrying;
+    uint64_t share; /* the most events that the queue keeps for it */
+    uint64_t delivered;
+    uint64_t failed; /* attempts */
+    uint64_t dead;
+    uint64_t connects;
+    uint64_t oldest_age_ns; /* 0: none */
+};
+
+/* The overview in numbers. */
+struct esi_queue_figures {
+    uint64_t events;
+    uint64_t event_limit;
+    uint64_t bytes;
+    uint64_t accepted;
+    uint64_t finished;
+    uint64_t unrouted;
+    uint64_t held;
+    uint64_t received[ESI_QUEUE_ORIGINS];
+    uint64_t refused[ESI_QUEUE_REFUSALS];
+    uint64_t letters;
+    uint64_t letter_bytes;
+    uint64_t letters_added;
+    uint64_t letters_lost;
+    uint32_t handler_count;
+    struct esi_queue_handler_figures handlers[ESI_QUEUE_HANDLERS_MAX];
+};
+
+/* The words for the places of `received` and `refused`. Static. */
+const char *esi_queue_report_origin_text(uint32_t origin);
+const char *esi_queue_report_refusal_text(uint32_t refusal);
+
 /*
  * A question about the queue. It comes back to the asker, always and once, with the answer filled
  * in; whoever has the message owns it.
@@ -56,6 +96,7 @@ struct esi_queue_report {
     /* the answer: ES_NOT_FOUND: no such event is known; ES_CLOSED: the queue has stopped */
     enum es_err err;
     struct esi_bytes json; /* owned; ES_OK: one JSON object, indented as the monitoring pages are */
+    struct esi_queue_figures figures; /* of the overview */
 };
 
 /*

@@ -85,7 +85,7 @@ static void write_time(struct esi_json_writer *json, const struct clock *clock, 
     write_wall(json, key, clock->wall_ns + (int64_t)(time_ns - clock->now_ns));
 }
 
-static const char *origin_text(uint32_t mark)
+const char *esi_queue_report_origin_text(uint32_t mark)
 {
     switch ((enum esi_queue_origin)mark) {
     case ORIGIN_NATS:
@@ -95,6 +95,28 @@ static const char *origin_text(uint32_t mark)
     case ORIGIN_GRPC:
         return "grpc";
     case ORIGIN_COUNT:
+        break;
+    }
+    return "unknown";
+}
+
+_Static_assert(ESI_QUEUE_ORIGINS == (int)ORIGIN_COUNT, "queue.h counts them");
+_Static_assert(ESI_QUEUE_REFUSALS == (int)REFUSED_COUNT, "queue.h counts them");
+
+const char *esi_queue_report_refusal_text(uint32_t refusal)
+{
+    switch ((enum esi_queue_refusal)refusal) {
+    case REFUSED_MALFORMED:
+        return "malformed";
+    case REFUSED_TOO_LARGE:
+        return "too_large";
+    case REFUSED_FULL:
+        return "full";
+    case REFUSED_STOPPING:
+        return "stopping";
+    case REFUSED_NO_MEMORY:
+        return "no_memory";
+    case REFUSED_COUNT:
         break;
     }
     return "unknown";
@@ -125,16 +147,14 @@ static void write_queue(struct esi_json_writer *json, const struct esi_queue *qu
     esi_json_writer_key(json, "received");
     esi_json_writer_object_start(json);
     for (uint32_t i = 0; i < ORIGIN_COUNT; i++) {
-        esi_json_writer_field_u64(json, origin_text(i), intake->received[i]);
+        esi_json_writer_field_u64(json, esi_queue_report_origin_text(i), intake->received[i]);
     }
     esi_json_writer_object_end(json);
     esi_json_writer_key(json, "refused");
     esi_json_writer_object_start(json);
-    esi_json_writer_field_u64(json, "malformed", intake->refused[REFUSED_MALFORMED]);
-    esi_json_writer_field_u64(json, "too_large", intake->refused[REFUSED_TOO_LARGE]);
-    esi_json_writer_field_u64(json, "full", intake->refused[REFUSED_FULL]);
-    esi_json_writer_field_u64(json, "stopping", intake->refused[REFUSED_STOPPING]);
-    esi_json_writer_field_u64(json, "no_memory", intake->refused[REFUSED_NO_MEMORY]);
+    for (uint32_t i = 0; i < REFUSED_COUNT; i++) {
+        esi_json_writer_field_u64(json, esi_queue_report_refusal_text(i), intake->refused[i]);
+    }
     esi_json_writer_object_end(json);
     esi_json_writer_object_end(json);
 }
@@ -233,6 +253,59 @@ static void write_overview(struct esi_json_writer *json, const struct esi_queue 
     write_letters(json, queue, report);
 }
 
+static void count_handler(const struct esi_queue *queue, uint32_t index, uint64_t now_ns,
+                          struct esi_queue_handler_figures *out)
+{
+    const struct esi_queue_handler *handler = &queue->handlers[index];
+    struct esi_journal_handler_stats stats;
+
+    esi_journal_handler_stats(queue->journal, index, &stats);
+    *out = (struct esi_queue_handler_figures){
+        .name = handler->registry->name,
+        .has_worker = handler->handler != NULL,
+        .is_up = handler->handler != NULL && handler->state == HANDLER_UP,
+        .queued = stats.queued,
+        .in_flight = stats.in_flight,
+        .retrying = stats.retrying,
+        .share = stats.share,
+        .delivered = stats.delivered,
+        .failed = handler->failed,
+        .dead = stats.dead,
+        .connects = handler->connects,
+        .oldest_age_ns = stats.has_oldest && now_ns > stats.oldest_accepted_ns
+                             ? now_ns - stats.oldest_accepted_ns
+                             : 0,
+    };
+}
+
+static void count_all(const struct esi_queue *queue, uint64_t now_ns, struct esi_queue_figures *out)
+{
+    struct esi_journal_stats journal;
+    struct esi_dead_letters_stats letters;
+
+    esi_journal_stats(queue->journal, &journal);
+    esi_dead_letters_stats(queue->letters, &letters);
+    *out = (struct esi_queue_figures){
+        .events = journal.open_events,
+        .event_limit = journal.event_limit,
+        .bytes = journal.open_bytes,
+        .accepted = journal.accepted,
+        .finished = journal.finished,
+        .unrouted = queue->intake.unrouted,
+        .held = queue->intake.held_count,
+        .letters = letters.count,
+        .letter_bytes = letters.bytes,
+        .letters_added = letters.added,
+        .letters_lost = queue->lost_letters,
+    };
+    memcpy(out->received, queue->intake.received, sizeof out->received);
+    memcpy(out->refused, queue->intake.refused, sizeof out->refused);
+    for (; out->handler_count < queue->handler_count && out->handler_count < ESI_QUEUE_HANDLERS_MAX;
+         out->handler_count++) {
+        count_handler(queue, out->handler_count, now_ns, &out->handlers[out->handler_count]);
+    }
+}
+
 /* --- one event --- */
 
 static void write_entry(struct esi_json_writer *json, const struct esi_queue *queue,
@@ -260,7 +333,7 @@ static void write_record(struct esi_json_writer *json, const struct esi_queue *q
 {
     esi_json_writer_field_str(json, "type", view->type);
     esi_json_writer_field_text(json, "state", view->is_open ? "open" : "finished");
-    esi_json_writer_field_text(json, "received_by", origin_text(view->mark));
+    esi_json_writer_field_text(json, "received_by", esi_queue_report_origin_text(view->mark));
     write_time(json, clock, "accepted", view->accepted_ns);
     esi_json_writer_field_u64(json, "number", view->seq);
     esi_json_writer_key(json, "handlers");
@@ -312,6 +385,7 @@ void esi_queue_report_fill(const struct esi_queue *queue, struct esi_queue_repor
     esi_json_writer_object_start(&json);
     if (report->id[0] == '\0') {
         write_overview(&json, queue, report, &clock);
+        count_all(queue, clock.now_ns, &report->figures);
     } else {
         report->err = write_event(&json, queue, esi_str_from(report->id), &clock);
     }
