@@ -119,7 +119,7 @@ def silent_handshakes(bench):
 
 
 def silent_gateways(bench):
-    """The same on the gateway port; credentials alone do not hold a place for ever either."""
+    """The same on the gateway port, where a place is held until the peer has said its name."""
     gateway = {"name": "A", "user": "link", "password": SECRET + "link"}
     settings = {"gateway": gateway, "limits": {"max_handshakes": PLACES}}
     with Stand(bench, settings) as stand, stand.bystanders(), stand.memory_bound(20):
@@ -133,14 +133,10 @@ def silent_gateways(bench):
         peer.read_info()
         peer.send(gateway_connect() + gateway_info() + b"PING\r\n")
         wait_until(
-            lambda: peer.fill(time.monotonic() + 1) and b"PONG\r\n" in peer.buffer, "a good gateway is served"
+            lambda: peer.fill(time.monotonic() + 1) and b"PONG\r\n" in peer.buffer,
+            "a good gateway is served",
         )
-        for nameless in half:
-            got = nameless.read_to_end(20.0 * stand.slow)
-            require(
-                got.endswith(b"-ERR 'Authentication Timeout'\r\n"), "who does not say its name", None, got
-            )
-        for peer in crowd:
+        for peer in half + crowd:
             peer.abort()
 
 
