@@ -202,7 +202,8 @@ void esi_actor_continue(struct esi_actor *actor);
 void esi_actor_drain(struct esi_actor *actor);
 /*
  * Wishes the actor, whose type may move, another home: it goes there with its sockets, timers and
- * mailbox instead of having its next turn. A wish: it stays where a visit is under way, or a stop.
+ * mailbox instead of having its next turn, or a later one where a visit is under way; not at all in
+ * a stop.
  * Thread: the home worker's (its own turn, a visit).
  */
 void esi_actor_move(struct esi_actor *actor, struct esi_worker *to);

@@ -16,7 +16,8 @@ enum {
 static void begin_window(struct esi_worker *worker)
 {
     struct esi_balance *balance = &worker->balance;
-    const uint64_t interval_ns = esi_runtime_options(worker->runtime)->rebalance_ns;
+    /* The options' count: it stands before all workers are made. */
+    const struct esi_runtime_options *options = esi_runtime_options(worker->runtime);
 
     while (!esi_list_is_empty(&balance->active)) {
         esi_list_remove(balance->active.next);
@@ -24,8 +25,8 @@ static void begin_window(struct esi_worker *worker)
     balance->active_count = 0;
     balance->window++;
     esi_worker_mark(worker, &balance->mark);
-    balance->window_end_ns = esi_runtime_worker_count(worker->runtime) > 1 && interval_ns > 0
-                                 ? worker->now_ns + interval_ns
+    balance->window_end_ns = options->worker_count > 1 && options->rebalance_ns > 0
+                                 ? worker->now_ns + options->rebalance_ns
                                  : UINT64_MAX;
 }
 

@@ -21,11 +21,19 @@ void esi_actor_move(struct esi_actor *actor, struct esi_worker *to)
     esi_worker_enqueue(home, actor);
 }
 
-/* May it go at all? One that ends does so where it is. */
-static bool may_depart(const struct esi_actor *actor)
+/* May it go now? One that ends does so where it is. */
+static bool begin(struct esi_actor *actor)
 {
-    return actor->is_started && !actor->is_finished && !actor->is_stopping &&
-           actor->load.move_to != esi_actor_home(actor);
+    enum esi_move_leave leave = MOVE_NEVER;
+
+    if (actor->is_started && !actor->is_finished && !actor->is_stopping &&
+        actor->load.move_to != esi_actor_home(actor)) {
+        leave = esi_runtime_begin_move(actor->runtime);
+    }
+    if (leave == MOVE_NEVER) {
+        actor->load.move_to = NULL;
+    }
+    return leave == MOVE_NOW;
 }
 
 static void pack(struct esi_actor *actor, struct esi_worker *from)
@@ -63,8 +71,7 @@ static void leave(struct esi_actor *actor)
 
 bool esi_move_depart_claimed(struct esi_actor *actor)
 {
-    if (!may_depart(actor) || !esi_runtime_begin_move(actor->runtime)) {
-        actor->load.move_to = NULL;
+    if (!begin(actor)) {
         return false;
     }
     leave(actor);
@@ -73,8 +80,7 @@ bool esi_move_depart_claimed(struct esi_actor *actor)
 
 bool esi_move_depart(struct esi_actor *actor)
 {
-    if (!may_depart(actor) || !esi_runtime_begin_move(actor->runtime)) {
-        actor->load.move_to = NULL;
+    if (!begin(actor)) {
         return false;
     }
     /* order: acq_rel; as in esi_actor_send: one alone brings the actor to a worker. */

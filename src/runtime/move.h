@@ -16,8 +16,8 @@ struct esi_worker;
 
 /*
  * The actor goes where load.move_to says, if it may, instead of having its turn. Returns true when
- * it has gone: it is not touched any more. False: it has its turn; the wish is kept where only a
- * sender stood in its way, else dropped. Thread: its home, in place of its turn.
+ * it has gone: it is not touched any more. False: it has its turn; the wish is kept where a sender
+ * or a visit stood in its way, else dropped. Thread: its home, in place of its turn.
  */
 bool esi_move_depart(struct esi_actor *actor);
 /* The same for an actor that is scheduled and stands in no list: the caller holds its claim. */

@@ -209,15 +209,18 @@ static bool may_move(const struct decision *decision, const struct group *group)
 
 /* --- the rules --- */
 
-/* Who takes a load: with fill the first that has room, else, and with spread, the least busy. */
+/* Who takes a load: with fill the first that has room, else, and with spread, the least busy, if it
+ * is much less busy than this worker. */
 static uint32_t find_taker(const struct esi_placement_view *view, uint32_t load_permille)
 {
+    const uint32_t least = least_busy(view);
+
     for (uint32_t i = 0; view->placement == PLACEMENT_FILL && i < view->worker_count; i++) {
         if (i != view->self && view->busy_permille[i] + load_permille <= ROOM_PERMILLE) {
             return i;
         }
     }
-    return least_busy(view);
+    return view->busy_permille[least] + UNEVEN_PERMILLE <= own_busy(view) ? least : view->self;
 }
 
 /* How much should leave. */

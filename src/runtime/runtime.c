@@ -60,7 +60,7 @@ struct esi_runtime {
     pthread_mutex_t moves_mutex;
     pthread_cond_t moves_ended;
     uint32_t moving; /* actors between two workers */
-    uint32_t visiting;
+    _Atomic uint32_t visiting;
     bool is_settling; /* the stop has begun: nobody moves any more */
     struct esi_visit *waiting_visits;
 };
@@ -319,7 +319,8 @@ void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
     visit->next_worker = 0;
     visit->msg = (struct esi_msg){.kind = WORKER_VISIT, .free = keep};
     pthread_mutex_lock(&runtime->moves_mutex);
-    runtime->visiting++;
+    /* order: relaxed; under the mutex, a look outside of it is a guess. */
+    atomic_fetch_add_explicit(&runtime->visiting, 1, memory_order_relaxed);
     const bool must_wait = runtime->moving > 0;
     if (must_wait) {
         visit->next_waiting = runtime->waiting_visits;
@@ -334,17 +335,31 @@ void esi_runtime_visit(struct esi_runtime *runtime, struct esi_visit *visit)
 void esi_runtime_end_visit(struct esi_runtime *runtime)
 {
     pthread_mutex_lock(&runtime->moves_mutex);
-    runtime->visiting--;
+    /* order: relaxed; as in esi_runtime_visit. */
+    atomic_fetch_sub_explicit(&runtime->visiting, 1, memory_order_relaxed);
     pthread_mutex_unlock(&runtime->moves_mutex);
 }
 
-bool esi_runtime_begin_move(struct esi_runtime *runtime)
+enum esi_move_leave esi_runtime_begin_move(struct esi_runtime *runtime)
 {
+    enum esi_move_leave leave = MOVE_NOW;
+
+    /* order: relaxed; asked in each turn of an actor that waits for a visit to end, so without the
+     * mutex first. */
+    if (atomic_load_explicit(&runtime->visiting, memory_order_relaxed) > 0) {
+        return MOVE_LATER;
+    }
     pthread_mutex_lock(&runtime->moves_mutex);
-    const bool may_move = runtime->visiting == 0 && !runtime->is_settling;
-    runtime->moving += may_move;
+    if (runtime->is_settling) {
+        leave = MOVE_NEVER;
+        /* order: relaxed; under the mutex. */
+    } else if (atomic_load_explicit(&runtime->visiting, memory_order_relaxed) > 0) {
+        leave = MOVE_LATER;
+    } else {
+        runtime->moving++;
+    }
     pthread_mutex_unlock(&runtime->moves_mutex);
-    return may_move;
+    return leave;
 }
 
 void esi_runtime_end_move(struct esi_runtime *runtime)
