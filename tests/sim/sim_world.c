@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One world: servers are started, clients come, things go wrong for a while; then nothing goes wrong
+ * any more, what must have come is asked for, everybody leaves, and the servers must be as empty as
+ * at the start.
+ */
+#include "sim_world.h"
+
+#include "sim_book.h"
+#include "sim_client.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINK_SETTLE_S = 10, PHASE_S_MAX = 300, TRACE_LINES = 60 };
+
+static const char *const hosts[SERVER_COUNT] = {"10.0.0.1", "10.0.0.2"};
+
+_Noreturn void sim_world_fail(const struct sim_world *world, const char *condition,
+                              const char *file, int line, const char *format, ...)
+{
+    const uint64_t now_ns = esi_env_sim_now_ns(world->sim);
+    va_list arguments;
+
+    esi_env_sim_print_last(world->sim, TRACE_LINES);
+    for (uint32_t i = 0; i < world->client_count; i++) {
+        if (world->clients[i] != NULL) {
+            sim_client_print(world->clients[i]);
+        }
+    }
+    printf("FAILED: seed %" PRIu64 " at %" PRIu64 ".%09" PRIu64 ": ", world->seed, now_ns / SIM_S,
+           now_ns % SIM_S);
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf(" [%s, %s:%d]\n", condition, strrchr(file, '/') != NULL ? strrchr(file, '/') + 1 : file,
+           line);
+    fflush(stdout);
+    _Exit(1);
+}
+
+bool sim_world_is_linked_since(const struct sim_world *world, uint64_t since_ns)
+{
+    return world->has_gateway && world->link_ok_since_ns < UINT64_MAX - LINK_SETTLE_S * SIM_S &&
+           world->link_ok_since_ns + LINK_SETTLE_S * SIM_S < since_ns;
+}
+
+/* --- servers --- */
+
+static uint64_t draw(struct sim_world *world, uint64_t limit)
+{
+    return esi_env_sim_draw(world->sim, limit);
+}
+
+static void write_config(struct sim_world *world, enum sim_server_kind kind, bool has_log,
+                         struct esi_bytes *out)
+{
+    esi_bytes_printf(out,
+                     "service: {name: server-%d, host: %s, port: 4222, insecure: true}\n"
+                     "limits: {ping_interval: %" PRIu64 "s, write_deadline: %" PRIu64 "s, "
+                     "max_connections: 64, max_payload: 64KiB, max_pending: %" PRIu64 "KiB}\n"
+                     "threads: {workers: %" PRIu64 ", routers: %" PRIu64 ", placement: %s, "
+                     "work_bound: %" PRIu64 "}\n"
+                     "log: {level: %s}\n",
+                     (int)kind, hosts[kind], 5 + draw(world, 120), 2 + draw(world, 10),
+                     256 + draw(world, 2048), 1 + draw(world, 3), 1 + draw(world, 2),
+                     draw(world, 2) == 0 ? "fill" : "spread", 1 + draw(world, 64),
+                     has_log ? "info" : "error");
+}
+
+static void load_server(struct sim_world *world, enum sim_server_kind kind, bool has_log)
+{
+    struct sim_server *server = &world->servers[kind];
+    struct esi_bytes text;
+    struct esi_bytes errors;
+
+    server->kind = kind;
+    server->env = esi_env_sim_host(world->sim, hosts[kind]);
+    esi_bytes_init(&text, 0);
+    esi_bytes_init(&errors, 0);
+    write_config(world, kind, has_log, &text);
+    const struct esi_config_source source = {
+        .path = "sim.yaml",
+        .text = esi_bytes_str(&text),
+        .program = kind == SERVER_INNER ? CONFIG_EVENT_SERVICE : CONFIG_EVENT_GATEWAY};
+    const enum es_err err = esi_config_parse(server->env, &source, &server->config, &errors);
+    sim_check(world, err == ES_OK, "%.*s", (int)errors.len, errors.data);
+    esi_bytes_deinit(&text);
+    esi_bytes_deinit(&errors);
+}
+
+static void start_server(struct sim_world *world, struct sim_server *server)
+{
+    struct es_error error;
+
+    const enum es_err err =
+        esi_assemble_start(&server->assembly, server->env, server->config, &error);
+    sim_check(world, err == ES_OK, "%s", error.text);
+    if (!world->has_log) {
+        esi_log_configure(LOG_TEXT, (enum esi_log_level)(LOG_ERROR - 1)); /* nothing at all */
+    }
+    server->is_up = true;
+    server->starts++;
+    server->up_since_ns = esi_env_sim_now_ns(world->sim);
+    esi_env_sim_note(world->sim, "server %d is up", (int)server->kind);
+}
+
+static void stop_server(struct sim_world *world, struct sim_server *server, uint64_t timeout_ns)
+{
+    esi_env_sim_note(world->sim, "server %d is told to stop", (int)server->kind);
+    server->is_up = false;
+    server->up_since_ns = UINT64_MAX / 2;
+    (void)esi_assemble_stop(&server->assembly, timeout_ns);
+    server->up_since_ns = esi_env_sim_now_ns(world->sim);
+    esi_env_sim_note(world->sim, "server %d has stopped", (int)server->kind);
+    sim_check(world, esi_env_sim_sockets(world->sim, server->env) == 0,
+              "server %d leaves %" PRIu32 " sockets", (int)server->kind,
+              esi_env_sim_sockets(world->sim, server->env));
+}
+
+/* Nobody is connected any more. */
+static void check_empty(const struct sim_world *world, const struct sim_server *server)
+{
+    const struct esi_context *context = &server->assembly.context;
+    /* order: relaxed; there is one thread. */
+    const uint32_t connections =
+        atomic_load_explicit(&context->counters.connections, memory_order_relaxed);
+    /* order: relaxed; there is one thread. */
+    const uint32_t listeners =
+        atomic_load_explicit(&context->counters.listeners, memory_order_relaxed);
+
+    sim_check(world, connections == 0 && listeners == 0,
+              "server %d counts %" PRIu32 " connections, %" PRIu32 " listeners", (int)server->kind,
+              connections, listeners);
+}
+
+/* --- phases --- */
+
+static void enter_phase(struct sim_world *world, enum sim_phase phase)
+{
+    world->phase = phase;
+    esi_env_sim_note(world->sim, "phase %d", (int)phase);
+    for (uint32_t i = 0; i < world->client_count; i++) {
+        sim_client_wake(world->clients[i]);
+    }
+}
+
+static void run_for(struct sim_world *world, uint64_t duration_ns)
+{
+    const uint64_t end_ns = esi_env_sim_now_ns(world->sim) + duration_ns;
+
+    while (esi_env_sim_now_ns(world->sim) < end_ns) {
+        esi_env_sim_step(world->sim, end_ns);
+    }
+}
+
+/* Until all clients have nothing left to do. */
+static void run_to_settled(struct sim_world *world)
+{
+    const uint64_t end_ns = esi_env_sim_now_ns(world->sim) + PHASE_S_MAX * SIM_S;
+    uint32_t settled = 0;
+
+    while (settled < world->client_count) {
+        esi_env_sim_step(world->sim, end_ns);
+        sim_check(world, esi_env_sim_now_ns(world->sim) < end_ns,
+                  "phase %d does not end: %" PRIu32 " of %" PRIu32 " clients are settled",
+                  (int)world->phase, settled, world->client_count);
+        settled = 0;
+        for (uint32_t i = 0; i < world->client_count; i++) {
+            settled += sim_client_is_settled(world->clients[i]) ? 1 : 0;
+        }
+    }
+}
+
+static void run_active(struct sim_world *world, uint64_t duration_ns)
+{
+    enter_phase(world, PHASE_ACTIVE);
+    run_for(world, duration_ns);
+}
+
+static void run_to_end(struct sim_world *world)
+{
+    enter_phase(world, PHASE_QUIET);
+    run_to_settled(world);
+    run_for(world, 15 * SIM_S);
+    for (uint32_t i = 0; i < world->client_count; i++) {
+        sim_client_check_complete(world->clients[i]);
+    }
+    sim_book_check_groups(world->book);
+    enter_phase(world, PHASE_LEAVE);
+    run_to_settled(world);
+    run_for(world, 5 * SIM_S);
+    for (int i = 0; i < SERVER_COUNT; i++) {
+        if (world->servers[i].is_up) {
+            check_empty(world, &world->servers[i]);
+        }
+    }
+    enter_phase(world, PHASE_OVER);
+}
+
+static void set_up(struct sim_world *world, const struct sim_options *options)
+{
+    const struct esi_env_sim_options sim_options = {
+        .seed = options->seed,
+        .is_printed = options->is_printed,
+    };
+    struct esi_env_sim_options drawn = sim_options;
+
+    /* A world of its own, only to draw how the real one is. */
+    if (esi_env_sim_new(&sim_options, &world->sim) != ES_OK) {
+        abort();
+    }
+    drawn.latency_ns_max = UINT64_C(1000) << draw(world, 16);
+    drawn.window_bytes_max = (size_t)1024 << draw(world, 9);
+    drawn.short_permille = (uint32_t)(draw(world, 3) == 0 ? 0 : draw(world, 500));
+    drawn.stall_permille = (uint32_t)(draw(world, 2) == 0 ? 0 : draw(world, 10));
+    drawn.full_permille = (uint32_t)(draw(world, 4) == 0 ? draw(world, 300) : 0);
+    esi_env_sim_free(world->sim);
+    if (esi_env_sim_new(&drawn, &world->sim) != ES_OK) {
+        abort();
+    }
+    world->seed = options->seed;
+    world->has_log = options->has_log;
+    world->is_printed = options->is_printed;
+    world->link_ok_since_ns = esi_env_sim_now_ns(world->sim);
+    world->book = sim_book_new(world);
+    load_server(world, SERVER_INNER, options->has_log);
+    start_server(world, &world->servers[SERVER_INNER]);
+    world->client_count = 2 + (uint32_t)draw(world, SIM_CLIENTS_MAX - 1);
+    for (uint32_t i = 0; i < world->client_count; i++) {
+        world->clients[i] = sim_client_new(world, i);
+    }
+}
+
+static void tear_down(struct sim_world *world)
+{
+    for (uint32_t i = 0; i < world->client_count; i++) {
+        sim_client_free(world->clients[i]);
+        world->clients[i] = NULL;
+    }
+    for (int i = 0; i < SERVER_COUNT; i++) {
+        if (world->servers[i].is_up) {
+            stop_server(world, &world->servers[i], 2 * SIM_S);
+        }
+        esi_config_free(world->servers[i].config);
+    }
+    sim_book_free(world->book);
+    esi_env_sim_free(world->sim);
+}
+
+void sim_world_play(const struct sim_options *options, struct sim_result *out)
+{
+    struct sim_world *world = calloc(1, sizeof *world);
+
+    if (world == NULL) {
+        abort();
+    }
+    set_up(world, options);
+    run_active(world,
+               options->duration_ns != 0 ? options->duration_ns : (10 + draw(world, 50)) * SIM_S);
+    run_to_end(world);
+    *out = (struct sim_result){.digest = esi_env_sim_digest(world->sim),
+                               .steps = esi_env_sim_steps(world->sim),
+                               .virtual_ns = esi_env_sim_now_ns(world->sim) - 1000 * SIM_S,
+                               .published = world->counts.published,
+                               .delivered = world->counts.delivered,
+                               .required = world->counts.required,
+                               .connections = world->counts.connections,
+                               .faults = world->counts.faults,
+                               .events = world->counts.events};
+    tear_down(world);
+    free(world);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the parts of a simulated world know of each other: the servers, the clients, and the book in
+ * which every publication and every delivery is kept, so that order, loss and doubles can be told.
+ *
+ * A check that fails prints the seed, the virtual time and the last lines of the trace, and ends the
+ * process.
+ */
+#pragma once
+
+#include "config/config.h"
+#include "env/env_sim.h"
+#include "server/assemble.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SIM_S UINT64_C(1000000000)
+#define SIM_MS UINT64_C(1000000)
+
+enum {
+    SIM_CLIENTS_MAX = 8,
+    SIM_SUBJECTS = 8,
+    SIM_PATTERNS = 8,
+    SIM_GROUPS = 3,
+    SIM_SUBS_MAX = 12, /* of one connection */
+};
+
+/* SERVER_INNER is event-service, SERVER_OUTER event-gateway. */
+enum sim_server_kind { SERVER_INNER, SERVER_OUTER, SERVER_COUNT };
+
+struct sim_server {
+    enum sim_server_kind kind;
+    struct esi_env *env;
+    struct esi_config *config;
+    struct esi_assembly assembly;
+    bool is_up;
+    uint64_t up_since_ns; /* also when it went down, where it is down */
+    uint32_t starts;
+};
+
+enum sim_phase {
+    PHASE_ACTIVE, /* clients do as they like, things go wrong */
+    PHASE_QUIET,  /* nothing goes wrong any more, no new messages */
+    PHASE_LEAVE,  /* clients say good-bye */
+    PHASE_OVER
+};
+
+struct sim_client;
+struct sim_book;
+struct sim_workers;
+
+struct sim_world {
+    uint64_t seed;
+    bool has_log;
+    bool is_printed;
+    struct esi_env_sim *sim;
+    enum sim_phase phase;
+    bool has_gateway; /* both servers, linked; else the inner one alone */
+    struct sim_server servers[SERVER_COUNT];
+    uint64_t link_ok_since_ns; /* when the link was last disturbed; UINT64_MAX: it is now */
+    uint32_t client_count;
+    struct sim_client *clients[SIM_CLIENTS_MAX];
+    struct sim_book *book;
+    struct sim_workers *workers; /* NULL: no events */
+    struct {
+        uint64_t published;
+        uint64_t delivered;
+        uint64_t required; /* deliveries whose absence would have been a failure */
+        uint64_t connections;
+        uint64_t faults;
+        uint64_t events;
+    } counts;
+};
+
+/* The process ends. */
+#define sim_check(world, condition, ...)                                                           \
+    ((condition) ? (void)0 : sim_world_fail((world), #condition, __FILE__, __LINE__, __VA_ARGS__))
+_Noreturn void sim_world_fail(const struct sim_world *world, const char *condition,
+                              const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* A line for who reads the whole trace. */
+#define sim_tell(world, ...)                                                                       \
+    ((world)->is_printed ? esi_env_sim_note((world)->sim, __VA_ARGS__) : (void)0)
+
+struct sim_options {
+    uint64_t seed;
+    uint64_t duration_ns; /* of the active phase, virtual; 0: drawn */
+    bool is_printed;
+    bool has_log; /* the servers' own, on standard error */
+};
+
+struct sim_result {
+    uint64_t digest;
+    uint64_t steps;
+    uint64_t virtual_ns;
+    uint64_t published;
+    uint64_t delivered;
+    uint64_t required;
+    uint64_t connections;
+    uint64_t faults;
+    uint64_t events;
+};
+
+/* Plays one world from start to end. Does not return when a check fails. */
+void sim_world_play(const struct sim_options *options, struct sim_result *out);
+
+/* True when the link between the servers has been undisturbed for long enough before `since_ns`,
+ * and is still. */
+bool sim_world_is_linked_since(const struct sim_world *world, uint64_t since_ns);
