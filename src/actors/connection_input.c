@@ -262,7 +262,7 @@ static bool must_wait(struct esi_connection *self, enum esi_client_op op)
 static size_t parse(struct esi_connection *self, const char *data, size_t len,
                     struct esi_block *block, size_t *needed)
 {
-    const struct esi_ledger *ledger = self->context->ledger;
+    const struct esi_ledger_class *memory = &self->context->ledger->classes[MEMORY_TRANSIT];
     struct esi_client_item item;
     size_t at = 0;
 
@@ -299,7 +299,7 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len,
             esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo,
                             block, connection_now_ns(self));
         }
-        if (ESI_UNLIKELY(esi_ledger_is_short(ledger, MEMORY_TRANSIT))) {
+        if (ESI_UNLIKELY(esi_ledger_is_class_short(memory))) {
             /* One message may become many: the rest waits, or the reserve would be used up. */
             break;
         }

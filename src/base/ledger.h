@@ -106,10 +106,16 @@ static inline uint64_t esi_ledger_leased_bytes(const struct esi_ledger *ledger,
     return atomic_load_explicit(&ledger->classes[class].leased_bytes, memory_order_relaxed);
 }
 
-/* True when three quarters of a class are taken: time to hold back what takes more of it. NULL is
- * accepted and never short. Thread: any. */
+/* True when three quarters of a class are taken: time to hold back what takes more of it. Thread:
+ * any. */
+static inline bool esi_ledger_is_class_short(const struct esi_ledger_class *class)
+{
+    /* order: relaxed; as above. */
+    return atomic_load_explicit(&class->leased_bytes, memory_order_relaxed) >= class->short_bytes;
+}
+
+/* The same of a ledger's class. NULL is accepted and never short. */
 static inline bool esi_ledger_is_short(const struct esi_ledger *ledger, enum esi_memory_class class)
 {
-    return ledger != NULL &&
-           esi_ledger_leased_bytes(ledger, class) >= ledger->classes[class].short_bytes;
+    return ledger != NULL && esi_ledger_is_class_short(&ledger->classes[class]);
 }
