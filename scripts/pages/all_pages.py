@@ -7,11 +7,13 @@ import configuration_page
 import json_schema
 import log_events_page
 import manual_pages
+import metrics_page
 
 PAGES = {
     "docs/configuration.md": configuration_page.write,
     "docs/concurrency.md": concurrency_page.write,
     "docs/log-events.md": log_events_page.write,
+    "docs/metrics.md": metrics_page.write,
     "docs/man/event-service.8": manual_pages.program_page("event-service"),
     "docs/man/event-gateway.8": manual_pages.program_page("event-gateway"),
     "docs/man/event-service.yaml.5": manual_pages.configuration_page,

@@ -21,7 +21,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "pages"))
 sys.dont_write_bytecode = True
 
-import log_events_page  # noqa: E402  (these stand in scripts/pages)
+import all_pages  # noqa: E402
+import log_events_page  # noqa: E402
+import metrics_page  # noqa: E402  (these stand in scripts/pages)
 from c_source import (  # noqa: E402
     ATOMIC,
     LOCK,
@@ -522,8 +524,18 @@ def check_pragma_once(tree):
 
 # --- atomics and RCU --------------------------------------------------------------------------------------------------
 
+def defined_names(tree):
+    """Functions and macros of the sources."""
+    names = set()
+    for path in tree.under("src/", "include/"):
+        names |= {name for name, _, _, _ in functions(tree, path)}
+        names |= set(re.findall(r"^#define (\w+)", tree.code(path), re.M))
+    return names
+
+
 @rule("atomics")
 def check_atomics(tree):
+    names = defined_names(tree)
     for path in tree.under("src/", "include/"):
         code = tree.code(path)
         codes, lines = code.split("\n"), tree.lines(path)
@@ -538,6 +550,9 @@ def check_atomics(tree):
                 continue
             orders = memory_orders(code[match.start() : matching_close(code, match.end() - 1)])
             said = reason.split()[0].rstrip(";,.:")
+            for other in re.findall(r"\b(?:in|of|see) ([A-Za-z]+_\w+)", reason):
+                if other not in names:
+                    yield path, number, f"order: names {other}, which is neither function nor macro"
             if said in MEMORY_ORDERS and orders and said not in orders:
                 yield path, number, f"{match.group().rstrip('( ')}: order: says {said}, the code {' and '.join(orders)}"
 
@@ -793,6 +808,20 @@ def check_log_events(tree):
         yield log_events_page.TABLE, 1, f"{lines} rows, of which {len(rows)} have the form X(id, level, sentence, advice)"
 
 
+@rule("metrics")
+def check_metrics(tree):
+    rows = metrics_page.metrics(tree)
+    code = " ".join(tree.code(path) for path in tree.under("src/actors/", ends=(".c",)))
+    for _, row, line in rows:
+        if not re.search(rf"\b{row['id']}\b", code):
+            yield metrics_page.TABLE, line, f"{row['id']} is filled in by nobody"
+        if row["unit"] and not row["name"].endswith("_" + row["unit"]):
+            yield metrics_page.TABLE, line, f"{row['name']} does not end with its unit, {row['unit']}"
+    lines = sum(line.startswith("METRIC(") for line in tree.lines(metrics_page.TABLE))
+    if lines != len(rows):
+        yield metrics_page.TABLE, 1, f"{lines} rows, of which {len(rows)} have the form of the head"
+
+
 @rule("unit-tests")
 def check_unit_tests(tree):
     for path in tree.under("src/", ends=(".c",)):
@@ -815,6 +844,64 @@ def check_tables(tree):
         layer, name = layer_of(path), os.path.basename(path)
         if tree.has(f"tests/unit/{layer}/test_{name}"):
             yield "tests/tidy/check.py", 1, f"{path} stands in NO_UNIT_TEST, and has a test"
+
+
+# --- documents and tests ----------------------------------------------------------------------------------------------
+
+
+@rule("generated")
+def check_generated(tree):
+    """Tables and sources change; the pages that are made of them must follow."""
+    for path in all_pages.PAGES:
+        try:
+            if all_pages.is_stale(path, tree.root, tree.build):
+                yield path, 1, "stale: run scripts/generate-docs"
+        except (OSError, subprocess.CalledProcessError) as error:
+            yield path, 1, f"cannot be made: {error}"
+
+
+@rule("manual-pages")
+def check_manual_pages(tree):
+    pages = [path for path in tree.files if path.startswith("docs/man/")]
+    if not pages:
+        yield "docs/man", 1, "no manual pages"
+    for path in pages:
+        try:
+            _, output = run(["mandoc", "-T", "lint", "-W", "warning", os.path.join(tree.root, path)])
+        except FileNotFoundError:
+            yield path, 1, "mandoc is not there: run scripts/setup --tests"
+            return
+        for line in output.splitlines():
+            yield path, 1, line.split(": ", 1)[-1]
+
+
+CODE = ("src/", "include/")
+TESTS = ("tests/",)
+# A tool that measures is neither product nor test.
+NEITHER = ("src/programs/event_bench/",)
+
+
+def code_lines(tree, folders):
+    """Lines that say something: neither blank nor a comment alone. Corpora and lists that tools made are no lines."""
+    count = 0
+    for path in tree.files:
+        if not path.startswith(folders) or path.startswith(NEITHER):
+            continue
+        if path.endswith((".c", ".h")):
+            lines = tree.code(path).split("\n")
+        elif path.endswith((".py", ".js")) or "." not in os.path.basename(path):
+            lines = [re.sub(r"^\s*(?:#|//).*", "", line) for line in tree.lines(path)]
+        else:
+            continue
+        count += sum(1 for line in lines if line.strip())
+    return count
+
+
+@rule("tests-to-code")
+def check_tests_to_code(tree):
+    code, tests = code_lines(tree, CODE), code_lines(tree, TESTS)
+    if tests < code:
+        yield "tests", 1, f"{tests} lines of tests, {code} of code: tests are to be as many at least"
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -848,6 +935,8 @@ def main():
         for finding in findings:
             print(finding)
     failed = [name for name, findings in results.items() if findings]
+    if not options.no_notes:
+        print(f"note: {code_lines(tree, CODE)} lines of code, {code_lines(tree, TESTS)} of tests")
     for name in failed:
         print(f"NOT OK  {name}: {len(results[name])} findings")
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed")

@@ -102,6 +102,39 @@ def listed_exports():
         return [line.strip() for line in file if line.strip() and not line.startswith("#")]
 
 
+# --- generated pages ---------------------------------------------------------------------------------------------------
+
+# What event-docs tells of a table with two keys, so that this needs no build.
+FACTS = """{
+  "ROOT": [{"role": "section", "name": "one", "description": "a section", "event_service": true, "event_gateway": true,
+            "target": "ONE"}],
+  "ONE": [{"role": "key", "name": "port", "description": "a port", "event_service": true, "event_gateway": true,
+           "kind": "port", "least": 0, "most": 65535, "allowed": "a port from 0 to 65535",
+           "default_event_service": "1", "default_event_gateway": "2"},
+          {"role": "later", "name": "other", "event_service": true, "event_gateway": true}]
+}
+"""
+TOOLS = {"event-docs": '#!/bin/sh\ncat "$(dirname "$0")/facts.json"\n', "event-gateway": '#!/bin/sh\necho "usage of $1"\n'}
+
+
+def prepare_generated(root):
+    """A tree whose pages are fresh, with tools that tell the table above."""
+    place = os.path.join(root, "build/release/bin")
+    os.makedirs(place)
+    with open(os.path.join(place, "facts.json"), "w", encoding="utf-8") as file:
+        file.write(FACTS)
+    for name, text in TOOLS.items():
+        with open(os.path.join(place, name), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(os.path.join(place, name), 0o755)
+    for path in check.all_pages.PAGES:
+        check.all_pages.write(path, root, "build/release")
+
+
+def generated(page, name, change):
+    return ("generated", name, change, page, "stale")
+
+
 # --- the faults -------------------------------------------------------------------------------------------------------
 
 BASE = "src/base/planted.c"
@@ -171,6 +204,8 @@ FAULTS = [
     ("atomics", "a fence without reason", append(BASE, ATOMIC % "    atomic_thread_fence(memory_order_seq_cst);\n"), BASE, "fence"),
     ("atomics", "a store with the default order",
      append(BASE, ATOMIC % "    /* order: seq_cst; by default. */\n    atomic_store(&x, 1);\n"), BASE, "only atomic_*_explicit"),
+    ("atomics", "a reason that pairs with nothing",
+     append(BASE, ATOMIC % ("    /* order: relaxed; pairs with the store in esi_gone_away. */\n" + LOAD)), BASE, "esi_gone_away"),
     ("atomics", "a reason for another order",
      append(BASE, ATOMIC % ("    /* order: acquire; pairs with a store. */\n" + LOAD)), BASE, "order: says acquire"),
     ("locks", "a lock that guards nobody knows what", append(BASE, "int a;\npthread_mutex_t lock;\n"), BASE, "lock: no comment"),
@@ -220,6 +255,36 @@ FAULTS = [
     ("actors", "an actor without a row", append("src/actors/planted.c", HEAD), "src/actors/planted.c", "no row"),
     ("actors", "a row without an actor", replace("docs/architecture.md", "| router |", "| planted |\n| router |"),
      "docs/architecture.md", "planted"),
+    *[generated(page, f"{page}: edited by hand", append(page, "more\n")) for page in check.all_pages.PAGES],
+    *[generated(page, f"{page}: another default", replace("build/release/bin/facts.json", '"2"', '"3"'))
+      for page in ("docs/configuration.md", "share/event-gateway.schema.json", "docs/man/event-service.yaml.5")],
+    *[generated(f"docs/man/{page}.8", f"{page}(8): another option",
+                append("src/programs/command_line.def", "OPTION('x', \"xyz\", \"\", \"do it\")\n"))
+      for page in ("event-service", "event-gateway")],
+    generated("docs/man/event-gateway.8", "another usage", replace("build/release/bin/event-gateway", "usage", "the use")),
+    generated("docs/log-events.md", "another event",
+              append("src/base/log_events.def", 'X(LOG_PLANTED, LOG_INFO, "Planted", "Nothing.")\n')),
+    generated("docs/log-events.md", "another field",
+              append("src/actors/router.c", 'void x(void)\n{\n    esi_log(LOG_SERVER_STOPPED, ESI_LOG_U64("y", 1));\n}\n')),
+    generated("docs/concurrency.md", "another atomic", append(BASE, ATOMIC % ("    /* order: relaxed; new. */\n" + LOAD))),
+    generated("docs/concurrency.md", "another section", append(BASE, "/* rcu-read: planted (bounded) */\n")),
+    generated("docs/concurrency.md", "another lock", append(BASE, "pthread_mutex_t lock; /* of nothing */\n")),
+    ("generated", "a page that is gone", remove("docs/concurrency.md"), "docs/concurrency.md", "stale"),
+    ("generated", "no programs to ask", remove("build/release/bin/event-docs"), "docs/configuration.md", "cannot be made"),
+    ("metrics", "a metric that nobody fills in",
+     append("src/actors/metrics.def", 'METRIC(METRIC_PLANTED, "planted", GAUGE, "", "", "Planted.")\n'),
+     "src/actors/metrics.def", "METRIC_PLANTED is filled in by nobody"),
+    ("metrics", "a name without its unit",
+     both(append("src/actors/metrics.def", 'METRIC(METRIC_PLANTED, "planted", GAUGE, "bytes", "", "Planted.")\n'),
+          append("src/actors/router.c", "int x = METRIC_PLANTED;\n")),
+     "src/actors/metrics.def", "does not end with its unit"),
+    ("metrics", "a row of another form", append("src/actors/metrics.def", "METRIC(METRIC_PLANTED)\n"),
+     "src/actors/metrics.def", "form of the head"),
+    generated("docs/metrics.md", "another metric",
+              append("src/actors/metrics.def", 'METRIC(METRIC_PLANTED, "planted", GAUGE, "", "", "Planted.")\n')),
+    ("manual-pages", "a macro that is none", append("docs/man/event-service.8", ".Zz planted\n"), "docs/man/event-service.8", "macro"),
+    ("manual-pages", "a list without end", append("docs/man/event-service.8", ".Bl -tag\n"), "docs/man/event-service.8", "Bl"),
+    ("tests-to-code", "code without tests", append(BASE, "int x;\n" * 30000), "tests", "lines of tests"),
     ("log-events", "an event without advice", append("src/base/log_events.def", 'X(LOG_PLANTED, LOG_INFO, "Planted")\n'),
      "src/base/log_events.def", "LOG_PLANTED does not say what to do"),
     ("log-events", "an event that nobody writes",
@@ -249,6 +314,8 @@ INNOCENT = [
     ("atomics", "a reason right above", append(BASE, ATOMIC % ("    /* order: relaxed; a counter. */\n" + LOAD))),
     ("atomics", "a reason of two lines",
      append(BASE, ATOMIC % ("    /* order: relaxed; a counter that\n     * nobody waits for. */\n" + LOAD))),
+    ("atomics", "a reason that names a function",
+     append(BASE, ATOMIC % ("    /* order: relaxed; pairs with the store in esi_mailbox_push. */\n" + LOAD))),
     ("atomics", "a loop with a reason", append(BASE, ATOMIC % (LOOP % "        /* order: acquire; pairs with x. */\n"))),
     ("atomics", "a reason above a statement of two lines",
      append(BASE, ATOMIC % ("    /* order: relaxed; a counter. */\n    const int a =\n        " + LOAD.strip()[7:] + "\n    return a;\n"))),
@@ -266,6 +333,12 @@ INNOCENT = [
     ("comment-width", "a name that cannot be broken", append(BASE, "int " + "x" * 100 + ";\n")),
     ("foreign-text", "a template of mkdtemp", append("src/base/str.c", '/* "/tmp/x-XX' 'XXXX" */\n')),
     ("foreign-text", "a host of the documentation", append("docs/planted.md", "https://www.example.com and http://localhost\n")),
+    ("generated", "code that says nothing to a page", append(BASE, "int esi_planted_x(void);\n")),
+    ("metrics", "a metric that is filled in",
+     both(append("src/actors/metrics.def", 'METRIC(METRIC_PLANTED, "planted_bytes", GAUGE, "bytes", "", "Planted.")\n'),
+          append("src/actors/router.c", "int x = METRIC_PLANTED;\n"))),
+    ("tests-to-code", "comments and blank lines", append(BASE, "/* a comment */\n\n" * 30000)),
+    ("tests-to-code", "as many tests", both(append(BASE, "int x;\n" * 30000), append("tests/x.py", "x = 1\n" * 30000))),
     ("log-events", "an event that is chosen",
      both(append("src/base/log_events.def", 'X(LOG_PLANTED, LOG_INFO, "Planted",\n  "Nothing.")\n'),
           append(BASE, "void x(void)\n{\n    esi_log(a ? LOG_SERVER_READY : LOG_PLANTED);\n}\n"))),
@@ -289,7 +362,15 @@ def copy_tree(target, folders=None):
 class Copies:
     """Copies of the tree that are mended after each change; rules that run tools get a small one."""
 
-    SMALL = {"headers": ("include/", "src/base/"), "symbols": ("src/server/",), "exports": ("tests/tidy/",)}
+    SMALL = {
+        "headers": ("include/", "src/base/"),
+        "symbols": ("src/server/",),
+        "exports": ("tests/tidy/",),
+        "manual-pages": ("docs/man/",),
+        "generated": ("src/base/", "src/actors/router.c", "src/actors/metrics.def", "src/programs/command_line.def"),
+        "tests-to-code": ("src/base/str", "tests/unit/base/"),
+    }
+    PREPARE = {"generated": prepare_generated}
 
     def __init__(self, folder):
         self.folder = folder
@@ -301,6 +382,7 @@ class Copies:
         if kind not in self.roots:
             self.roots[kind] = os.path.join(self.folder, kind)
             copy_tree(self.roots[kind], self.SMALL.get(kind))
+            self.PREPARE.get(kind, lambda root: None)(self.roots[kind])
         return self.roots[kind]
 
     def findings(self, rule, root):
