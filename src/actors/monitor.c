@@ -14,6 +14,7 @@
 #include "actors/monitor_answer.h"
 #include "actors/monitor_client.h"
 #include "actors/monitor_closed.h"
+#include "actors/monitor_health.h"
 #include "actors/monitor_page.h"
 #include "actors/monitor_query.h"
 #include "actors/monitor_sample.h"
@@ -33,7 +34,9 @@ enum monitor_msg {
     MONITOR_STEP_DONE,
     MONITOR_ROUTER_REPORTED,
     MONITOR_EVENTS_REPORTED,
-    MONITOR_CONNECTION_CLOSED
+    MONITOR_CONNECTION_CLOSED,
+    MONITOR_HEALTH_VISITED,
+    MONITOR_HEALTH_REPORTED
 };
 
 enum {
@@ -80,6 +83,8 @@ struct esi_monitor {
     struct esi_monitor_sample sample;
     struct esi_job job; /* STEP_WORK */
     struct esi_monitor_closed closed;
+    struct esi_monitor_health health;
+    struct esi_actor_timer health_timer;
     struct esi_msg stopping_msg;
 };
 
@@ -256,6 +261,42 @@ static const char *why_not_ready(const struct esi_monitor *self)
     return NULL;
 }
 
+static void tell_health(struct esi_monitor *self, struct esi_monitor_client *client)
+{
+    const struct esi_monitor_health *health = &self->health;
+
+    esi_monitor_answer_health(client, health->failure[0] != '\0' ? health->failure : NULL,
+                              health->degraded_count > 0 ? esi_bytes_str(&health->degraded)
+                                                         : ESI_STR(""));
+}
+
+static void look_at_health(struct esi_monitor *self)
+{
+    esi_monitor_health_begin(&self->health, esi_actor_now_ns(&self->actor), self->asked);
+    esi_actor_timer_set(&self->health_timer, esi_monitor_health_deadline_ns(&self->health));
+}
+
+/* At once, as far as it is known; else when a look has ended. */
+static void answer_health(struct esi_monitor *self, struct esi_monitor_client *client)
+{
+    const struct esi_monitor_query query = {.kind = MONITOR_HEALTHZ};
+    const uint64_t now_ns = esi_actor_now_ns(&self->actor);
+    char text[ESI_MONITOR_HEALTH_TEXT_MAX];
+
+    if (why_not_ready(self) != NULL) {
+        esi_monitor_answer_health(client, why_not_ready(self), ESI_STR(""));
+    } else if (esi_monitor_health_is_stalled(&self->health, now_ns, text)) {
+        esi_monitor_answer_health(client, text, ESI_STR(""));
+    } else if (now_ns < self->health.fresh_until_ns) {
+        tell_health(self, client);
+    } else {
+        esi_monitor_client_await_page(client, &query, self->asked++);
+        if (!self->health.is_looking) {
+            look_at_health(self);
+        }
+    }
+}
+
 static void on_request(struct esi_monitor *self, struct esi_monitor_client *client,
                        const struct esi_http1_request *request)
 {
@@ -275,11 +316,11 @@ static void on_request(struct esi_monitor *self, struct esi_monitor_client *clie
     if (query.kind == MONITOR_INDEX) {
         esi_monitor_answer_index(client);
     } else if (query.kind == MONITOR_HEALTHZ) {
-        esi_monitor_answer_health(client, why_not_ready(self));
+        answer_health(self, client);
     } else if (why_not_ready(self) != NULL) {
         /* What pages show is being built, or taken down. */
         esi_monitor_answer_text(client, 503, why_not_ready(self));
-    } else if (esi_monitor_client_count_waiting(&self->clients) >= WAITING_MAX) {
+    } else if (esi_monitor_client_count_waiting(&self->clients, false) >= WAITING_MAX) {
         esi_monitor_answer_text(client, 503, "too many pages are asked for at once");
     } else {
         esi_monitor_client_await_page(client, &query, self->asked++);
@@ -297,6 +338,55 @@ static void serve(struct esi_monitor *self, struct esi_monitor_client *client)
     }
     /* Asking for a request may have refused one. */
     esi_monitor_client_settle(client);
+}
+
+/* --- health --- */
+
+/* Answers who has asked before the look began; those who came later have one of their own. */
+static void end_health(struct esi_monitor *self)
+{
+    struct esi_monitor_client *client;
+
+    esi_actor_timer_cancel(&self->health_timer);
+    self->facts.is_degraded = self->health.degraded_count > 0 || self->health.failure[0] != '\0';
+    while ((client = esi_monitor_client_next_for_health(&self->clients, self->health.asked_end)) !=
+           NULL) {
+        tell_health(self, client);
+        serve(self, client);
+    }
+    if (!self->is_ended && !self->health.is_looking &&
+        esi_monitor_client_count_waiting(&self->clients, true) > 0) {
+        look_at_health(self);
+    }
+}
+
+static void on_health_visited(struct esi_monitor *self)
+{
+    if (esi_monitor_health_visited(&self->health, esi_actor_now_ns(&self->actor))) {
+        end_health(self);
+    }
+}
+
+static void on_health_reported(struct esi_monitor *self, const struct esi_queue_report *report)
+{
+    esi_monitor_health_reported(&self->health, report, esi_actor_now_ns(&self->actor));
+    end_health(self);
+}
+
+/* The look has not come back: that is the answer, also for those who ask from here on. */
+static void on_health_timer(struct esi_monitor *self)
+{
+    struct esi_monitor_client *client;
+    char text[ESI_MONITOR_HEALTH_TEXT_MAX];
+
+    if (!esi_monitor_health_is_stalled(&self->health, esi_actor_now_ns(&self->actor), text)) {
+        return;
+    }
+    self->facts.is_degraded = true;
+    while ((client = esi_monitor_client_next_for_health(&self->clients, UINT64_MAX)) != NULL) {
+        esi_monitor_answer_health(client, text, ESI_STR(""));
+        serve(self, client);
+    }
 }
 
 /* --- pages, one at a time --- */
@@ -484,6 +574,8 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
         esi_actor_io_change(&self->io, POLL_READ);
     } else if (fired == &self->visit_timer.timer) {
         begin_visit(self);
+    } else if (fired == &self->health_timer.timer) {
+        on_health_timer(self);
     } else if (fired != &self->memory_timer.timer) {
         struct esi_actor_timer *of_client = ESI_CONTAINER_OF(fired, struct esi_actor_timer, timer);
         esi_monitor_client_close(ESI_CONTAINER_OF(of_client, struct esi_monitor_client, timer));
@@ -514,6 +606,12 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         if (!self->is_ended) {
             esi_monitor_closed_add(&self->closed, (struct esi_monitor_closed_entry *)(void *)msg);
         }
+        break;
+    case MONITOR_HEALTH_VISITED:
+        on_health_visited(self);
+        break;
+    case MONITOR_HEALTH_REPORTED:
+        on_health_reported(self, (const struct esi_queue_report *)(void *)msg);
         break;
     }
 }
@@ -547,7 +645,7 @@ static void turn_end(struct esi_actor *actor)
         on_step_done(self);
     }
     if (self->is_ended) {
-        if (!self->is_step_pending) {
+        if (!self->is_step_pending && !self->health.is_looking) {
             esi_actor_finish(actor);
         }
         return;
@@ -565,6 +663,7 @@ static void stop(struct esi_actor *actor)
     esi_actor_timer_cancel(&self->accept_timer);
     esi_actor_timer_cancel(&self->memory_timer);
     esi_actor_timer_cancel(&self->visit_timer);
+    esi_actor_timer_cancel(&self->health_timer);
     esi_actor_io_unwatch(&self->io);
     esi_env_close(self->context->env, self->sock);
     self->sock = ESI_ENV_NO_SOCKET;
@@ -599,12 +698,14 @@ static void release(struct esi_actor *actor)
     esi_actor_timer_cancel(&self->accept_timer);
     esi_actor_timer_cancel(&self->memory_timer);
     esi_actor_timer_cancel(&self->visit_timer);
+    esi_actor_timer_cancel(&self->health_timer);
     esi_actor_io_unwatch(&self->io);
     esi_env_close(self->context->env, self->sock);
     self->sock = ESI_ENV_NO_SOCKET;
     esi_monitor_page_free(ESI_MOVE(self->page));
     esi_bytes_deinit(&self->facts.events);
     esi_monitor_closed_deinit(&self->closed);
+    esi_monitor_health_deinit(&self->health);
 }
 
 static const struct esi_actor_type monitor_type = {
@@ -698,6 +799,10 @@ enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *b
     esi_actor_timer_init(&self->actor, &self->accept_timer);
     esi_actor_timer_init(&self->actor, &self->memory_timer);
     esi_actor_timer_init(&self->actor, &self->visit_timer);
+    esi_actor_timer_init(&self->actor, &self->health_timer);
+    self->health.visited_kind = MONITOR_HEALTH_VISITED;
+    self->health.reported_kind = MONITOR_HEALTH_REPORTED;
+    esi_monitor_health_init(&self->health, context, &self->actor);
     context->monitor = self;
     *sentinel = (struct sentinel){.monitor = self};
     esi_actor_ref(&self->actor);

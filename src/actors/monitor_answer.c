@@ -60,7 +60,8 @@ void esi_monitor_answer_index(struct esi_monitor_client *client)
     respond(client, 200, "text/html; charset=utf-8", ESI_STR(text));
 }
 
-void esi_monitor_answer_health(struct esi_monitor_client *client, const char *failure)
+void esi_monitor_answer_health(struct esi_monitor_client *client, const char *failure,
+                               struct esi_str degraded)
 {
     struct esi_json_writer json;
     struct esi_bytes body;
@@ -71,6 +72,10 @@ void esi_monitor_answer_health(struct esi_monitor_client *client, const char *fa
     esi_json_writer_field_text(&json, "status", failure == NULL ? "ok" : "error");
     if (failure != NULL) {
         esi_json_writer_field_text(&json, "error", failure);
+    }
+    if (degraded.len > 0) {
+        esi_json_writer_key(&json, "degraded");
+        esi_json_writer_raw(&json, degraded);
     }
     esi_json_writer_object_end(&json);
     esi_monitor_answer_json(client, failure == NULL ? 200 : 503, esi_bytes_str(&body));

@@ -14,5 +14,10 @@ void esi_monitor_answer_json(struct esi_monitor_client *client, unsigned status,
 void esi_monitor_answer_text(struct esi_monitor_client *client, unsigned status, const char *text);
 /* The list of pages. */
 void esi_monitor_answer_index(struct esi_monitor_client *client);
-/* /healthz. failure NULL: all is well. */
-void esi_monitor_answer_health(struct esi_monitor_client *client, const char *failure);
+/*
+ * /healthz.
+ *   failure    NULL: it is healthy
+ *   degraded   a JSON array of what does not work as it should; empty: nothing
+ */
+void esi_monitor_answer_health(struct esi_monitor_client *client, const char *failure,
+                               struct esi_str degraded);

@@ -291,14 +291,31 @@ uint32_t esi_monitor_client_count(const struct esi_list *clients)
     return count;
 }
 
-uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients)
+static bool is_waiting(const struct esi_monitor_client *client, bool is_for_health)
+{
+    return client->phase == PHASE_PAGE && (client->query.kind == MONITOR_HEALTHZ) == is_for_health;
+}
+
+uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients, bool is_for_health)
 {
     uint32_t count = 0;
 
     for (struct esi_list *link = clients->next; link != clients; link = link->next) {
-        count += client_of(link)->phase == PHASE_PAGE;
+        count += is_waiting(client_of(link), is_for_health);
     }
     return count;
+}
+
+struct esi_monitor_client *esi_monitor_client_next_for_health(const struct esi_list *clients,
+                                                              uint64_t asked_end)
+{
+    for (struct esi_list *link = clients->next; link != clients; link = link->next) {
+        struct esi_monitor_client *client = client_of(link);
+        if (is_waiting(client, true) && client->asked < asked_end) {
+            return client;
+        }
+    }
+    return NULL;
 }
 
 /* Peers that have ended their direction may have gone altogether: they come after the others. */
@@ -316,7 +333,7 @@ struct esi_monitor_client *esi_monitor_client_next_waiting(const struct esi_list
     for (struct esi_list *link = clients->next; link != clients; link = link->next) {
         struct esi_monitor_client *client = client_of(link);
         *held_bytes += esi_monitor_client_held_bytes(client);
-        if (client->phase == PHASE_PAGE && (first == NULL || is_before(client, first))) {
+        if (is_waiting(client, false) && (first == NULL || is_before(client, first))) {
             first = client;
         }
     }

@@ -89,10 +89,14 @@ uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client);
 /* --- all peers of a monitor, by its list --- */
 
 uint32_t esi_monitor_client_count(const struct esi_list *clients);
-uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients);
+/* Those that wait for a page, or for /healthz. */
+uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients, bool is_for_health);
 /* The peer that has waited longest for a page, or NULL; and what all answers hold in memory. */
 struct esi_monitor_client *esi_monitor_client_next_waiting(const struct esi_list *clients,
                                                            size_t *held_bytes);
+/* A peer that waits for /healthz and asked before this number, or NULL. */
+struct esi_monitor_client *esi_monitor_client_next_for_health(const struct esi_list *clients,
+                                                              uint64_t asked_end);
 /*
  * Makes room: closes the peer that has kept the monitor waiting for longest, if that was at least
  * 250 ms: a burst of peers shall not throw each other out before they could ask.

@@ -204,6 +204,7 @@ ACTOR_PARTS = {
     "monitor_connz.c": "monitor: one page",
     "monitor_eventz.c": "monitor: one page",
     "monitor_gatewayz.c": "monitor: one page",
+    "monitor_health.c": "monitor: what /healthz tells",
     "monitor_list.c": "monitor: sorting and paging of lists",
     "monitor_metrics.c": "monitor: one page",
     "monitor_page.c": "monitor: the table of pages",
@@ -230,7 +231,7 @@ NO_UNIT_TEST = {
     },
     **{
         f"src/actors/monitor_{part}.c": "seen over HTTP: test_monitor.c, integration/monitoring.py"
-        for part in "actorz answer client connz eventz gatewayz metrics page routez subsz varz".split()
+        for part in "actorz answer client connz eventz gatewayz health metrics page routez subsz varz".split()
     },
     **{
         f"src/programs/event_bench/{name}.c": "run against servers that lose, double and damage: test_event_bench.py"

@@ -3,7 +3,7 @@
  * Goal: the monitor answers from its start to the end of the stop, and says truly whether the
  * server is starting, ready or stopping; its pages show the actors that are there. Method: a
  * runtime with a monitor and actors of the test's own, asked over loopback; one of these actors
- * holds the stop up for as long as the test wants.
+ * holds the stop up for as long as the test wants, another one its worker.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,6 +29,7 @@
 #include "runtime_case.h"
 
 static const uint64_t NS_PER_S = 1000000000;
+static const uint64_t LEDGER_BYTES = (uint64_t)1 << 30;
 
 /* --- an actor to be seen --- */
 
@@ -35,6 +37,7 @@ struct guest {
     struct esi_actor actor; /* first */
     struct esi_msg release_msg;
     bool holds_stop;
+    sem_t *waits_for; /* in its turn: its worker does nothing else; NULL: it ends */
 };
 
 static void keep(struct esi_msg *msg)
@@ -44,8 +47,16 @@ static void keep(struct esi_msg *msg)
 
 static void release_guest(struct esi_actor *actor, struct esi_msg *msg)
 {
+    struct guest *guest = ESI_CONTAINER_OF(actor, struct guest, actor);
+
     (void)msg;
-    esi_actor_finish(actor);
+    if (guest->waits_for == NULL) {
+        esi_actor_finish(actor);
+        return;
+    }
+    while (sem_wait(guest->waits_for) != 0) {
+    }
+    guest->waits_for = NULL;
 }
 
 static void stop_guest(struct esi_actor *actor)
@@ -104,6 +115,7 @@ static void open_house(struct house *house)
     context->start_wall_ns = esi_env_wall_ns(context->env);
     context->router_count = 1;
     case_check(esi_subtable_new(1, &context->table) == ES_OK);
+    case_check(esi_ledger_new(LEDGER_BYTES, 1, &context->ledger) == ES_OK);
     context->runtime = start_runtime(2);
     case_check(esi_router_new(context->runtime, context->table, ESI_ACCOUNT,
                               &context->routers[0]) == ES_OK);
@@ -138,8 +150,10 @@ static void close_house(struct house *house)
 {
     case_check(house->stop_err == ES_OK);
     esi_router_free(house->context.routers[0]);
+    esi_monitor_free(house->context.monitor);
     esi_runtime_free(house->context.runtime);
     esi_subtable_free(house->context.table);
+    esi_ledger_free(house->context.ledger);
     esi_config_free(house->config);
 }
 
@@ -189,7 +203,8 @@ static void expect(const struct house *house, const char *path, int status, cons
 
 /* --- the cases --- */
 
-static const char *const pages[] = {"/varz", "/connz", "/gatewayz", "/actorz", "/eventz"};
+static const char *const pages[] = {"/varz",   "/connz", "/gatewayz", "/actorz",
+                                    "/eventz", "/subsz", "/routez"};
 
 static void tells_starting_ready_and_stopping(void **state)
 {
@@ -256,11 +271,109 @@ static void shows_what_is_there(void **state)
     close_house(&house);
 }
 
+static void end_house(struct house *house)
+{
+    pthread_t stopper;
+
+    case_check(pthread_create(&stopper, NULL, run_stop, house) == 0);
+    release(house);
+    case_check(pthread_join(stopper, NULL) == 0);
+    close_house(house);
+}
+
+static void has_every_metric(void **state)
+{
+    static struct house house;
+    /* Not of a server without TLS, gateway or queue. */
+    static const char *const others[] = {"event_service_tls_", "event_service_gateway_",
+                                         "event_service_queue_", "event_service_handler_",
+                                         "event_service_dead_letters"};
+    static const char *const names[] = {
+#define METRIC(id, name, type, unit, labels, help) "# HELP " name " " help "\n",
+#include "actors/metrics.def"
+#undef METRIC
+    };
+
+    (void)state;
+    open_house(&house);
+    /* order: release; as server/assemble.c does. */
+    atomic_store_explicit(&house.context.is_ready, true, memory_order_release);
+    expect(&house, "/metrics", 200, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    expect(&house, "/metrics", 200, "\n# EOF\n");
+    for (size_t i = 0; i < ESI_COUNT_OF(names); i++) {
+        bool is_other = false;
+        for (size_t j = 0; j < ESI_COUNT_OF(others); j++) {
+            is_other |= strncmp(names[i] + strlen("# HELP "), others[j], strlen(others[j])) == 0;
+        }
+        if (!is_other) {
+            expect(&house, "/metrics", 200, names[i]);
+        }
+    }
+    expect(&house, "/metrics", 200, "event_service_actors{type=\"guest\"} 3\n");
+    end_house(&house);
+}
+
+static void tells_what_is_degraded(void **state)
+{
+    static struct house house;
+
+    (void)state;
+    open_house(&house);
+    /* order: release; as server/assemble.c does. */
+    atomic_store_explicit(&house.context.is_ready, true, memory_order_release);
+    expect(&house, "/healthz", 200, "{\"status\":\"ok\"}");
+    struct esi_lease *lease = esi_ledger_lease(house.context.ledger, 0);
+    uint64_t taken = 0;
+    while (!esi_ledger_is_short(house.context.ledger, MEMORY_LASTING)) {
+        case_check(esi_ledger_take(lease, MEMORY_TLS, 1 << 20));
+        taken += 1 << 20;
+    }
+    /* A result that is still fresh may be told once more. */
+    while (strstr(get(&house, "/healthz")->text, "\"degraded\"") == NULL) {
+    }
+    expect(&house, "/healthz", 200,
+           "{\"status\":\"ok\",\"degraded\":[\"memory is short (lasting)\"]}");
+    expect(&house, "/metrics", 200, "event_service_ready 0\n");
+    esi_ledger_give(lease, MEMORY_TLS, taken);
+    while (strstr(get(&house, "/healthz")->text, "\"degraded\"") != NULL) {
+    }
+    expect(&house, "/metrics", 200, "event_service_ready 1\n");
+    end_house(&house);
+}
+
+/* A worker that hangs is named, and the others' turns go on; so does the server, when it is back. */
+static void tells_of_a_worker_that_hangs(void **state)
+{
+    static struct house house;
+    sem_t end;
+
+    (void)state;
+    sem_init(&end, 0, 0);
+    open_house(&house);
+    /* order: release; as server/assemble.c does. */
+    atomic_store_explicit(&house.context.is_ready, true, memory_order_release);
+    expect(&house, "/healthz", 200, "{\"status\":\"ok\"}");
+    house.guests[2].waits_for = &end;
+    house.guests[2].release_msg = (struct esi_msg){.free = keep};
+    esi_actor_send(&house.guests[2].actor, &house.guests[2].release_msg);
+    while (get(&house, "/healthz")->status == 200) {
+    }
+    expect(&house, "/healthz", 503, "{\"status\":\"error\",\"error\":\"worker 0 has not responded");
+    sem_post(&end);
+    while (get(&house, "/healthz")->status != 200) {
+    }
+    end_house(&house);
+    sem_destroy(&end);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_starting_ready_and_stopping),
         cmocka_unit_test(shows_what_is_there),
+        cmocka_unit_test(has_every_metric),
+        cmocka_unit_test(tells_what_is_degraded),
+        cmocka_unit_test(tells_of_a_worker_that_hangs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
