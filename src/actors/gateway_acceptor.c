@@ -10,6 +10,7 @@
  */
 #include "actors/context.h"
 #include "actors/gateway_link_internal.h"
+#include "actors/gateway_remotes.h"
 #include "base/assert.h"
 #include "base/crypto.h"
 #include "base/log.h"
@@ -25,6 +26,8 @@
 #include <string.h>
 
 enum { OPENING_BYTES_MAX = 512 * 1024 * 1024 };
+
+static const uint64_t INFO_NS = 10000000000; /* from a good CONNECT to the INFO behind it */
 
 void esi_gateway_acceptor_init(struct esi_gateway_link *self)
 {
@@ -71,6 +74,11 @@ static void refuse_name(struct esi_gateway_link *self)
     esi_bytes_deinit(&text);
 }
 
+static bool is_acceptable_name(const struct esi_gateway_link *self, struct esi_str name)
+{
+    return esi_gateway_remotes_is_name(name) && esi_gateway_is_welcome(self->gateway, name);
+}
+
 /* The credentials are good: who is it? */
 static void accept_connect(struct esi_gateway_link *self)
 {
@@ -80,7 +88,7 @@ static void accept_connect(struct esi_gateway_link *self)
         esi_gateway_link_close(self, esi_gateway_writer_err_port(), "Incorrect Port");
         return;
     }
-    if (!esi_gateway_is_welcome(self->gateway, connect->gateway)) {
+    if (!is_acceptable_name(self, connect->gateway)) {
         refuse_name(self);
         return;
     }
@@ -88,6 +96,9 @@ static void accept_connect(struct esi_gateway_link *self)
         self->state = LINK_STATE_OPEN;
         self->parser.auth_pending = false;
         esi_gateway_link_set_first_ping(self);
+        /* A dialler sends INFO right behind CONNECT; one that does not holds a place for
+         * nothing. */
+        esi_gateway_link_set_open_timer(self, INFO_NS);
     }
 }
 
@@ -219,6 +230,7 @@ static void register_link(struct esi_gateway_link *self, struct esi_gateway_info
 {
     const struct esi_peer_identity *identity = esi_stream_peer(self->stream);
 
+    esi_actor_timer_cancel(&self->open_timer);
     esi_gateway_link_note_peer(self, info);
     esi_log(LOG_GATEWAY_LINK_OPEN, ESI_LOG_U64("cid", self->cid),
             ESI_LOG_STR("gateway", info->gateway), ESI_LOG_TEXT("direction", "inbound"),
@@ -247,7 +259,8 @@ void esi_gateway_acceptor_on_info(struct esi_gateway_link *self, struct esi_str 
         const struct esi_str own = esi_str_from(self->context->config->service.name);
         if (info.server_name.len > 0 && esi_str_equal(info.server_name, own)) {
             esi_gateway_link_close(self, ESI_STR(""), "Duplicate Server Name");
-        } else if (!esi_gateway_is_welcome(self->gateway, info.gateway)) {
+        } else if (!is_acceptable_name(self, info.gateway) &&
+                   (info.gateway.len > 0 || !esi_gateway_is_welcome(self->gateway, info.gateway))) {
             refuse_name(self); /* it called itself another name in CONNECT */
         } else {
             register_link(self, &info);

@@ -20,7 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WITHDRAWN_A_TURN = 4096 };
+enum {
+    WITHDRAWN_A_TURN = 4096,
+    NEWS_MAX = 512 /* a peer may tell of so many clusters at a time: more than there can be */
+};
+
+static const uint64_t NEWS_INTERVAL_NS = 10000000000;
 
 static struct esi_str own_name(const struct esi_gateway_link *self)
 {
@@ -182,10 +187,34 @@ static void on_switch(struct esi_gateway_link *self, const struct esi_gateway_in
     }
 }
 
+/* The gateway has other things to do than to listen to one peer. */
+static bool may_tell(struct esi_gateway_link *self)
+{
+    struct gateway_dialler *dialler = &self->dialler;
+    const uint64_t now_ns = esi_actor_now_ns(&self->actor);
+
+    if (now_ns >= dialler->news_refill_ns) {
+        dialler->news_refill_ns = now_ns + NEWS_INTERVAL_NS;
+        dialler->news_left = NEWS_MAX;
+    }
+    if (dialler->news_left == 0) {
+        return false;
+    }
+    dialler->news_left--;
+    if (dialler->news_left == 0) {
+        esi_log(LOG_GATEWAY_GOSSIP_FLOOD, ESI_LOG_U64("cid", self->cid),
+                ESI_LOG_TEXT("gateway", dialler->wanted));
+    }
+    return true;
+}
+
 static void on_later_info(struct esi_gateway_link *self, struct esi_gateway_info *info)
 {
     enum es_err err = ES_OK;
 
+    if ((info->cmd == GATEWAY_CMD_NONE || info->cmd == GATEWAY_CMD_GOSSIP) && !may_tell(self)) {
+        return;
+    }
     switch (info->cmd) {
     case GATEWAY_CMD_NONE:
         err = esi_gateway_tell_open(self->gateway, self->dialler.remote_id, info);

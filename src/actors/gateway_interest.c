@@ -23,43 +23,52 @@ struct entry {
     char key[];
 };
 
+/* How many queue groups there are on one subject: each message on it names them all. */
+struct group_count {
+    uint32_t count;
+    size_t len;
+    char subject[];
+};
+
 struct refusal {
     size_t len;
     char subject[];
 };
 
 void esi_gateway_interest_init(struct esi_gateway_interest *interest, struct esi_target *target,
-                               struct esi_route_ops *ops)
+                               struct esi_route_ops *ops, uint32_t max)
 {
-    *interest = (struct esi_gateway_interest){.target = target, .ops = ops};
+    *interest = (struct esi_gateway_interest){.target = target, .ops = ops, .max = max};
     esi_hashmap_init(&interest->plain);
     esi_hashmap_init(&interest->queues);
+    esi_hashmap_init(&interest->groups);
     esi_hashmap_init(&interest->refused);
+}
+
+/* Frees all values of a map, and the map. */
+static void free_map(struct esi_hashmap *map)
+{
+    size_t cursor = 0;
+    struct esi_str key;
+    void *value;
+
+    while (esi_hashmap_next(map, &cursor, &key, &value)) {
+        free(value);
+    }
+    esi_hashmap_deinit(map);
 }
 
 static void forget_refusals(struct esi_gateway_interest *interest)
 {
-    size_t cursor = 0;
-    struct esi_str key;
-    void *value;
-
-    while (esi_hashmap_next(&interest->refused, &cursor, &key, &value)) {
-        free(value);
-    }
-    esi_hashmap_deinit(&interest->refused);
+    free_map(&interest->refused);
+    interest->refused_bytes = 0;
 }
 
 void esi_gateway_interest_deinit(struct esi_gateway_interest *interest)
 {
-    size_t cursor = 0;
-    struct esi_str key;
-    void *value;
-
     forget_refusals(interest);
-    while (esi_hashmap_next(&interest->queues, &cursor, &key, &value)) {
-        free(value);
-    }
-    esi_hashmap_deinit(&interest->queues);
+    free_map(&interest->queues);
+    free_map(&interest->groups);
     esi_hashmap_deinit(&interest->plain);
 }
 
@@ -109,6 +118,7 @@ static void end_optimism(struct esi_gateway_interest *interest)
 static enum es_err refuse(struct esi_gateway_interest *interest, struct esi_str subject)
 {
     if (interest->refused.count >= ESI_GATEWAY_REFUSED_MAX ||
+        interest->refused_bytes + subject.len > ESI_GATEWAY_REFUSED_BYTES_MAX ||
         esi_hashmap_find(&interest->refused, subject) != NULL) {
         return ES_OK;
     }
@@ -122,8 +132,20 @@ static enum es_err refuse(struct esi_gateway_interest *interest, struct esi_str 
     const enum es_err err = esi_hashmap_insert(&interest->refused, key, refusal);
     if (err != ES_OK) {
         free(refusal);
+        return err;
     }
-    return err;
+    interest->refused_bytes += subject.len;
+    return ES_OK;
+}
+
+static void accept_subject(struct esi_gateway_interest *interest, struct esi_str subject)
+{
+    struct refusal *refusal = esi_hashmap_remove(&interest->refused, subject);
+
+    if (refusal != NULL) {
+        interest->refused_bytes -= refusal->len;
+        free(refusal);
+    }
 }
 
 /* Interest came in a subject, or in all that match a wildcard: they are no longer refused. */
@@ -139,18 +161,18 @@ static void accept_again(struct esi_gateway_interest *interest, struct esi_str p
         return;
     }
     if (!esi_subject_has_wildcard(pattern)) {
-        free(esi_hashmap_remove(&interest->refused, pattern));
+        accept_subject(interest, pattern);
         return;
     }
+    interest->work += interest->refused.count;
     while (esi_hashmap_next(&interest->refused, &cursor, &key, &value)) {
         if (esi_subject_matches(pattern, key)) {
             covered[covered_count++] = value;
         }
     }
     for (size_t i = 0; i < covered_count; i++) {
-        const struct esi_str subject = {.data = covered[i]->subject, .len = covered[i]->len};
-        esi_hashmap_remove(&interest->refused, subject);
-        free(covered[i]);
+        accept_subject(interest,
+                       (struct esi_str){.data = covered[i]->subject, .len = covered[i]->len});
     }
 }
 
@@ -172,7 +194,11 @@ enum es_err esi_gateway_interest_open(struct esi_gateway_interest *interest, boo
 static enum es_err new_sub(struct esi_gateway_interest *interest, struct esi_str subject,
                            struct esi_str queue, struct esi_sub **out)
 {
-    if (interest->plain.count + interest->queues.count >= ESI_GATEWAY_INTEREST_MAX) {
+    const uint64_t text_bytes = interest->text_bytes + subject.len + queue.len;
+
+    /* Both bounds, since a subject may be as long as a line. */
+    if (interest->plain.count + interest->queues.count >= interest->max ||
+        text_bytes > (uint64_t)interest->max * ESI_GATEWAY_SUBJECT_MEAN_MAX) {
         return ES_FULL;
     }
     struct esi_sub *sub = esi_sub_new(interest->target, subject, queue, ESI_STR(""));
@@ -205,8 +231,49 @@ static enum es_err sub_plain(struct esi_gateway_interest *interest, struct esi_s
     if (err != ES_OK) {
         esi_hashmap_remove(&interest->plain, subject);
         free(sub);
+        return err;
+    }
+    interest->text_bytes += subject.len;
+    return ES_OK;
+}
+
+/* One more group on the subject. */
+static enum es_err count_group(struct esi_gateway_interest *interest, struct esi_str subject)
+{
+    struct group_count *groups = esi_hashmap_find(&interest->groups, subject);
+
+    if (groups != NULL) {
+        if (groups->count >= ESI_GATEWAY_GROUPS_MAX) {
+            return ES_FULL;
+        }
+        groups->count++;
+        return ES_OK;
+    }
+    groups = malloc(sizeof *groups + subject.len + 1);
+    if (groups == NULL) {
+        return ES_NO_MEMORY;
+    }
+    groups->count = 1;
+    groups->len = subject.len;
+    memcpy(groups->subject, subject.data, subject.len);
+    const struct esi_str key = {.data = groups->subject, .len = subject.len};
+    const enum es_err err = esi_hashmap_insert(&interest->groups, key, groups);
+    if (err != ES_OK) {
+        free(groups);
     }
     return err;
+}
+
+static void uncount_group(struct esi_gateway_interest *interest, struct esi_str subject)
+{
+    struct group_count *groups = esi_hashmap_find(&interest->groups, subject);
+
+    ESI_ASSERT(groups != NULL && groups->count > 0);
+    groups->count--;
+    if (groups->count == 0) {
+        esi_hashmap_remove(&interest->groups, subject);
+        free(groups);
+    }
 }
 
 static struct esi_str write_key(char *room, struct esi_str subject, struct esi_str queue)
@@ -231,12 +298,16 @@ static enum es_err store_queue(struct esi_gateway_interest *interest, struct esi
         free(entry);
         return ES_OK;
     }
-    enum es_err err = new_sub(interest, subject, queue, &entry->sub);
+    enum es_err err = count_group(interest, subject);
     if (err != ES_OK) {
         free(entry);
         return err;
     }
-    err = esi_hashmap_insert(&interest->queues, key, entry);
+    entry->sub = NULL;
+    err = new_sub(interest, subject, queue, &entry->sub);
+    if (err == ES_OK) {
+        err = esi_hashmap_insert(&interest->queues, key, entry);
+    }
     if (err == ES_OK) {
         err = esi_route_ops_add(interest->ops, entry->sub);
         if (err != ES_OK) {
@@ -244,10 +315,13 @@ static enum es_err store_queue(struct esi_gateway_interest *interest, struct esi
         }
     }
     if (err != ES_OK) {
+        uncount_group(interest, subject);
         free(entry->sub);
         free(entry);
+        return err;
     }
-    return err;
+    interest->text_bytes += subject.len + queue.len;
+    return ES_OK;
 }
 
 static enum es_err sub_queue(struct esi_gateway_interest *interest, struct esi_str subject,
@@ -274,6 +348,7 @@ static enum es_err unsub_plain(struct esi_gateway_interest *interest, struct esi
     struct esi_sub *sub = esi_hashmap_remove(&interest->plain, subject);
 
     if (sub != NULL) {
+        interest->text_bytes -= subject.len;
         esi_route_ops_remove(interest->ops, sub);
     }
     if (interest->mode == MODE_REFUSED && !interest->has_iom) {
@@ -297,6 +372,8 @@ static enum es_err unsub_queue(struct esi_gateway_interest *interest, struct esi
     }
     struct entry *entry = esi_hashmap_remove(&interest->queues, write_key(room, subject, queue));
     if (entry != NULL) {
+        interest->text_bytes -= subject.len + queue.len;
+        uncount_group(interest, subject);
         esi_route_ops_remove(interest->ops, entry->sub);
         free(entry);
     }

@@ -34,8 +34,10 @@ struct esi_sub;
 struct esi_target;
 
 enum {
-    ESI_GATEWAY_REFUSED_MAX = 2048,    /* a real server refuses 1000 subjects, then it switches */
-    ESI_GATEWAY_INTEREST_MAX = 4000000 /* subscriptions that a peer may have here */
+    ESI_GATEWAY_REFUSED_MAX = 2048, /* a real server refuses 1000 subjects, then it switches */
+    ESI_GATEWAY_REFUSED_BYTES_MAX = 1024 * 1024, /* of their text */
+    ESI_GATEWAY_GROUPS_MAX = 1024,               /* queue groups on one subject */
+    ESI_GATEWAY_SUBJECT_MEAN_MAX = 256           /* bytes, when there are as many as may be */
 };
 
 enum esi_gateway_mode {
@@ -52,16 +54,23 @@ struct esi_gateway_interest {
     uint32_t flags;            /* of the subscriptions: bits of enum esi_sub_flag */
     bool has_iom;              /* the peer promises to be interest-only */
     enum esi_gateway_mode mode;
+    uint32_t max;        /* subscriptions that the peer may have here */
+    uint64_t text_bytes; /* of the subjects and groups stored */
+    uint64_t work;       /* refused subjects looked at: the caller sets it to 0 and ends its turn in
+                            time */
     struct esi_hashmap plain;   /* subject -> struct esi_sub, owned */
     struct esi_hashmap queues;  /* subject and group -> struct entry, owned */
+    struct esi_hashmap groups;  /* subject -> struct group_count, owned */
     struct esi_hashmap refused; /* subjects without interest while optimistic; owned */
-    struct esi_sub *all;        /* owned; on ">", while optimistic; else NULL */
-    size_t cursor;              /* of the withdrawal */
+    size_t refused_bytes;
+    struct esi_sub *all; /* owned; on ">", while optimistic; else NULL */
+    size_t cursor;       /* of the withdrawal */
     bool is_withdrawn;
 };
 
+/* max: subscriptions that the peer may have here. */
 void esi_gateway_interest_init(struct esi_gateway_interest *interest, struct esi_target *target,
-                               struct esi_route_ops *ops);
+                               struct esi_route_ops *ops, uint32_t max);
 /* Frees what is not in the subscription table; the rest has been withdrawn. */
 void esi_gateway_interest_deinit(struct esi_gateway_interest *interest);
 /*

@@ -19,6 +19,7 @@
 #include "actors/gateway_link.h"
 #include "actors/context.h"
 #include "actors/gateway_link_internal.h"
+#include "actors/gateway_remotes.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -34,6 +35,8 @@ enum {
     LINGER_BYTES_MAX = 1024 * 1024,
     /* A link stands for many clients: this many times limits.max_pending may wait for it. */
     PENDING_FACTOR = 4,
+    /* Refused subjects that are compared with a peer's wildcards in one turn. */
+    WORK_MAX = 64 * 1024,
     /* Changes of interest that may wait at least for an inbound link. */
     CHANGES_PENDING_MIN = 64 * 1024 * 1024
 };
@@ -464,8 +467,13 @@ static size_t parse(struct esi_gateway_link *self, const struct esi_reader_piece
     self->is_stalled = true;
     self->is_parsing = true;
     esi_batch_begin(self->local->batch, SOURCE_GATEWAY, NULL, true, piece->block, now_ns(self));
+    self->dialler.interest.work = 0;
     while (!is_waiting(self)) {
         size_t consumed = 0;
+        if (self->dialler.interest.work > WORK_MAX) {
+            esi_actor_continue(&self->actor); /* others first */
+            break;
+        }
         const enum esi_gateway_op op = esi_gateway_parser_next(&self->parser, piece->data + at,
                                                                piece->len - at, &consumed, &item);
         if (op == GATEWAY_MORE) {
@@ -660,7 +668,7 @@ static void start(struct esi_actor *actor)
 {
     struct esi_gateway_link *self = self_of(actor);
 
-    self->local = esi_worker_local(actor->home);
+    self->local = esi_worker_local(esi_actor_home(actor));
     esi_outbound_init(&self->outbound, &self->target, &self->local->pools);
     self->start_ns = now_ns(self);
     self->activity_ns = self->start_ns;
@@ -676,12 +684,22 @@ static void start(struct esi_actor *actor)
     start_stream(self, esi_gateway_server_tls(self->gateway));
 }
 
+/* What a peer calls itself is kept for people to read: the rest of a very long name tells
+ * nothing. */
+static char *keep_name(struct esi_str name)
+{
+    if (name.len > ESI_GATEWAY_NAME_MAX) {
+        name.len = ESI_GATEWAY_NAME_MAX;
+    }
+    return esi_str_dup(name);
+}
+
 void esi_gateway_link_note_peer(struct esi_gateway_link *self, const struct esi_gateway_info *info)
 {
     self->has_info = true;
-    self->peer_gateway = esi_str_dup(info->gateway);
-    self->peer_server_name = esi_str_dup(info->server_name);
-    self->peer_server_id = esi_str_dup(info->server_id);
+    self->peer_gateway = keep_name(info->gateway);
+    self->peer_server_name = keep_name(info->server_name);
+    self->peer_server_id = keep_name(info->server_id);
 }
 
 /* --- liveness --- */
@@ -701,6 +719,11 @@ void esi_gateway_link_set_first_ping(struct esi_gateway_link *self)
     /* Up to a fifth later, so that links that were made together are not pinged together. */
     esi_actor_timer_set(&self->ping_timer,
                         now_ns(self) + first_ns + first_ns / 5000 * (random % 1000));
+}
+
+void esi_gateway_link_set_open_timer(struct esi_gateway_link *self, uint64_t delay_ns)
+{
+    esi_actor_timer_set(&self->open_timer, now_ns(self) + delay_ns);
 }
 
 static void on_ping_timer(struct esi_gateway_link *self)
@@ -746,6 +769,10 @@ static void on_open_timer(struct esi_gateway_link *self)
         }
         break;
     case LINK_STATE_OPEN:
+        if (!self->has_info) {
+            esi_gateway_link_close_err(self, CLIENT_ERR_AUTH_TIMEOUT, "No INFO After CONNECT");
+        }
+        break;
     case LINK_STATE_CLOSING:
     case LINK_STATE_CLOSED:
         break;
@@ -974,7 +1001,8 @@ static enum es_err new_link(struct esi_context *context, struct esi_worker *home
     /* order: relaxed; only uniqueness matters. */
     self->cid = atomic_fetch_add_explicit(&context->next_cid, 1, memory_order_relaxed) + 1;
     esi_route_ops_init(&self->ops, context, &self->actor, LINK_ROUTED, LINK_DETACHED);
-    esi_gateway_interest_init(&self->dialler.interest, &self->target, &self->ops);
+    esi_gateway_interest_init(&self->dialler.interest, &self->target, &self->ops,
+                              context->config->gateway.max_interest);
     esi_gateway_acceptor_init(self);
     esi_actor_init(&self->actor, &esi_gateway_link_type, context->runtime, home);
     esi_actor_io_init(&self->actor, &self->io);
@@ -1084,7 +1112,7 @@ void esi_gateway_link_info(const struct esi_actor *actor, struct esi_gateway_lin
         .tls_version = has_stream ? esi_stream_tls_version(self->stream) : "",
         .tls_cipher = has_stream ? esi_stream_tls_cipher(self->stream) : "",
         .identity = has_stream ? esi_stream_peer(self->stream) : NULL,
-        .worker = esi_worker_index(actor->home),
+        .worker = esi_worker_index(esi_actor_home(actor)),
     };
 }
 

@@ -64,6 +64,8 @@ struct gateway_dialler {
     struct esi_gateway_route route;
     bool is_routed;       /* route stands in the table, or may still be seen there */
     bool skips_continued; /* the rest of a message that was left out */
+    uint32_t news_left;   /* of clusters, that the gateway may be told until news_refill_ns */
+    uint64_t news_refill_ns;
     struct esi_grace unrouted;
 };
 
@@ -153,6 +155,8 @@ void esi_gateway_link_close_err(struct esi_gateway_link *self, enum esi_client_e
                                 const char *reason);
 /* Ends it at once: nothing more is written. */
 void esi_gateway_link_close_now(struct esi_gateway_link *self, const char *reason);
+/* The link ends when it is not open by then. */
+void esi_gateway_link_set_open_timer(struct esi_gateway_link *self, uint64_t delay_ns);
 /* Both sides have said who they are: the opening's timer ends, liveness is watched. */
 void esi_gateway_link_set_first_ping(struct esi_gateway_link *self);
 /* Notes what the peer's first INFO says of it. */

@@ -21,6 +21,7 @@ void esi_gateway_remotes_init(struct esi_gateway_remotes *remotes)
 {
     esi_list_init(&remotes->list);
     remotes->count = 0;
+    remotes->learned_count = 0;
     remotes->next_id = 1;
 }
 
@@ -36,6 +37,7 @@ void esi_gateway_remotes_remove(struct esi_gateway_remotes *remotes,
 {
     esi_list_remove(&remote->link);
     remotes->count--;
+    remotes->learned_count -= remote->config == NULL;
     free_remote(remote);
 }
 
@@ -71,6 +73,20 @@ struct esi_gateway_remote *esi_gateway_remotes_by_id(const struct esi_gateway_re
         }
     }
     return NULL;
+}
+
+bool esi_gateway_remotes_is_name(struct esi_str name)
+{
+    if (name.len == 0 || name.len > ESI_GATEWAY_NAME_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        const unsigned char byte = (unsigned char)name.data[i];
+        if (byte < ' ' || byte == 0x7f) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* --- addresses --- */
@@ -163,11 +179,11 @@ enum es_err esi_gateway_remotes_add(struct esi_gateway_remotes *remotes, struct 
                                     const struct esi_config_remote *config,
                                     struct esi_gateway_remote **out)
 {
-    if (remotes->count >= ESI_GATEWAY_REMOTES_MAX && config == NULL) {
-        return ES_FULL;
+    if (!esi_gateway_remotes_is_name(name)) {
+        return ES_INVALID;
     }
-    if (name.len > ESI_GATEWAY_NAME_MAX || memchr(name.data, '\0', name.len) != NULL) {
-        return ES_TOO_LARGE;
+    if (remotes->learned_count >= ESI_GATEWAY_REMOTES_MAX && config == NULL) {
+        return ES_FULL;
     }
     struct esi_gateway_remote *remote = calloc(1, sizeof *remote);
     if (remote == NULL) {
@@ -183,8 +199,17 @@ enum es_err esi_gateway_remotes_add(struct esi_gateway_remotes *remotes, struct 
     remote->id = remotes->next_id++;
     esi_list_append(&remotes->list, &remote->link);
     remotes->count++;
+    remotes->learned_count += config == NULL;
     *out = remote;
     return ES_OK;
+}
+
+static void drop_oldest_learned(struct esi_gateway_remote *remote)
+{
+    struct esi_gateway_url *oldest = &remote->urls[remote->configured_count];
+
+    remote->url_count--;
+    memmove(oldest, oldest + 1, (remote->url_count - remote->configured_count) * sizeof *oldest);
 }
 
 void esi_gateway_remotes_learn(struct esi_gateway_remote *remote,
@@ -192,11 +217,13 @@ void esi_gateway_remotes_learn(struct esi_gateway_remote *remote,
 {
     for (size_t i = 0; i < info->gateway_url_count; i++) {
         struct esi_gateway_url url;
-        if (remote->url_count - remote->configured_count >= ESI_GATEWAY_URLS_MAX) {
-            return;
+        if (!read_url(info->gateway_urls[i], &url) || has_url(remote, &url)) {
+            continue;
         }
-        if (read_url(info->gateway_urls[i], &url) && !has_url(remote, &url) &&
-            append_url(remote, &url) != ES_OK) {
+        if (remote->url_count - remote->configured_count >= ESI_GATEWAY_URLS_MAX) {
+            drop_oldest_learned(remote);
+        }
+        if (append_url(remote, &url) != ES_OK) {
             return;
         }
     }
@@ -222,24 +249,33 @@ void esi_gateway_remotes_relearn(struct esi_gateway_remote *remote,
     }
 }
 
-void esi_gateway_remotes_shuffle(const struct esi_gateway_remote *remote, struct esi_env *env,
-                                 uint32_t *out)
+static void shuffle_range(struct esi_env *env, uint32_t from, uint32_t to, uint32_t *out)
 {
-    for (uint32_t i = 0; i < remote->url_count; i++) {
+    for (uint32_t i = from; i < to; i++) {
         uint32_t random = 0;
         esi_env_random(env, &random, sizeof random);
-        const uint32_t at = random % (i + 1);
+        const uint32_t at = from + random % (i - from + 1);
         out[i] = out[at];
         out[at] = i;
     }
+}
+
+void esi_gateway_remotes_shuffle(const struct esi_gateway_remote *remote, struct esi_env *env,
+                                 uint32_t *out)
+{
+    shuffle_range(env, 0, remote->configured_count, out);
+    shuffle_range(env, remote->configured_count, remote->url_count, out);
 }
 
 const char *esi_gateway_remotes_tls_name(const struct esi_gateway_remote *remote,
                                          uint32_t url_index)
 {
     const char *host = remote->urls[url_index].host;
+    /* What a peer says must not widen what the configuration demands. */
+    const uint32_t count =
+        url_index < remote->configured_count ? remote->configured_count : remote->url_count;
 
-    for (uint32_t i = 0; esi_value_is_numeric(host) && i < remote->url_count; i++) {
+    for (uint32_t i = 0; esi_value_is_numeric(host) && i < count; i++) {
         if (!esi_value_is_numeric(remote->urls[i].host)) {
             return remote->urls[i].host;
         }

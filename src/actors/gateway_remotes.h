@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The remote clusters that the gateway knows, and where each can be reached: addresses from the
- * configuration, which stay, and addresses learned from peers, which newer ones replace. Everything
- * learned is bounded and checked. One thread's.
+ * configuration, which stay and are tried first, and addresses learned from peers, which newer ones
+ * replace. Everything learned is bounded and checked: a peer may lie. One thread's.
  */
 #pragma once
 
@@ -18,7 +18,7 @@ struct esi_config_remote;
 struct esi_env;
 
 enum {
-    ESI_GATEWAY_REMOTES_MAX = 256,
+    ESI_GATEWAY_REMOTES_MAX = 256,            /* learned ones */
     ESI_GATEWAY_NAME_MAX = 255,               /* bytes of a learned name */
     ESI_GATEWAY_HOST_MAX = 254,               /* bytes of a host, with the final NUL */
     ESI_GATEWAY_URLS_MAX = ESI_INFO_URLS_MAX, /* learned ones a remote */
@@ -46,7 +46,8 @@ struct esi_gateway_remote {
 
 struct esi_gateway_remotes {
     struct esi_list list;
-    uint32_t count;
+    uint32_t count; /* of all */
+    uint32_t learned_count;
     uint64_t next_id;
 };
 
@@ -56,7 +57,7 @@ void esi_gateway_remotes_deinit(struct esi_gateway_remotes *remotes);
 /*
  * Adds one that is not there yet.
  *   config   borrowed, NULL: learned
- * Errors: ES_FULL, ES_TOO_LARGE (the name), ES_NO_MEMORY.
+ * Errors: ES_FULL, ES_INVALID (the name), ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_gateway_remotes_add(struct esi_gateway_remotes *remotes,
                                                 struct esi_str name,
@@ -70,7 +71,13 @@ struct esi_gateway_remote *esi_gateway_remotes_find(const struct esi_gateway_rem
 struct esi_gateway_remote *esi_gateway_remotes_by_id(const struct esi_gateway_remotes *remotes,
                                                      uint64_t id);
 
-/* Adds what the INFO says; what cannot be an address, and what is too many, is left out. */
+/* True when a cluster may be called so: not empty, not too long, without control bytes. */
+bool esi_gateway_remotes_is_name(struct esi_str name);
+
+/*
+ * Adds what the INFO says; what cannot be an address is left out. Of too many learned ones the
+ * oldest goes, so that false ones cannot keep the true one out.
+ */
 void esi_gateway_remotes_learn(struct esi_gateway_remote *remote,
                                const struct esi_gateway_info *info);
 /* Forgets what was learned, and learns from the INFO; one without addresses changes nothing. */
@@ -78,13 +85,16 @@ void esi_gateway_remotes_relearn(struct esi_gateway_remote *remote,
                                  const struct esi_gateway_info *info);
 /* True when the INFO names at least one address that can be used. */
 bool esi_gateway_remotes_has_urls(const struct esi_gateway_info *info);
-/* Puts the order in which the addresses are tried, at random, into out (url_count numbers of
- * addresses). */
+/*
+ * Puts the order in which the addresses are tried into out (url_count numbers of addresses): at
+ * random the configured ones, then at random the learned ones.
+ */
 void esi_gateway_remotes_shuffle(const struct esi_gateway_remote *remote, struct esi_env *env,
                                  uint32_t *out);
 /*
  * The name that the certificate of this address must have: the host; where that is numeric, the
- * first name among the remote's addresses, else the number itself. Borrowed from the remote.
+ * first name among the remote's addresses, else the number itself. For a configured address only
+ * configured names count. Borrowed from the remote.
  */
 const char *esi_gateway_remotes_tls_name(const struct esi_gateway_remote *remote,
                                          uint32_t url_index);

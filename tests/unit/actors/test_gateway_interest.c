@@ -19,6 +19,8 @@
 #include "actors/route_ops.h"
 #include "base/hashmap.h"
 
+enum { INTEREST_MAX = 5000 };
+
 struct world {
     struct esi_context *context;
     struct esi_target target;
@@ -36,7 +38,7 @@ static int set_up(void **state)
     assert_int_equal(esi_subtable_new(1, &world->context->table), ES_OK);
     world->target.is_link = true;
     esi_route_ops_init(&world->ops, world->context, NULL, 0, 0);
-    esi_gateway_interest_init(&world->interest, &world->target, &world->ops);
+    esi_gateway_interest_init(&world->interest, &world->target, &world->ops, INTEREST_MAX);
     *state = world;
     return 0;
 }
@@ -360,6 +362,105 @@ static void refusals_are_bounded(void **state)
     assert_out(world, "r.0");
 }
 
+/* Wants "NUMBER" of the kind; the first answer that is not ES_OK. */
+static enum es_err want_many(struct world *world, const char *group, int from, int to)
+{
+    char subject[16];
+
+    for (int i = from; i < to; i++) {
+        snprintf(subject, sizeof subject, "%d", i);
+        const enum es_err err =
+            esi_gateway_interest_sub(&world->interest, str(subject), str(group));
+        if (err != ES_OK) {
+            return err;
+        }
+        apply(world);
+    }
+    return ES_OK;
+}
+
+static void interest_is_bounded(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, true);
+    assert_int_equal(want_many(world, "", 0, INTEREST_MAX / 2), ES_OK);
+    assert_int_equal(want_many(world, "g", 0, INTEREST_MAX / 2), ES_OK);
+    assert_int_equal(want_many(world, "", INTEREST_MAX, INTEREST_MAX + 1), ES_FULL);
+    assert_int_equal(want_many(world, "h", INTEREST_MAX, INTEREST_MAX + 1), ES_FULL);
+    /* What is there already is not one more, and what goes makes room. */
+    assert_int_equal(want_many(world, "", 0, 10), ES_OK);
+    unsub(world, "7", "g");
+    assert_int_equal(want_many(world, "h", INTEREST_MAX, INTEREST_MAX + 1), ES_OK);
+    assert_int_equal(want_many(world, "", INTEREST_MAX, INTEREST_MAX + 1), ES_FULL);
+}
+
+/* One of many subjects of 60,000 bytes. */
+static const char *long_subject(int number)
+{
+    static char subject[60001];
+
+    memset(subject, 's', sizeof subject - 1);
+    for (int at = 0; at < 6; at++, number /= 10) {
+        subject[at] = (char)('0' + number % 10);
+    }
+    return subject;
+}
+
+static void text_of_interest_is_bounded(void **state)
+{
+    struct world *world = *state;
+    int count = 0;
+
+    open_link(world, true);
+    for (enum es_err err = ES_OK; err == ES_OK; count++) {
+        assert_true(count < INTEREST_MAX);
+        err = esi_gateway_interest_sub(&world->interest, str(long_subject(count)), str(""));
+        assert_true(err == ES_OK || err == ES_FULL);
+    }
+    assert_int_equal(count - 1, INTEREST_MAX * ESI_GATEWAY_SUBJECT_MEAN_MAX / 60000);
+    assert_int_equal(esi_gateway_interest_sub(&world->interest, str("short"), str("")), ES_OK);
+    unsub(world, long_subject(0), "");
+    sub(world, long_subject(0), "");
+}
+
+static void groups_of_a_subject_are_bounded(void **state)
+{
+    struct world *world = *state;
+    char group[16];
+
+    open_link(world, true);
+    for (int i = 0; i < ESI_GATEWAY_GROUPS_MAX; i++) {
+        snprintf(group, sizeof group, "g%d", i);
+        sub(world, "jobs", group);
+        apply(world);
+    }
+    assert_int_equal(esi_gateway_interest_sub(&world->interest, str("jobs"), str("more")), ES_FULL);
+    sub(world, "jobs", "g5");
+    sub(world, "other", "more");
+    unsub(world, "jobs", "g5");
+    unsub(world, "jobs", "never");
+    sub(world, "jobs", "more");
+    assert_int_equal(esi_gateway_interest_sub(&world->interest, str("jobs"), str("g5")), ES_FULL);
+}
+
+static void text_of_refusals_is_bounded(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    for (int i = 0; i < 1000; i++) {
+        unsub(world, long_subject(i), "");
+    }
+    assert_int_equal(world->interest.refused.count, ESI_GATEWAY_REFUSED_BYTES_MAX / 60000);
+    /* A wildcard takes them all back, and its work is told. */
+    world->interest.work = 0;
+    sub(world, "*", "");
+    assert_int_equal(world->interest.work, ESI_GATEWAY_REFUSED_BYTES_MAX / 60000);
+    assert_int_equal(world->interest.refused.count, 0);
+    assert_int_equal(world->interest.refused_bytes, 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -378,6 +479,10 @@ int main(void)
         CASE(group_without_refusal_does_not),
         CASE(completion_without_a_start_counts),
         CASE(refusals_are_bounded),
+        CASE(interest_is_bounded),
+        CASE(text_of_interest_is_bounded),
+        CASE(groups_of_a_subject_are_bounded),
+        CASE(text_of_refusals_is_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

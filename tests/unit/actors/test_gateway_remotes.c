@@ -122,6 +122,68 @@ static void learned_addresses_are_bounded(void **state)
         esi_gateway_remotes_learn(remote, &info);
     }
     assert_int_equal(remote->url_count, ESI_GATEWAY_URLS_MAX);
+    /* The newest stay: false ones that came first cannot keep the true one out. */
+    snprintf(text, sizeof text, "h%d.example", ESI_GATEWAY_URLS_MAX * 2 - 1);
+    assert_string_equal(remote->urls[ESI_GATEWAY_URLS_MAX - 1].host, text);
+    snprintf(text, sizeof text, "h%d.example", ESI_GATEWAY_URLS_MAX);
+    assert_string_equal(remote->urls[0].host, text);
+}
+
+static void learned_addresses_displace_no_configured_one(void **state)
+{
+    struct esi_config_url configured[] = {{.host = (char *)(uintptr_t) "one.example", .port = 1}};
+    const struct esi_config_remote config = {.urls = configured, .url_count = 1};
+    struct esi_gateway_remote *remote = add(*state, "F", &config);
+    char text[32];
+
+    for (int i = 0; i < ESI_GATEWAY_URLS_MAX * 2; i++) {
+        snprintf(text, sizeof text, "h%d.example:1", i);
+        const char *urls[] = {text};
+        const struct esi_gateway_info info = info_of(urls, 1);
+        uint32_t order[ESI_GATEWAY_URLS_MAX + 1];
+        esi_gateway_remotes_learn(remote, &info);
+        esi_gateway_remotes_shuffle(remote, esi_env_linux(), order);
+        assert_int_equal(order[0], 0);
+    }
+    assert_int_equal(remote->url_count, ESI_GATEWAY_URLS_MAX + 1);
+    assert_string_equal(remote->urls[0].host, "one.example");
+}
+
+static void names_are_judged(void **state)
+{
+    struct esi_gateway_remote *remote = NULL;
+    char name[ESI_GATEWAY_NAME_MAX + 1];
+
+    memset(name, 'n', sizeof name);
+    assert_true(esi_gateway_remotes_is_name(ESI_STR("A")));
+    assert_true(esi_gateway_remotes_is_name(ESI_STR("with a blank")));
+    assert_true(esi_gateway_remotes_is_name(ESI_STR("\xc3\xa4")));
+    assert_true(
+        esi_gateway_remotes_is_name((struct esi_str){.data = name, .len = ESI_GATEWAY_NAME_MAX}));
+    assert_false(esi_gateway_remotes_is_name((struct esi_str){.data = name, .len = sizeof name}));
+    assert_false(esi_gateway_remotes_is_name(ESI_STR("")));
+    assert_false(esi_gateway_remotes_is_name(ESI_STR("a\0b")));
+    assert_false(esi_gateway_remotes_is_name(ESI_STR("a\nb")));
+    assert_false(esi_gateway_remotes_is_name(ESI_STR("\x7f")));
+    assert_int_equal(esi_gateway_remotes_add(*state, ESI_STR("a\tb"), NULL, &remote), ES_INVALID);
+}
+
+static void configured_remotes_take_no_learned_place(void **state)
+{
+    const struct esi_config_remote config = {.url_count = 0};
+    struct esi_gateway_remotes *remotes = *state;
+    struct esi_gateway_remote *remote = NULL;
+    char name[32];
+
+    for (int i = 0; i < ESI_GATEWAY_REMOTES_MAX; i++) {
+        snprintf(name, sizeof name, "configured-%d", i);
+        (void)add(remotes, name, &config);
+        snprintf(name, sizeof name, "learned-%d", i);
+        (void)add(remotes, name, NULL);
+    }
+    assert_int_equal(esi_gateway_remotes_add(remotes, ESI_STR("more"), NULL, &remote), ES_FULL);
+    esi_gateway_remotes_remove(remotes, esi_gateway_remotes_find(remotes, ESI_STR("learned-0")));
+    (void)add(remotes, "more", NULL);
 }
 
 static void learned_remotes_are_bounded(void **state)
@@ -140,7 +202,7 @@ static void learned_remotes_are_bounded(void **state)
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = '\0';
     assert_int_equal(esi_gateway_remotes_add(remotes, esi_str_from(name), NULL, &remote),
-                     ES_TOO_LARGE);
+                     ES_INVALID);
     remote = add(remotes, "more", NULL);
     assert_ptr_equal(esi_gateway_remotes_by_id(remotes, remote->id), remote);
 }
@@ -184,6 +246,19 @@ static void numbers_are_checked_by_the_first_name(void **state)
     assert_string_equal(esi_gateway_remotes_tls_name(remote, 2), "other.example");
 }
 
+static void a_learned_name_is_not_good_for_a_configured_number(void **state)
+{
+    struct esi_config_url configured[] = {{.host = (char *)(uintptr_t) "127.0.0.1", .port = 1}};
+    const struct esi_config_remote config = {.urls = configured, .url_count = 1};
+    static const char *const told[] = {"evil.example:1", "127.0.0.2:1"};
+    const struct esi_gateway_info info = info_of(told, 2);
+    struct esi_gateway_remote *remote = add(*state, "F", &config);
+
+    esi_gateway_remotes_learn(remote, &info);
+    assert_string_equal(esi_gateway_remotes_tls_name(remote, 0), "127.0.0.1");
+    assert_string_equal(esi_gateway_remotes_tls_name(remote, 2), "evil.example");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -193,9 +268,13 @@ int main(void)
         CASE(bytes_that_end_a_string_are_refused),
         CASE(configured_ones_stay),
         CASE(learned_addresses_are_bounded),
+        CASE(learned_addresses_displace_no_configured_one),
+        CASE(names_are_judged),
+        CASE(configured_remotes_take_no_learned_place),
         CASE(learned_remotes_are_bounded),
         CASE(order_holds_each_address_once),
         CASE(numbers_are_checked_by_the_first_name),
+        CASE(a_learned_name_is_not_good_for_a_configured_number),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
