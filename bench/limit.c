@@ -174,24 +174,21 @@ static struct entry *find_entry(const char *subject, size_t len)
     return entry;
 }
 
-static void on_sub(struct connection *connection, char *line)
+/* The line ends with NUL: SUB SUBJECT [QUEUE] SID. */
+static void on_sub(struct connection *connection, const char *line)
 {
-    char *rest = NULL;
-    const char *subject = strtok_r(line + 4, " ", &rest);
-    const char *sid = strtok_r(NULL, " ", &rest);
-    const char *third = strtok_r(NULL, " ", &rest);
+    const char *subject = line + 4;
+    const size_t subject_len = strcspn(subject, " ");
+    const char *sid = strrchr(line, ' ') + 1;
 
-    if (third != NULL) {
-        sid = third; /* the second word is a queue group */
-    }
-    if (subject == NULL || sid == NULL || strlen(subject) >= sizeof table[0].subject ||
-        strlen(sid) >= sizeof connection->sid) {
+    if (subject_len >= sizeof table[0].subject || strlen(sid) >= sizeof connection->sid ||
+        sid <= subject) {
         errno = EPROTO;
         give_up("SUB");
     }
-    struct entry *entry = find_entry(subject, strlen(subject));
-    entry->len = strlen(subject);
-    memcpy(entry->subject, subject, entry->len);
+    struct entry *entry = find_entry(subject, subject_len);
+    entry->len = subject_len;
+    memcpy(entry->subject, subject, subject_len);
     entry->subscriber = connection;
     memcpy(connection->sid, sid, strlen(sid) + 1);
     last_subscriber = connection;

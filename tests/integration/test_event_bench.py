@@ -435,6 +435,59 @@ class Tls(unittest.TestCase):
                 self.assertIn("closed the connection", err)
 
 
+class WithoutMessages(unittest.TestCase):
+    """Connections, subscriptions and idle clients: as many as asked for, with their cost."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = NatsServer()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def run_json(self, *arguments):
+        status, out, err = bench(self.server.port, *arguments, "--server-pid", str(self.server.process.pid),
+                                 "--json", "-")
+        self.assertEqual(status, 0, err)
+        return json.loads(out)
+
+    def test_connect(self):
+        result = self.run_json("connect", "--messages", "300", "--in-flight", "8")
+        self.assertGreaterEqual(result["delivered"], 300)
+        self.assertLess(result["delivered"], 320)
+        self.assertEqual(result["latency_ns"]["count"], result["delivered"])
+        self.assertGreater(result["server_process"]["cpu_us_per_delivered"], 0)
+
+    def test_churn(self):
+        result = self.run_json("churn", "--messages", "4000", "--in-flight", "50", "--threads", "2")
+        self.assertGreaterEqual(result["delivered"], 4000)
+        self.assertGreater(result["latency_ns"]["count"], 10)
+
+    def test_by_duration(self):
+        for scenario in ("connect", "churn"):
+            with self.subTest(scenario=scenario):
+                result = self.run_json(scenario, "--duration", "200ms", "--warmup", "50ms")
+                self.assertGreater(result["delivered"], 0)
+                self.assertGreater(result["seconds"], 0.19)
+
+    def test_idle(self):
+        """nats-server keeps some 20 KB for a connection: anything from 1 to 200 KB is believable."""
+        result = self.run_json("idle", "--subscribers", "300", "--duration", "200ms")
+        self.assertEqual(result["delivered"], 300)
+        self.assertGreater(result["seconds"], 0.19)
+        self.assertGreater(result["server_process"]["resident_bytes_per_connection"], 1000)
+        self.assertLess(result["server_process"]["resident_bytes_per_connection"], 200000)
+
+    def test_text(self):
+        for scenario, word in (("connect", "connections a second"), ("churn", "SUBs and UNSUBs a second"),
+                               ("idle", "connections that said nothing")):
+            with self.subTest(scenario=scenario):
+                status, out, err = bench(self.server.port, scenario, "--duration", "100ms", "--subscribers", "10")
+                self.assertEqual(status, 0, err)
+                self.assertIn(word, out)
+
+
 class Credentials(unittest.TestCase):
     """A server that demands a token or a user gets it; a wrong one is told."""
 

@@ -237,7 +237,7 @@ NO_UNIT_TEST = {
     },
     **{
         f"src/programs/event_bench/{name}.c": "run against servers that lose, double and damage: test_event_bench.py"
-        for name in "bench_client bench_group bench_shard".split()
+        for name in "bench_client bench_control bench_group bench_shard".split()
     },
     **{
         f"src/programs/event_bench/{name}.c": "what it prints is read by tests/integration/test_event_bench.py"

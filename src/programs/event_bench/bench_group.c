@@ -451,8 +451,8 @@ void esi_bench_group_deinit(struct esi_bench_group *group)
     *group = (struct esi_bench_group){0};
 }
 
-/* Of the numbered subjects the first `wildcards` in a hundred are subscribed to by a wildcard in the
- * place of the token "s". */
+/* Of the numbered subjects the first `wildcards` in a hundred are subscribed to by a wildcard in
+ * the place of the token "s". */
 static void append_numbered_subs(struct esi_bench_group *group, struct esi_bytes *out)
 {
     const struct esi_bench_options *options = group->link->options;

@@ -19,7 +19,8 @@ struct esi_bench_group;
 
 /* What the groups of one thread count together. */
 struct esi_bench_tally {
-    uint64_t delivered; /* messages received by subscribers, responders and requesters */
+    uint64_t delivered;  /* messages received by subscribers, responders and requesters */
+    uint64_t operations; /* of scenarios without messages, while measuring */
     bool is_measuring;
     struct esi_histogram
         latency_ns; /* one way; of requests: until the reply. While measuring only */
@@ -98,7 +99,8 @@ void esi_bench_group_deinit(struct esi_bench_group *group);
 /* Appends the SUB of every member and of the requester, each followed by PING, and flushes. */
 void esi_bench_group_subscribe(struct esi_bench_group *group);
 
-/* Publishes a message without payload, which tells who is reached. Only where servers are linked. */
+/* Publishes a message without payload, which tells who is reached. Only where servers are
+ * linked. */
 void esi_bench_group_probe(struct esi_bench_group *group);
 /* Whether a probe has come to every subscriber; of a queue group: to one. */
 bool esi_bench_group_is_reached(const struct esi_bench_group *group);

@@ -22,9 +22,13 @@ static const char help[] =
     "  fan-out        one publisher, N subscribers (default 1:10)\n"
     "  queue          the N subscribers of a subject form a queue group (default 1:4)\n"
     "  request-reply  M requesters, N responders each, K requests in flight (default 1:1, 1)\n"
+    "  connect        connections that come and go, K at a time (default 16)\n"
+    "  churn          SUB and UNSUB of new subjects, K at a time (default 100)\n"
+    "  idle           N connections with a subscription each (default 1000) that say nothing\n"
     "\n"
     "Load:\n"
-    "  --messages N        publish N messages in all (default 1000000; request-reply 100000)\n"
+    "  --messages N        publish N messages in all (default 1000000; request-reply 100000); or\n"
+    "                      make N connections, or N SUBs and UNSUBs (default 10000, 1000000)\n"
     "  --duration TIME     publish for that long instead (10s, 500ms)\n"
     "  --warmup TIME       load the server that long before measuring (default 0)\n"
     "  --size BYTES        payload, at least 16 (default 128)\n"
@@ -69,10 +73,10 @@ static const char help[] =
     "usage.\n";
 
 static const char *const scenario_names[] = {
-    [BENCH_PUB_SUB] = "pub-sub",
-    [BENCH_FAN_OUT] = "fan-out",
-    [BENCH_QUEUE] = "queue",
-    [BENCH_REQUEST_REPLY] = "request-reply",
+    [BENCH_PUB_SUB] = "pub-sub", [BENCH_FAN_OUT] = "fan-out",
+    [BENCH_QUEUE] = "queue",     [BENCH_REQUEST_REPLY] = "request-reply",
+    [BENCH_CONNECT] = "connect", [BENCH_CHURN] = "churn",
+    [BENCH_IDLE] = "idle",
 };
 _Static_assert(ESI_COUNT_OF(scenario_names) == BENCH_SCENARIO_COUNT, "a scenario has no name");
 
@@ -384,7 +388,6 @@ static void set_defaults(struct esi_env *env, struct esi_bench_options *options)
         .window_bytes = 1 << 20,
         .publishers = 1,
         .subjects = 1,
-        .in_flight = 1,
         .threads = 1,
     };
     make_random_name(env, name);
@@ -434,17 +437,33 @@ static bool check_tls(const struct esi_bench_tls *tls)
 /* The last word: what depends on several options. */
 static bool finish(struct esi_bench_options *options)
 {
-    static const uint64_t subscribers[] = {
-        [BENCH_PUB_SUB] = 1, [BENCH_FAN_OUT] = 10, [BENCH_QUEUE] = 4, [BENCH_REQUEST_REPLY] = 1};
+    /* What each scenario begins with when nothing else is said. */
+    static const struct {
+        uint64_t messages;
+        uint64_t subscribers;
+        uint64_t in_flight;
+    } defaults[BENCH_SCENARIO_COUNT] = {
+        [BENCH_PUB_SUB] = {1000000, 1, 1}, [BENCH_FAN_OUT] = {1000000, 10, 1},
+        [BENCH_QUEUE] = {1000000, 4, 1},   [BENCH_REQUEST_REPLY] = {100000, 1, 1},
+        [BENCH_CONNECT] = {10000, 1, 16},  [BENCH_CHURN] = {1000000, 1, 100},
+        [BENCH_IDLE] = {0, 1000, 1},
+    };
 
     if (options->messages != 0 && options->duration_ns != 0) {
         return say("give --messages or --duration, not both");
     }
+    if (options->scenario == BENCH_IDLE && options->duration_ns == 0) {
+        options->messages = 0;
+        options->duration_ns = UINT64_C(5000000000);
+    }
     if (options->messages == 0 && options->duration_ns == 0) {
-        options->messages = options->scenario == BENCH_REQUEST_REPLY ? 100000 : 1000000;
+        options->messages = defaults[options->scenario].messages;
     }
     if (options->subscribers == 0) {
-        options->subscribers = subscribers[options->scenario];
+        options->subscribers = defaults[options->scenario].subscribers;
+    }
+    if (options->in_flight == 0) {
+        options->in_flight = defaults[options->scenario].in_flight;
     }
     if (options->publishers * (options->subscribers + options->stalled + 1) > BENCH_CLIENTS_MAX) {
         return say("more than 100000 connections in all");
@@ -455,7 +474,7 @@ static bool finish(struct esi_bench_options *options)
     if (!check_scenario_options(options) || !check_tls(&options->tls)) {
         return false;
     }
-    if (options->threads > options->publishers) {
+    if (options->threads > options->publishers && options->scenario <= BENCH_REQUEST_REPLY) {
         options->threads = options->publishers; /* a publisher and its subscribers share one */
     }
     return true;
@@ -469,8 +488,7 @@ static bool read_scenario(const char *text, struct esi_bench_options *options)
             return true;
         }
     }
-    fprintf(stderr,
-            "event-bench: \"%s\" is no scenario: pub-sub, fan-out, queue or request-reply\n", text);
+    fprintf(stderr, "event-bench: \"%s\" is no scenario: --help shows all\n", text);
     return false;
 }
 
@@ -504,9 +522,7 @@ enum esi_bench_parsed esi_bench_options_parse(struct esi_env *env, int argc, cha
         }
     }
     if (optind + 1 != argc) {
-        fputs("event-bench: give one scenario: pub-sub, fan-out, queue or request-reply"
-              " (--help shows all)\n",
-              stderr);
+        fputs("event-bench: give one scenario (--help shows all)\n", stderr);
         return BENCH_PARSED_USAGE;
     }
     return read_scenario(argv[optind], options) && finish(options) ? BENCH_PARSED_RUN

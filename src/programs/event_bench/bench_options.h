@@ -14,6 +14,9 @@ enum esi_bench_scenario {
     BENCH_FAN_OUT,       /* the same with one publisher and 10 subscribers by default */
     BENCH_QUEUE,         /* the N subscribers of a subject form one queue group */
     BENCH_REQUEST_REPLY, /* M requesters, N responders a subject, K requests in flight */
+    BENCH_CONNECT,       /* connections, K at a time */
+    BENCH_CHURN,         /* SUB and UNSUB of K subjects at a time */
+    BENCH_IDLE,          /* N connections that say nothing */
     BENCH_SCENARIO_COUNT
 };
 

@@ -180,6 +180,16 @@ static void append_head(const struct esi_bench_result *result, struct esi_bytes 
                      options->server.port, server->name, server->version);
 }
 
+static const char *const latency_words[BENCH_SCENARIO_COUNT] = {
+    [BENCH_PUB_SUB] = "Latencies one way: min ",
+    [BENCH_FAN_OUT] = "Latencies one way: min ",
+    [BENCH_QUEUE] = "Latencies one way: min ",
+    [BENCH_REQUEST_REPLY] = "Latencies until the reply: min ",
+    [BENCH_CONNECT] = "Latencies until the first PONG: min ",
+    [BENCH_CHURN] = "Latencies of a run of SUBs and UNSUBs: min ",
+    [BENCH_IDLE] = "",
+};
+
 static void append_latency(const struct esi_bench_result *result, struct esi_bytes *out)
 {
     static const struct {
@@ -188,9 +198,7 @@ static void append_latency(const struct esi_bench_result *result, struct esi_byt
     } columns[] = {{"P50", 50}, {"P90", 90}, {"P99", 99}, {"P99.9", 99.9}, {"P99.99", 99.99}};
     const struct esi_histogram *latency = &result->latency_ns;
 
-    esi_bytes_append_text(out, result->options->scenario == BENCH_REQUEST_REPLY
-                                   ? "Latencies until the reply: min "
-                                   : "Latencies one way: min ");
+    esi_bytes_append_text(out, latency_words[result->options->scenario]);
     append_us(out, (double)esi_histogram_min(latency));
     esi_bytes_append_text(out, " | avg ");
     append_us(out, esi_histogram_mean(latency));
@@ -201,7 +209,7 @@ static void append_latency(const struct esi_bench_result *result, struct esi_byt
     esi_bytes_append_text(out, " | max ");
     append_us(out, (double)latency->max);
     esi_bytes_append_text(out, "\n");
-    if (result->options->scenario != BENCH_REQUEST_REPLY && result->options->rate == 0) {
+    if (result->options->scenario < BENCH_REQUEST_REPLY && result->options->rate == 0) {
         esi_bytes_append_text(out, "  (under full load that is mostly the time in buffers; --rate "
                                    "shows the latency at a given load)\n");
     }
@@ -256,6 +264,29 @@ void esi_bench_report_faults(const struct esi_bench_result *result, struct esi_b
     }
 }
 
+/* Scenarios without messages. */
+static void append_operations(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    const enum esi_bench_scenario scenario = result->options->scenario;
+
+    if (scenario == BENCH_IDLE) {
+        append_count(out, result->delivered);
+        esi_bytes_printf(out, " connections that said nothing for %.2f s\n", result->seconds);
+        if (result->has_server) {
+            esi_bytes_printf(out,
+                             "Server: %.0f bytes resident a connection, %.2f ms CPU a second\n",
+                             esi_bench_result_idle_bytes(result), 1000 * result->server_cores);
+        }
+        return;
+    }
+    append_count(out, (uint64_t)((double)result->delivered / result->seconds + 0.5));
+    esi_bytes_printf(out, " %s a second in %.2f s\n",
+                     scenario == BENCH_CONNECT ? "connections" : "SUBs and UNSUBs",
+                     result->seconds);
+    append_latency(result, out);
+    append_costs(result, out);
+}
+
 void esi_bench_report_text(const struct esi_bench_result *result, struct esi_bytes *out)
 {
     const struct esi_bench_options *options = result->options;
@@ -263,6 +294,10 @@ void esi_bench_report_text(const struct esi_bench_result *result, struct esi_byt
 
     append_head(result, out);
     if (!result->is_valid) {
+        return;
+    }
+    if (options->scenario > BENCH_REQUEST_REPLY) {
+        append_operations(result, out);
         return;
     }
     if (has_replies) {

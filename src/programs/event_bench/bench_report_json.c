@@ -123,6 +123,10 @@ static void write_costs(struct esi_json_writer *json, const struct esi_bench_res
     esi_json_writer_field_u64(json, "resident_bytes", after->resident_bytes);
     esi_json_writer_field_u64(json, "resident_bytes_max", after->resident_bytes_max);
     esi_json_writer_field_u64(json, "threads", after->threads);
+    if (result->options->scenario == BENCH_IDLE) {
+        esi_json_writer_field_double(json, "resident_bytes_per_connection",
+                                     esi_bench_result_idle_bytes(result));
+    }
     esi_json_writer_object_end(json);
 }
 

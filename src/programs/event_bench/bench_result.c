@@ -141,6 +141,7 @@ void esi_bench_result_collect(struct esi_bench_result *result,
         for (size_t g = 0; g < shard->group_count; g++) {
             add_group(result, &shard->groups[g]);
         }
+        result->delivered += shard->tally.operations;
         esi_histogram_merge(&result->latency_ns, &shard->tally.latency_ns);
         result->delivered_total += shard->tally.delivered;
         const double busy = 1 - divide((double)shard->idle_ns, (double)wall_ns);
@@ -155,4 +156,13 @@ void esi_bench_result_collect(struct esi_bench_result *result,
                        faults->lost + faults->duplicated + faults->reordered + faults->damaged +
                                faults->misrouted ==
                            0;
+}
+
+double esi_bench_result_idle_bytes(const struct esi_bench_result *result)
+{
+    const struct esi_bench_gate *gate = result->shards[0].gate;
+    const double grown =
+        (double)gate->server_after.resident_bytes - (double)gate->server_resident_bytes;
+
+    return divide(grown, (double)result->delivered);
 }

@@ -25,9 +25,10 @@ struct esi_bench_result {
     struct esi_bench_shard *shards;          /* borrowed; shard_count */
     size_t shard_count;
     struct esi_bench_stamp stamp;
-    double seconds;           /* measured */
-    uint64_t published;       /* while measuring */
-    uint64_t delivered;       /* to subscribers, responders and requesters, while measuring */
+    double seconds;     /* measured */
+    uint64_t published; /* while measuring */
+    /* To subscribers, responders and requesters, while measuring; without messages: operations. */
+    uint64_t delivered;
     uint64_t replies;         /* request-reply only */
     uint64_t delivered_total; /* also before and after */
     struct esi_bench_faults faults;
@@ -53,3 +54,6 @@ void esi_bench_result_stamp(struct esi_bench_stamp *stamp, struct esi_env *env);
 void esi_bench_result_collect(struct esi_bench_result *result,
                               const struct esi_bench_options *options,
                               struct esi_bench_shard *shards, size_t shard_count);
+
+/* Of the idle scenario: by how many bytes the server's resident memory grew for a connection. */
+double esi_bench_result_idle_bytes(const struct esi_bench_result *result);

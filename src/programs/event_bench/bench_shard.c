@@ -16,8 +16,7 @@ static uint64_t now_ns(const struct esi_bench_shard *shard)
     return esi_env_now_ns(shard->link.env);
 }
 
-/* Waits and lets the clients react. */
-static void poll_once(struct esi_bench_shard *shard, int64_t timeout_ns)
+void esi_bench_shard_poll(struct esi_bench_shard *shard, int64_t timeout_ns)
 {
     struct esi_poll_ready ready[READY_MAX];
     const uint64_t before_ns = timeout_ns == 0 ? 0 : now_ns(shard);
@@ -47,7 +46,7 @@ static void wait_for_pong(struct esi_bench_shard *shard, const struct esi_bench_
             esi_bench_client_fail(&shard->link, "timeout: the server did not answer %s", what);
             return;
         }
-        poll_once(shard, (int64_t)(100 * ms));
+        esi_bench_shard_poll(shard, (int64_t)(100 * ms));
     }
 }
 
@@ -77,7 +76,7 @@ static void wait_for_interest(struct esi_bench_shard *shard, struct esi_bench_gr
             return;
         }
         esi_bench_group_probe(group);
-        poll_once(shard, (int64_t)(10 * ms));
+        esi_bench_shard_poll(shard, (int64_t)(10 * ms));
     }
 }
 
@@ -118,7 +117,7 @@ static bool read_servers(const struct esi_bench_shard *shard, struct esi_bench_u
                ES_OK;
 }
 
-static void begin_measuring(struct esi_bench_shard *shard)
+void esi_bench_shard_begin(struct esi_bench_shard *shard)
 {
     struct esi_bench_gate *gate = shard->gate;
 
@@ -144,9 +143,10 @@ static void begin_measuring(struct esi_bench_shard *shard)
     shard->idle_ns = 0;
     shard->cpu_ns = esi_bench_meter_thread_cpu_ns();
     shard->begin_ns = now_ns(shard);
+    shard->link.now_ns = shard->begin_ns; /* never before it */
 }
 
-static void end_measuring(struct esi_bench_shard *shard)
+void esi_bench_shard_end(struct esi_bench_shard *shard)
 {
     struct esi_bench_gate *gate = shard->gate;
 
@@ -234,7 +234,7 @@ static void advance_phase(struct esi_bench_shard *shard, uint64_t now, struct gl
         const bool is_over = shard->messages != 0 ? glance.is_complete
                                                   : now - shard->begin_ns >= options->duration_ns;
         if (is_over) {
-            end_measuring(shard);
+            esi_bench_shard_end(shard);
             glance.is_complete = glance.is_quiet;
         }
     }
@@ -295,10 +295,10 @@ void esi_bench_shard_run(void *argument)
     while (shard->phase != BENCH_DONE && !shard->link.has_failed) {
         const uint64_t now = now_ns(shard);
         if (shard->phase == BENCH_WARMUP && now - start_ns >= shard->link.options->warmup_ns) {
-            begin_measuring(shard);
+            esi_bench_shard_begin(shard);
         }
         const int64_t timeout_ns = push_all(shard, now);
-        poll_once(shard, timeout_ns);
+        esi_bench_shard_poll(shard, timeout_ns);
         const struct glance glance = look(shard);
         advance_phase(shard, shard->link.now_ns, glance);
         if (is_stalled(shard, shard->link.now_ns, glance)) {
@@ -312,10 +312,10 @@ void esi_bench_shard_run(void *argument)
         }
     }
     if (shard->phase == BENCH_WARMUP) {
-        begin_measuring(shard);
+        esi_bench_shard_begin(shard);
     }
     if (shard->phase == BENCH_MEASURE) {
-        end_measuring(shard);
+        esi_bench_shard_end(shard);
     }
 }
 
@@ -325,7 +325,6 @@ enum es_err esi_bench_shard_init(struct esi_bench_shard *shard, struct esi_env *
                                  const struct esi_bench_options *options,
                                  struct esi_bench_gate *gate, const struct esi_bench_share *share)
 {
-    ESI_REQUIRE(share->group_count > 0);
     shard->link.env = env;
     shard->link.options = options;
     shard->link.payload_max = options->size_bytes + 4096; /* 4096: headers of a status message */
@@ -334,7 +333,7 @@ enum es_err esi_bench_shard_init(struct esi_bench_shard *shard, struct esi_env *
     shard->messages = share->messages;
     esi_histogram_init(&shard->tally.latency_ns);
     shard->link.block = malloc(shard->link.block_bytes);
-    shard->groups = calloc(share->group_count, sizeof *shard->groups);
+    shard->groups = calloc(share->group_count + 1, sizeof *shard->groups); /* may be none */
     if (shard->link.block == NULL || shard->groups == NULL) {
         return ES_NO_MEMORY;
     }

@@ -30,7 +30,8 @@ struct esi_bench_gate {
     struct esi_bench_usage own_after;
     struct esi_bench_usage server_before;
     struct esi_bench_usage server_after;
-    bool has_server; /* both of the servers' figures could be read */
+    uint64_t server_resident_bytes; /* before anything was connected; 0: not known */
+    bool has_server;                /* both of the servers' figures could be read */
 };
 
 enum esi_bench_phase { BENCH_WARMUP, BENCH_MEASURE, BENCH_DRAIN, BENCH_FAREWELL, BENCH_DONE };
@@ -42,7 +43,9 @@ struct esi_bench_shard {
     struct esi_bench_progress *progress; /* borrowed; NULL: this shard shows none */
     struct esi_bench_group *groups;      /* owned */
     size_t group_count;
-    uint64_t messages; /* its share; 0: by duration */
+    uint64_t index;             /* of the shard */
+    struct esi_address address; /* without groups: where clients connect to */
+    uint64_t messages;          /* its share; 0: by duration */
     enum esi_bench_phase phase;
     uint64_t begin_ns; /* when measuring began and ended */
     uint64_t end_ns;
@@ -53,6 +56,12 @@ struct esi_bench_shard {
     _Atomic uint64_t shown; /* messages delivered, for the progress display of another thread */
     bool has_stalled;       /* no progress within the time-out */
 };
+
+/* Waits at most so long, in ns, and lets the clients react. */
+void esi_bench_shard_poll(struct esi_bench_shard *shard, int64_t timeout_ns);
+/* Measuring begins and ends; the first and the last shard also read what the processes cost. */
+void esi_bench_shard_begin(struct esi_bench_shard *shard);
+void esi_bench_shard_end(struct esi_bench_shard *shard);
 
 /* Which part of the run a shard has. */
 struct esi_bench_share {

@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "env/env.h"
+#include "event_bench/bench_control.h"
 #include "event_bench/bench_options.h"
 #include "event_bench/bench_progress.h"
 #include "event_bench/bench_report.h"
@@ -56,6 +57,18 @@ static void raise_descriptor_limit(void)
     }
 }
 
+static bool make_shard(struct bench *bench, uint64_t index, const struct esi_bench_share *share)
+{
+    struct esi_bench_shard *shard = &bench->shards[index];
+
+    bench->shard_count++;
+    shard->index = index;
+    shard->link.tls = bench->tls;
+    const enum es_err err =
+        esi_bench_shard_init(shard, bench->env, &bench->options, &bench->gate, share);
+    return err == ES_OK || say("start", es_err_text(err));
+}
+
 static bool make_shards(struct bench *bench)
 {
     const struct esi_bench_options *options = &bench->options;
@@ -66,6 +79,13 @@ static bool make_shards(struct bench *bench)
         return say("start", es_err_text(ES_NO_MEMORY));
     }
     for (uint64_t s = 0; s < options->threads; s++) {
+        if (esi_bench_control_has(options->scenario)) {
+            share.messages = share_of(options->messages, s, options->threads);
+            if (!make_shard(bench, s, &share)) {
+                return false;
+            }
+            continue;
+        }
         share.group_count = share_of(options->publishers, s, options->threads);
         /* By publishers, so that each publisher of the run has the same share. */
         share.messages = options->messages == 0
@@ -73,12 +93,8 @@ static bool make_shards(struct bench *bench)
                              : options->messages * (share.first_group + share.group_count) /
                                        options->publishers -
                                    options->messages * share.first_group / options->publishers;
-        bench->shard_count++;
-        bench->shards[s].link.tls = bench->tls;
-        const enum es_err err =
-            esi_bench_shard_init(&bench->shards[s], bench->env, options, &bench->gate, &share);
-        if (err != ES_OK) {
-            return say("start", es_err_text(err));
+        if (!make_shard(bench, s, &share)) {
+            return false;
         }
         share.first_group += share.group_count;
     }
@@ -130,6 +146,7 @@ static bool open_shards(struct bench *bench)
         return false;
     }
     for (size_t s = 0; s < bench->shard_count; s++) {
+        bench->shards[s].address = publishers;
         esi_bench_shard_open(&bench->shards[s], &publishers, &subscribers);
         if (bench->shards[s].link.has_failed) {
             return say("cannot start", bench->shards[s].link.error.text);
@@ -142,32 +159,39 @@ static bool open_shards(struct bench *bench)
 static void run_shards(struct bench *bench)
 {
     struct esi_thread *threads[BENCH_THREADS_MAX];
+    void (*const run)(void *argument) = esi_bench_control_has(bench->options.scenario)
+                                            ? esi_bench_control_run
+                                            : esi_bench_shard_run;
     enum es_err err = ES_OK;
 
     for (size_t s = 1; s < bench->shard_count && err == ES_OK; s++) {
-        err = esi_env_thread_start(bench->env, "bench", esi_bench_shard_run, &bench->shards[s],
-                                   &threads[s]);
+        err = esi_env_thread_start(bench->env, "bench", run, &bench->shards[s], &threads[s]);
     }
     if (err != ES_OK) {
         /* The threads that have started would wait for nobody; the process ends with them. */
         say("cannot start a thread", es_err_text(err));
         exit(EXIT_FAILED);
     }
-    esi_bench_shard_run(&bench->shards[0]);
+    run(&bench->shards[0]);
     for (size_t s = 1; s < bench->shard_count; s++) {
         esi_env_thread_join(bench->env, threads[s]);
     }
     esi_bench_progress_finish(&bench->progress);
 }
 
-static bool check_server_process(const struct bench *bench)
+static bool check_server_process(struct bench *bench)
 {
     struct esi_bench_usage usage;
 
-    return bench->options.server_pid_count == 0 ||
-           esi_bench_meter_read_all(bench->options.server_pids, bench->options.server_pid_count,
-                                    &usage) == ES_OK ||
-           say("--server-pid", "no such process");
+    if (bench->options.server_pid_count == 0) {
+        return true;
+    }
+    if (esi_bench_meter_read_all(bench->options.server_pids, bench->options.server_pid_count,
+                                 &usage) != ES_OK) {
+        return say("--server-pid", "no such process");
+    }
+    bench->gate.server_resident_bytes = usage.resident_bytes;
+    return true;
 }
 
 /* One line for the user: what stopped the run, and which messages went wrong. Empty when all is
