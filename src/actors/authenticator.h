@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Authenticator: says who a peer is and what it may do, asynchronously, bounded in number and time.
- * Users and token of the configuration, and the token file, which is read again when it changes;
- * connections of a revoked token are closed.
+ * Authenticator: says who a peer is and what it may do, asynchronously, bounded in number and time:
+ * the one gate for all that show a secret, clients and gateways. Users and token of the
+ * configuration, and the token file, which is read again when it changes; connections of a revoked
+ * token are closed.
  */
 #pragma once
 
@@ -17,6 +18,9 @@ struct esi_actor;
 struct esi_authenticator;
 struct esi_context;
 
+/* Which secrets count: those of clients, or the one of gateway.user. */
+enum esi_auth_door { AUTH_DOOR_CLIENT, AUTH_DOOR_GATEWAY };
+
 /* A question; it comes back to the asker with the verdict filled in. Owned by whoever has the
  * message. */
 struct esi_auth_check {
@@ -24,6 +28,7 @@ struct esi_auth_check {
     struct esi_actor *asker;  /* a reference, given up by esi_authenticator_check_free */
     uint32_t answer_kind;     /* the asker's message kind for the answer */
     uint64_t cid;             /* for the log */
+    enum esi_auth_door door;  /* set by the asker, else that of clients */
     struct esi_origin origin; /* where from; set by the asker, else the unknown one */
     struct esi_str user;      /* owned copies (may hold any byte); wiped before they are freed */
     struct esi_str pass;

@@ -164,7 +164,7 @@ void esi_connection_auth_on_connect(struct esi_connection *self, struct esi_str 
                                  "No Responders Requires Headers");
         return;
     }
-    if (self->context->authenticator != NULL) {
+    if (self->context->judges_clients) {
         self->awaits_verdict_for_connect = true;
         ask_authenticator(self);
     } else {
@@ -201,7 +201,7 @@ void esi_connection_auth_open(struct esi_connection *self)
     }
     esi_actor_timer_set(&self->ping_timer,
                         connection_now_ns(self) + self->context->config->limits.ping_interval_ns);
-    if (self->context->authenticator != NULL && !self->context->auth_required) {
+    if (self->context->judges_clients && !self->context->auth_required) {
         /* no_auth_user: what comes without CONNECT is done as that user. */
         ask_authenticator(self);
     }

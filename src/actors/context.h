@@ -65,7 +65,8 @@ struct esi_context {
     uint64_t start_ns; /* monotonic */
     int64_t start_wall_ns;
     bool auth_required;
-    struct esi_authenticator *authenticator; /* NULL: everybody may come in */
+    bool judges_clients;                     /* else every client may come in */
+    struct esi_authenticator *authenticator; /* NULL: nobody shows a secret */
     struct esi_gateway *gateway;             /* NULL: off */
     struct esi_queue *queue;                 /* NULL: none (event-gateway) */
     struct esi_grpc_door *grpc_door;         /* NULL: off */

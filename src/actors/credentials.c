@@ -41,6 +41,8 @@ struct esi_credentials {
     struct esi_credential token;
     bool has_health_token;
     struct esi_credential health;
+    bool has_gateway;
+    struct esi_credential gateway;               /* gateway.user */
     struct esi_permissions *default_permissions; /* owned reference; NULL: everything */
 };
 
@@ -124,11 +126,17 @@ static enum es_err add_user(struct esi_credentials *credentials,
     return esi_hashmap_insert(&credentials->by_name, user->name, user);
 }
 
-static enum es_err fill(struct esi_credentials *credentials, const struct esi_config_auth *auth,
+static enum es_err fill(struct esi_credentials *credentials, const struct esi_config *config,
                         struct es_error *error)
 {
+    const struct esi_config_auth *auth = &config->auth;
     enum es_err err = ES_OK;
 
+    if (config->gateway.user != NULL) {
+        credentials->has_gateway = true;
+        credentials->gateway.name = esi_str_from(config->gateway.user);
+        set_secret(&credentials->gateway, config->gateway.password);
+    }
     credentials->users = calloc(auth->user_count + 1, sizeof *credentials->users);
     if (credentials->users == NULL) {
         return ES_NO_MEMORY;
@@ -165,7 +173,7 @@ enum es_err esi_credentials_new(const struct esi_config *config, struct esi_env 
     esi_env_random(env, credentials->salt, sizeof credentials->salt);
     credentials->cache_ttl_ns = config->auth.cache_ttl_ns;
     esi_hashmap_init(&credentials->by_name);
-    const enum es_err err = fill(credentials, &config->auth, error);
+    const enum es_err err = fill(credentials, config, error);
     if (err != ES_OK) {
         esi_credentials_free(credentials);
         return err;
@@ -343,12 +351,37 @@ static enum esi_credentials_answer judge_token(struct esi_credentials *credentia
     return CREDENTIALS_REFUSED;
 }
 
+/* Both are always looked at, so that the time taken tells nothing. */
+static enum esi_credentials_answer judge_gateway(struct esi_credentials *credentials,
+                                                 struct esi_auth_check *check, uint64_t now_ns,
+                                                 struct esi_credentials_slow *slow)
+{
+    struct esi_credential *gateway = &credentials->gateway;
+    uint8_t digest[ESI_CRYPTO_SHA256_BYTES];
+
+    if (!credentials->has_gateway) {
+        return CREDENTIALS_REFUSED;
+    }
+    const bool is_user_right = esi_crypto_equal(check->user, gateway->name);
+    if (gateway->bcrypt_hash != NULL) {
+        return judge_slowly(credentials, is_user_right ? gateway : NULL, gateway->bcrypt_hash,
+                            check, &check->pass, now_ns, slow);
+    }
+    esi_crypto_sha256(check->pass.data, check->pass.len, digest);
+    const bool is_password_right = is_digest(digest, gateway->digest);
+    esi_crypto_wipe(digest, sizeof digest);
+    return judge_plainly(gateway, is_user_right && is_password_right, check);
+}
+
 enum esi_credentials_answer esi_credentials_judge(struct esi_credentials *credentials,
                                                   struct esi_auth_check *check,
                                                   const struct esi_token_file *tokens,
                                                   uint64_t now_ns, int64_t wall_ns,
                                                   struct esi_credentials_slow *slow)
 {
+    if (check->door == AUTH_DOOR_GATEWAY) {
+        return judge_gateway(credentials, check, now_ns, slow);
+    }
     if (!check->has_credentials) {
         return judge_plainly(credentials->no_auth_user, true, check);
     }

@@ -8,11 +8,11 @@
  * the gateway for what it knows of other clusters; when all have answered: groups, gossip, cmd 2,
  * plain interest, cmd 3. What changes meanwhile follows.
  */
+#include "actors/authenticator.h"
 #include "actors/context.h"
 #include "actors/gateway_link_internal.h"
 #include "actors/gateway_remotes.h"
 #include "base/assert.h"
-#include "base/crypto.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "broker/batch.h"
@@ -102,69 +102,14 @@ static void accept_connect(struct esi_gateway_link *self)
     }
 }
 
-/* A bcrypt password, looked at by a service thread. */
-struct password_check {
-    struct esi_job job; /* first */
-    struct esi_msg msg;
-    struct esi_actor *link;  /* a reference */
-    struct esi_str hash;     /* borrowed: the configuration's */
-    struct esi_str password; /* owned copy, secret */
-    bool is_right;
-};
-
-static void free_check(struct password_check *check)
+void esi_gateway_acceptor_on_checked(struct esi_gateway_link *self,
+                                     const struct esi_auth_check *check)
 {
-    esi_crypto_wipe((char *)(uintptr_t)check->password.data, check->password.len);
-    free((char *)(uintptr_t)check->password.data);
-    esi_actor_unref(check->link);
-    free(check);
-}
-
-static void free_check_msg(struct esi_msg *msg)
-{
-    free_check(ESI_CONTAINER_OF(msg, struct password_check, msg));
-}
-
-static void run_check(struct esi_job *job)
-{
-    struct password_check *check = ESI_CONTAINER_OF(job, struct password_check, job);
-
-    check->is_right &= esi_crypto_check_bcrypt(check->hash, check->password) == ES_OK;
-    check->msg = (struct esi_msg){.kind = LINK_CHECKED, .free = free_check_msg};
-    esi_actor_send(check->link, &check->msg);
-}
-
-static bool start_check(struct esi_gateway_link *self, struct esi_str hash, bool is_user_right)
-{
-    const struct esi_str given = self->acceptor.connect.pass;
-    struct password_check *check = malloc(sizeof *check);
-    char *copy = esi_str_dup(given);
-
-    if (check == NULL || copy == NULL) {
-        free(check);
-        free(copy);
-        return false;
-    }
-    esi_actor_ref(&self->actor);
-    *check = (struct password_check){.job = {.run = run_check},
-                                     .link = &self->actor,
-                                     .hash = hash,
-                                     .password = {.data = copy, .len = given.len},
-                                     .is_right = is_user_right};
-    self->acceptor.is_checking = true;
-    esi_runtime_submit(self->context->runtime, &check->job);
-    return true;
-}
-
-void esi_gateway_acceptor_on_checked(struct esi_gateway_link *self, struct esi_msg *msg)
-{
-    const struct password_check *check = ESI_CONTAINER_OF(msg, struct password_check, msg);
-
     self->acceptor.is_checking = false;
     if (is_link_ending(self)) {
         return;
     }
-    if (check->is_right) {
+    if (check->verdict.kind == VERDICT_ACCEPTED) {
         accept_connect(self);
     } else {
         refuse_credentials(self);
@@ -174,28 +119,22 @@ void esi_gateway_acceptor_on_checked(struct esi_gateway_link *self, struct esi_m
 
 static void judge_credentials(struct esi_gateway_link *self)
 {
-    const struct esi_config_gateway *config = &self->context->config->gateway;
     const struct esi_connect *connect = &self->acceptor.connect;
 
-    if (config->user == NULL) {
+    if (self->context->config->gateway.user == NULL) {
         accept_connect(self);
         return;
     }
-    const struct esi_str password = esi_str_from(config->password);
-    /* Both are always looked at, so that the time taken tells nothing. */
-    const bool is_user_right = esi_crypto_equal(connect->user, esi_str_from(config->user));
-    if (esi_crypto_is_bcrypt(password)) {
-        if (!start_check(self, password, is_user_right)) {
-            esi_gateway_link_close_now(self, "Out Of Memory");
-        }
+    struct esi_auth_check *check = esi_authenticator_check_new(
+        &self->actor, LINK_CHECKED, self->cid, connect->user, connect->pass, ESI_STR(""));
+    if (check == NULL) {
+        esi_gateway_link_close_now(self, "Out Of Memory");
         return;
     }
-    const bool is_password_right = esi_crypto_equal(connect->pass, password);
-    if (is_user_right && is_password_right) {
-        accept_connect(self);
-    } else {
-        refuse_credentials(self);
-    }
+    check->door = AUTH_DOOR_GATEWAY;
+    check->origin = esi_origin_of(&self->peer);
+    self->acceptor.is_checking = true;
+    esi_authenticator_check(self->context->authenticator, check);
 }
 
 void esi_gateway_acceptor_on_connect(struct esi_gateway_link *self, struct esi_str json)

@@ -328,7 +328,7 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         esi_gateway_acceptor_on_gossip(self, (struct esi_gateway_gossip_msg *)(void *)msg);
         break;
     case LINK_CHECKED:
-        esi_gateway_acceptor_on_checked(self, msg);
+        esi_gateway_acceptor_on_checked(self, (const struct esi_auth_check *)(const void *)msg);
         break;
     }
 }

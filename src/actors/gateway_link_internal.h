@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct esi_auth_check;
 struct esi_context;
 struct esi_delivery;
 struct esi_interest_msg;
@@ -39,7 +40,7 @@ enum gateway_link_msg {
     LINK_UNROUTED, /* no worker can find the link by its cluster any more */
     LINK_INTEREST,
     LINK_GOSSIP,
-    LINK_CHECKED /* a bcrypt password */
+    LINK_CHECKED
 };
 
 enum gateway_link_state {
@@ -72,7 +73,7 @@ struct gateway_dialler {
 /* Inbound: what the link has of its own. */
 struct gateway_acceptor {
     struct esi_connect connect;
-    bool is_checking;  /* a service thread looks at the password */
+    bool is_checking;  /* the authenticator looks at the password */
     bool is_listening; /* the routers tell us of interest */
     bool is_announced; /* all interest was sent: from here on, changes */
     bool has_gossip;
@@ -186,6 +187,7 @@ void esi_gateway_acceptor_on_message(struct esi_gateway_link *self,
 void esi_gateway_acceptor_on_interest(struct esi_gateway_link *self, struct esi_interest_msg *msg);
 void esi_gateway_acceptor_on_gossip(struct esi_gateway_link *self,
                                     struct esi_gateway_gossip_msg *msg);
-void esi_gateway_acceptor_on_checked(struct esi_gateway_link *self, struct esi_msg *msg);
+void esi_gateway_acceptor_on_checked(struct esi_gateway_link *self,
+                                     const struct esi_auth_check *check);
 /* No more interest is told. */
 void esi_gateway_acceptor_withdraw(struct esi_gateway_link *self);

@@ -204,7 +204,7 @@ static enum es_err make_runtime(struct esi_context *context)
     return err;
 }
 
-static bool needs_authenticator(const struct esi_config_auth *auth)
+static bool has_clients_secrets(const struct esi_config_auth *auth)
 {
     return auth->token != NULL || auth->user_count > 0 || auth->token_file != NULL;
 }
@@ -215,9 +215,10 @@ static enum es_err make_services(struct esi_assembly *assembly, struct es_error 
     const struct esi_config *config = context->config;
     enum es_err err = ES_OK;
 
-    if (needs_authenticator(&config->auth)) {
+    context->judges_clients = has_clients_secrets(&config->auth);
+    context->auth_required = context->judges_clients && config->auth.no_auth_user == NULL;
+    if (context->judges_clients || (config->gateway.is_on && config->gateway.user != NULL)) {
         err = esi_authenticator_new(context, &context->authenticator, error);
-        context->auth_required = config->auth.no_auth_user == NULL;
     }
     if (err == ES_OK && config->program == CONFIG_EVENT_SERVICE) {
         err = esi_queue_new(context, &context->queue, error);

@@ -161,6 +161,29 @@ def slow_passwords(bench):
                 each.abort()
 
 
+def slow_gateway_passwords(bench):
+    """The same on the gateway port."""
+    gateway = {"name": "A", "user": "link", "password": BCRYPT}
+    with Stand(bench, {"gateway": gateway}) as stand, stand.bystanders():
+        port = stand.server.gateway_port
+        crowd = [stand.raw(port) for _ in range(2 * CROWD)]
+        for number, peer in enumerate(crowd):
+            peer.read_info()
+            peer.send(gateway_connect(**{"pass": SECRET + "wrong%d" % number}))
+        peer = stranger(stand, port)
+        peer.read_info()
+        peer.send(gateway_connect(**{"pass": SECRET + "password"}) + gateway_info() + b"PING\r\n")
+        wait_until(
+            lambda: peer.fill(time.monotonic() + 1) and b"PONG\r\n" in peer.buffer,
+            "a good gateway is served",
+            10.0 * stand.slow,
+        )
+        answered = spoken_to(crowd)
+        require(answered < CROWD, "it came before most of the crowd", CROWD, answered)
+        for each in crowd:
+            each.abort()
+
+
 def quick_client(stand):
     peer = stand.greeted()
     peer.send(connect_line(user="quick", **{"pass": SECRET + "quick"}) + "PING\r\n")
@@ -168,7 +191,7 @@ def quick_client(stand):
     return peer
 
 
-CASES = [waiting_clients, silent_gateways, slow_passwords, silent_handshakes, silent_clients]
+CASES = [waiting_clients, silent_gateways, slow_passwords, slow_gateway_passwords, silent_handshakes, silent_clients]
 
 if __name__ == "__main__":
     sys.exit(main(CASES, "crowds that have not shown who they are"))

@@ -36,6 +36,7 @@ struct shown {
     const char *pass;
     const char *token;
     bool is_more; /* an nkey */
+    enum esi_auth_door door;
 };
 
 static void make(const char *auth)
@@ -74,6 +75,7 @@ static struct esi_auth_check *check_of(struct shown shown)
 
     assert_non_null(check);
     check->has_credentials |= shown.is_more;
+    check->door = shown.door;
     return check;
 }
 
@@ -121,6 +123,47 @@ static void plain_users_are_judged_at_once(void **state)
     expect_refused((struct shown){.token = "pa"});
     expect_refused((struct shown){0});
     assert_int_equal(esi_credentials_user_count(credentials), 2);
+}
+
+#define GATEWAY(user_, pass_)                                                                      \
+    ((struct shown){.user = (user_), .pass = (pass_), .door = AUTH_DOOR_GATEWAY})
+
+/* A gateway is judged by gateway.user alone, a client never. */
+static void gateways_have_a_secret_of_their_own(void **state)
+{
+    const char *name = NULL;
+
+    (void)state;
+    make("auth:\n  token: tt\n  users:\n    - {user: a, password: pa}\n"
+         "gateway: {name: A, port: 1, user: link, password: pl}\n");
+    expect_name(GATEWAY("link", "pl"), "link");
+    expect_refused(GATEWAY("link", "pa"));
+    expect_refused(GATEWAY("link", ""));
+    expect_refused(GATEWAY("a", "pa"));
+    expect_refused(GATEWAY("a", "pl"));
+    expect_refused(GATEWAY("", "pl"));
+    expect_refused((struct shown){.token = "tt", .door = AUTH_DOOR_GATEWAY});
+    expect_refused((struct shown){.user = "link", .pass = "pl"});
+    expect_name((struct shown){.user = "a", .pass = "pa"}, "a");
+    tear_down(NULL);
+
+    make("auth:\n  users:\n    - {user: a, password: pa}\n  no_auth_user: a\n");
+    expect_refused(GATEWAY("", ""));
+    expect_refused(GATEWAY("a", "pa"));
+    tear_down(NULL);
+
+    /* Whoever is named, the password is computed: nobody learns the name by the time that takes. */
+    make("gateway: {name: A, port: 1, user: link, password: \"" HASHED_PW "\"}\n");
+    assert_int_equal(judge_at(GATEWAY("link", "x"), 0, &name), CREDENTIALS_SLOW);
+    assert_non_null(slow.who);
+    struct esi_credential *who = slow.who;
+    uint8_t key[ESI_CRYPTO_SHA256_BYTES];
+    memcpy(key, slow.key, sizeof key);
+    assert_int_equal(judge_at(GATEWAY("other", "x"), 0, &name), CREDENTIALS_SLOW);
+    assert_null(slow.who);
+    esi_credentials_remember(credentials, who, key, 0);
+    expect_name(GATEWAY("link", "x"), "link");
+    assert_int_equal(judge_at(GATEWAY("link", "y"), 0, &name), CREDENTIALS_SLOW);
 }
 
 static void tokens_of_all_kinds_are_found(void **state)
@@ -231,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(plain_users_are_judged_at_once, tear_down),
+        cmocka_unit_test_teardown(gateways_have_a_secret_of_their_own, tear_down),
         cmocka_unit_test_teardown(tokens_of_all_kinds_are_found, tear_down),
         cmocka_unit_test_teardown(nothing_shown_is_the_user_without_auth, tear_down),
         cmocka_unit_test_teardown(hashed_passwords_are_asked_for_once, tear_down),
