@@ -220,7 +220,7 @@ static void announce_switch(struct esi_gateway_link *self, enum esi_gateway_cmd 
 
     esi_bytes_init(&text, 0);
     esi_info_write_gateway(&text, &info);
-    esi_gateway_link_push(self, esi_bytes_str(&text));
+    esi_gateway_link_output_push(self, esi_bytes_str(&text));
     esi_bytes_deinit(&text);
 }
 
@@ -238,12 +238,12 @@ static void announce_when_complete(struct esi_gateway_link *self)
         esi_gateway_link_close_now(self, "Out Of Memory");
         return;
     }
-    esi_gateway_link_push(self, esi_bytes_str(&acceptor->queues));
-    esi_gateway_link_push(self, esi_bytes_str(&acceptor->gossip));
+    esi_gateway_link_output_push(self, esi_bytes_str(&acceptor->queues));
+    esi_gateway_link_output_push(self, esi_bytes_str(&acceptor->gossip));
     announce_switch(self, GATEWAY_CMD_ALL_START);
-    esi_gateway_link_push(self, esi_bytes_str(&acceptor->lines));
+    esi_gateway_link_output_push(self, esi_bytes_str(&acceptor->lines));
     announce_switch(self, GATEWAY_CMD_ALL_COMPLETE);
-    esi_gateway_link_push(self, esi_bytes_str(&acceptor->changes));
+    esi_gateway_link_output_push(self, esi_bytes_str(&acceptor->changes));
     drop_opening(acceptor);
 }
 
@@ -261,7 +261,7 @@ void esi_gateway_acceptor_on_interest(struct esi_gateway_link *self, struct esi_
         acceptor->snapshots_pending--;
         announce_when_complete(self);
     } else if (acceptor->is_announced) {
-        esi_gateway_link_push(self, esi_bytes_str(&msg->lines));
+        esi_gateway_link_output_push(self, esi_bytes_str(&msg->lines));
     } else {
         esi_bytes_append_str(&acceptor->changes, esi_bytes_str(&msg->lines));
     }
@@ -325,7 +325,7 @@ void esi_gateway_acceptor_on_message(struct esi_gateway_link *self,
     self->in_msgs++;
     self->in_bytes += item->total_len;
     if (ESI_UNLIKELY(self->acceptor.connect.verbose)) {
-        esi_gateway_link_answer(self, ESI_CLIENT_OK);
+        esi_gateway_link_output_answer(self, ESI_CLIENT_OK);
     }
     if (!esi_str_equal(item->account, ESI_ACCOUNT) || !strip_subject(self, &publish)) {
         return;

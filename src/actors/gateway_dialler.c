@@ -132,7 +132,7 @@ static bool introduce_ourselves(struct esi_gateway_link *self)
         esi_gateway_link_close_now(self, "Write Error");
         return false;
     }
-    esi_gateway_link_push_info(self);
+    esi_gateway_link_output_push_info(self);
     return !is_link_ending(self);
 }
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The state of a gateway link, shared by the three files that make it: gateway_link.c (life,
- * reading, writing, timers), gateway_dialler.c (outbound: we dialled) and gateway_acceptor.c
- * (inbound: the peer dialled).
+ * The state of a gateway link, shared by the files that make it: gateway_link.c (life, opening,
+ * timers, what monitoring sees), gateway_link_input.c (reading, parsing), gateway_link_output.c
+ * (deliveries, writing), gateway_link_close.c (its end), gateway_dialler.c (outbound: we dialled)
+ * and gateway_acceptor.c (inbound: the peer dialled). All functions run on its worker.
  */
 #pragma once
 
+#include "actors/context.h"
 #include "actors/gateway.h"
 #include "actors/gateway_interest.h"
 #include "actors/gateway_routes.h"
@@ -138,30 +140,71 @@ struct esi_gateway_link {
     uint64_t refused_msgs;
 };
 
-/* --- gateway_link.c --- */
-
 static inline bool is_link_ending(const struct esi_gateway_link *self)
 {
     return self->state == LINK_STATE_CLOSING || self->state == LINK_STATE_CLOSED;
 }
-/* Appends a line of our own; nothing when the link is ending. */
-void esi_gateway_link_push(struct esi_gateway_link *self, struct esi_str text);
-/* Appends our INFO. */
-void esi_gateway_link_push_info(struct esi_gateway_link *self);
-/* The same as push, behind all that was sent to us up to now: cause before effect. */
-void esi_gateway_link_answer(struct esi_gateway_link *self, struct esi_str text);
-/* What was queued goes out first, then text (may be empty), then the end of the stream. */
-void esi_gateway_link_close(struct esi_gateway_link *self, struct esi_str text, const char *reason);
-void esi_gateway_link_close_err(struct esi_gateway_link *self, enum esi_client_err err,
-                                const char *reason);
-/* Ends it at once: nothing more is written. */
-void esi_gateway_link_close_now(struct esi_gateway_link *self, const char *reason);
+
+static inline uint64_t link_now_ns(const struct esi_gateway_link *self)
+{
+    return esi_actor_now_ns(&self->actor);
+}
+
+static inline const struct esi_config_limits *link_limits(const struct esi_gateway_link *self)
+{
+    return &self->context->config->limits;
+}
+
+/* --- gateway_link.c --- */
+
 /* The link ends when it is not open by then. */
 void esi_gateway_link_set_open_timer(struct esi_gateway_link *self, uint64_t delay_ns);
 /* Both sides have said who they are: the opening's timer ends, liveness is watched. */
 void esi_gateway_link_set_first_ping(struct esi_gateway_link *self);
 /* Notes what the peer's first INFO says of it. */
 void esi_gateway_link_note_peer(struct esi_gateway_link *self, const struct esi_gateway_info *info);
+void esi_gateway_link_log_tls_failure(const struct esi_gateway_link *self);
+
+/* --- gateway_link_input.c --- */
+
+/* What came in and is not parsed yet has to wait for something before it. */
+bool esi_gateway_link_input_is_waiting(const struct esi_gateway_link *self);
+/* Parses what is there, and what can be read where may_read. Once a turn. */
+void esi_gateway_link_input_process(struct esi_gateway_link *self, bool may_read);
+
+/* --- gateway_link_output.c --- */
+
+/* The target's deliver function. Thread: any. */
+void esi_gateway_link_output_deliver(struct esi_target *target, struct esi_delivery *delivery);
+/* Puts everything that was sent to us up to now into the outbound queue: cause before effect. */
+void esi_gateway_link_output_take(struct esi_gateway_link *self);
+/* Appends a line of our own; nothing when the link is ending. */
+void esi_gateway_link_output_push(struct esi_gateway_link *self, struct esi_str text);
+/* Appends our INFO. */
+void esi_gateway_link_output_push_info(struct esi_gateway_link *self);
+/* The same as push, behind all that was sent to us up to now: cause before effect. */
+void esi_gateway_link_output_answer(struct esi_gateway_link *self, struct esi_str text);
+/* Writes what the socket takes. Once a turn. */
+void esi_gateway_link_output_write(struct esi_gateway_link *self);
+/* The peer has taken nothing until its deadline. */
+void esi_gateway_link_output_on_timer(struct esi_gateway_link *self);
+
+/* --- gateway_link_close.c --- */
+
+/* What was queued goes out first, then text (may be empty), then the end of the stream. */
+void esi_gateway_link_close(struct esi_gateway_link *self, struct esi_str text, const char *reason);
+void esi_gateway_link_close_err(struct esi_gateway_link *self, enum esi_client_err err,
+                                const char *reason);
+/* Ends it at once: nothing more is written. */
+void esi_gateway_link_close_now(struct esi_gateway_link *self, const char *reason);
+/* All is written: tells the peer that nothing follows. */
+void esi_gateway_link_close_end_stream(struct esi_gateway_link *self);
+/* After the last line: what the peer still sends is read and dropped, within bounds. */
+void esi_gateway_link_close_linger(struct esi_gateway_link *self);
+/* Enough was read and dropped. */
+bool esi_gateway_link_close_has_lingered(const struct esi_gateway_link *self);
+/* Finishes the actor of a closed link when nobody can find it any more. */
+void esi_gateway_link_close_finish(struct esi_gateway_link *self);
 
 /* --- gateway_dialler.c --- */
 

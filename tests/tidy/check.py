@@ -195,6 +195,9 @@ ACTOR_PARTS = {
     "gateway_dialler.c": "gateway link: the role of the dialling side",
     "gateway_gossip.c": "gateway: what peers tell of clusters, and are told",
     "gateway_interest.c": "gateway link: what each side has said about interest",
+    "gateway_link_close.c": "gateway link: its end",
+    "gateway_link_input.c": "gateway link: reading and parsing",
+    "gateway_link_output.c": "gateway link: deliveries and writing",
     "gateway_pursuit.c": "gateway: when to dial which cluster",
     "gateway_remotes.c": "gateway: the clusters it knows and their addresses",
     "gateway_routes.c": "which link leads to which server, read by all workers",
@@ -265,6 +268,10 @@ NO_UNIT_TEST = {
     "src/actors/gateway_dialler.c": "a part of the link: tests/conformance, suite gateway, has a check a row",
     "src/actors/gateway_gossip.c": "needs peers that lie: tests/integration/gateway_liars.py, gateway_whole.py",
     "src/actors/gateway_pursuit.c": "needs peers that come and go: tests/integration/gateway_liars.py, gateway_whole.py",
+    **{
+        f"src/actors/gateway_link_{part}.c": "a part of the link: tests/conformance, suite gateway, and gateway_liars.py"
+        for part in "close input output".split()
+    },
     "src/actors/gateway_link.c": "needs peers on real links: tests/conformance, suite gateway, and gateway_pair.py",
     "src/actors/grpc_connection.c": "needs the queue, TLS and a gRPC client: tests/integration/events.py",
     "src/actors/handler.c": "needs a worker and the queue: tests/integration/events.py",

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What goes out on a gateway link: deliveries come in by the mailbox, lines of our own are appended
+ * behind them, all of it is written with gathered writes. What the socket does not take waits,
+ * bounded in bytes and in time without progress.
+ */
+#include "actors/context.h"
+#include "actors/gateway_link_internal.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "broker/batch.h"
+#include "net/stream.h"
+#include "runtime/runtime.h"
+
+enum {
+    /* A link stands for many clients: this many times limits.max_pending may wait for it. */
+    PENDING_FACTOR = 4,
+    /* Changes of interest that may wait at least for an inbound link. */
+    CHANGES_PENDING_MIN = 64 * 1024 * 1024
+};
+
+/* --- deliveries --- */
+
+static void free_delivery(struct esi_msg *msg)
+{
+    struct esi_worker *worker = esi_worker_current();
+    struct esi_local *local = worker != NULL ? esi_worker_local(worker) : NULL;
+
+    esi_delivery_free((struct esi_delivery *)(void *)msg, 0, local != NULL ? &local->pools : NULL);
+}
+
+void esi_gateway_link_output_deliver(struct esi_target *target, struct esi_delivery *delivery)
+{
+    struct esi_gateway_link *self = ESI_CONTAINER_OF(target, struct esi_gateway_link, target);
+
+    delivery->msg.kind = LINK_DELIVER;
+    delivery->msg.free = free_delivery;
+    esi_actor_send(&self->actor, &delivery->msg);
+}
+
+/* --- lines of our own --- */
+
+void esi_gateway_link_output_take(struct esi_gateway_link *self)
+{
+    const uint64_t pause_ns = self->is_parsing ? esi_batch_flush(self->local->batch) : 0;
+
+    if (pause_ns > 0 && !self->is_paused) {
+        self->is_paused = true;
+        esi_actor_timer_set(&self->pause_timer, link_now_ns(self) + pause_ns);
+    }
+    esi_actor_drain(&self->actor);
+}
+
+void esi_gateway_link_output_push(struct esi_gateway_link *self, struct esi_str text)
+{
+    if (is_link_ending(self) || text.len == 0) {
+        return;
+    }
+    if (esi_outbound_push_text(&self->outbound, text) != ES_OK) {
+        esi_gateway_link_close_now(self, "Out Of Memory");
+    }
+}
+
+void esi_gateway_link_output_push_info(struct esi_gateway_link *self)
+{
+    struct esi_address local;
+    struct esi_bytes text;
+
+    /* Where we listen on all addresses, the one that this peer sees us at is the one to tell it. */
+    if (esi_env_local_address(self->context->env, esi_stream_socket(self->stream), &local) !=
+        ES_OK) {
+        local = (struct esi_address){.host = ""};
+    }
+    esi_bytes_init(&text, 0);
+    esi_gateway_write_info(self->gateway, local.host, &text);
+    esi_gateway_link_output_push(self, esi_bytes_str(&text));
+    esi_bytes_deinit(&text);
+}
+
+void esi_gateway_link_output_answer(struct esi_gateway_link *self, struct esi_str text)
+{
+    esi_gateway_link_output_take(self);
+    esi_gateway_link_output_push(self, text);
+}
+
+/* --- writing --- */
+
+static void close_slow(struct esi_gateway_link *self, const char *reason)
+{
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
+    esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
+            ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),
+            ESI_LOG_TEXT("reason", reason));
+    esi_gateway_link_close_now(self, reason);
+}
+
+/* Interest is as much as there are subscriptions: a peer that has all of it yet to read has not
+ * fallen behind. */
+static uint64_t pending_max(const struct esi_gateway_link *self)
+{
+    const uint64_t messages = PENDING_FACTOR * link_limits(self)->max_pending_bytes;
+
+    if (self->is_outbound) {
+        return messages;
+    }
+    return (messages > CHANGES_PENDING_MIN ? messages : CHANGES_PENDING_MIN) +
+           self->acceptor.announced_bytes;
+}
+
+static void check_pending(struct esi_gateway_link *self)
+{
+    if (esi_outbound_pending_bytes(&self->outbound) > pending_max(self)) {
+        close_slow(self, "Slow Consumer (Pending Bytes)");
+    }
+}
+
+void esi_gateway_link_output_write(struct esi_gateway_link *self)
+{
+    bool has_progress = false;
+
+    if (self->stream == NULL || self->state == LINK_STATE_HANDSHAKE) {
+        return;
+    }
+    if (self->is_write_blocked) {
+        check_pending(self);
+        return;
+    }
+    enum es_err err = ES_OK;
+    if (!esi_outbound_is_empty(&self->outbound) || esi_stream_has_buffered_output(self->stream)) {
+        err = esi_outbound_write(&self->outbound, self->stream, link_now_ns(self), &has_progress);
+    }
+    if (err == ES_OK) {
+        if (self->state == LINK_STATE_CLOSING) {
+            esi_gateway_link_close_end_stream(self);
+        } else {
+            esi_actor_timer_cancel(&self->write_timer);
+        }
+        return;
+    }
+    if (err != ES_AGAIN) {
+        esi_gateway_link_close_now(self, "Write Error");
+        return;
+    }
+    self->is_write_blocked = true;
+    if (has_progress || !self->write_timer.timer.is_set) {
+        esi_actor_timer_set(&self->write_timer,
+                            link_now_ns(self) + link_limits(self)->write_deadline_ns);
+    }
+    check_pending(self);
+}
+
+void esi_gateway_link_output_on_timer(struct esi_gateway_link *self)
+{
+    if (self->state == LINK_STATE_CLOSING) {
+        esi_gateway_link_close_now(self, self->close_reason);
+    } else if (!esi_outbound_is_empty(&self->outbound) ||
+               esi_stream_has_buffered_output(self->stream)) {
+        close_slow(self, "Slow Consumer (Write Deadline)");
+    }
+}
