@@ -2,8 +2,8 @@
 /*
  * HTTP/2 by nghttp2, bounded. See http2.h.
  *
- * Input goes through three gates, a slice at a time: count_frames (frame headers read from the
- * bytes; the flood counts), the library (framing, HPACK, flow control, stream states), and the
+ * Input goes through three gates, a slice at a time: http2_flood.c (frame headers read from
+ * the bytes), the library (framing, HPACK, flow control, stream states), and the
  * check after each slice (frames that wait). After a slice some output is made at once, so that a
  * GOAWAY that the library queued is noticed soon, and so that the queue grows only while the
  * transport is slower than the peer.
@@ -12,176 +12,22 @@
  * closes the stream, and is freed with the connection otherwise; `call` is NULL once the owner has
  * parted from it.
  */
-#include "net/http2.h"
+#include "net/http2_internal.h"
 
-#include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/list.h"
 #include "base/own.h"
 
 enum {
     MAGIC = 0x48325332,
-    FRAME_HEADER_BYTES = 9,
-    PREFACE_BYTES = 24,
     SLICE_BYTES = 16 * 1024,
     OUTPUT_LOW_BYTES = 16 * 1024,
-    CONNECTION_WINDOW_BYTES = 1 << 20,
-    MEMORY_EXCESS_BYTES_MAX = 4 << 20, /* above the ceiling: far more than a slice can cause */
-    FRAMES_A_WORK_FRAME = 4,           /* idle frames forgiven for a frame with headers or a body */
-    HEADERS_MAX = 64,                  /* headers that we send at once */
-    HEADER_OVERHEAD = 32               /* RFC 9113, section 6.5.2 */
+    CONNECTION_WINDOW_BYTES = 1 << 20
 };
 
-_Static_assert(sizeof(NGHTTP2_CLIENT_MAGIC) - 1 == PREFACE_BYTES, "the preface is 24 bytes");
-
-struct esi_http2_stream {
-    struct esi_list link; /* in the connection's streams */
-    void *call;           /* the owner's; NULL when it has parted */
-    int32_t id;
-    bool is_started;           /* our HEADERS were handed out */
-    bool has_sent_end;         /* our side is finished */
-    bool has_received_end;     /* the peer's side is finished */
-    bool is_ours_to_reset;     /* the owner asked for the reset: not the peer's fault */
-    bool is_answered;          /* server: respond was called */
-    size_t header_bytes;       /* of the block in hand */
-    struct esi_bytes body;     /* owned; what is to be sent */
-    size_t body_offset;        /* what the library has */
-    struct esi_bytes trailers; /* owned; name NUL value NUL ..., sent after the body */
-};
-
-/* The frame header that the bytes are in. */
-struct frame_scan {
-    uint8_t header[FRAME_HEADER_BYTES];
-    size_t header_len;
-    size_t skip; /* bytes of preface or payload to come */
-};
-
-struct esi_http2 {
-    uint32_t magic;
-    enum esi_http2_role role;
-    struct esi_http2_limits limits;
-    const struct esi_http2_callbacks *callbacks; /* borrowed */
-    void *owner;
-    nghttp2_session *session;    /* owned */
-    struct esi_list allocations; /* owned; the library's */
-    struct esi_list streams;
-    uint32_t streams_open;
-    size_t session_bytes;
-    size_t outbound_bytes;
-    struct esi_bytes output; /* owned; made and not taken */
-    size_t output_offset;
-    struct frame_scan scan;
-    uint64_t now_ns;
-    uint64_t window_start_ns;
-    uint64_t work_frames; /* in the window */
-    uint64_t idle_frames;
-    uint32_t resets;
-    uint32_t continuations; /* of the block in hand */
-    uint64_t ping_sent_ns;
-    uint64_t ping_number;
-    bool ping_is_out;
-    bool is_draining;
-    bool shutdown_began;
-    bool shutdown_is_final;
-    bool has_settings;  /* the peer's SETTINGS came */
-    bool is_ended;      /* takes no input any more; output is made until GOAWAY is out */
-    bool is_dead;       /* the library failed: it is not called any more */
-    bool has_no_memory; /* an allocation of the library failed */
-    enum es_err error;  /* why it ended; ES_OK while it lives */
-};
-
-/*
- * ---- memory of the library: counted, bounded, wiped ----
- *
- * The library is not safe where memory runs out: version 1.52 frees an item twice when a stream's
- * DATA cannot be queued. So a peer that drives it over the ceiling is ended at the next check,
- * while allocations still succeed; only far above it, or when the system has none, they fail. Then
- * the library is not called again, not even to free its session: all its blocks are in a list, and
- * are freed from there.
- */
-
-union allocation {
-    struct {
-        struct esi_list link; /* in the connection's allocations */
-        size_t len;
-    };
-    max_align_t align;
-};
-
-static void *allocate(size_t len, void *user)
-{
-    struct esi_http2 *http2 = user;
-    union allocation *block = NULL;
-
-    if (len <= MEMORY_EXCESS_BYTES_MAX &&
-        http2->session_bytes + len <= http2->limits.session_bytes_max + MEMORY_EXCESS_BYTES_MAX) {
-        block = malloc(sizeof *block + len);
-    }
-    if (block == NULL) {
-        http2->has_no_memory = true;
-        return NULL;
-    }
-    block->len = len;
-    http2->session_bytes += len;
-    esi_list_append(&http2->allocations, &block->link);
-    return block + 1;
-}
-
-static void release(void *pointer, void *user)
-{
-    struct esi_http2 *http2 = user;
-
-    if (pointer == NULL) {
-        return;
-    }
-    union allocation *block = (union allocation *)pointer - 1;
-    ESI_ASSERT(http2->session_bytes >= block->len);
-    http2->session_bytes -= block->len;
-    esi_list_remove(&block->link);
-    explicit_bzero(block, sizeof *block + block->len);
-    free(block);
-}
-
-static void release_all(struct esi_http2 *http2)
-{
-    for (struct esi_list *at = http2->allocations.next, *next; at != &http2->allocations;
-         at = next) {
-        next = at->next;
-        release(ESI_CONTAINER_OF(at, union allocation, link) + 1, http2);
-    }
-    ESI_ASSERT(http2->session_bytes == 0);
-}
-
-static void *allocate_zeroed(size_t count, size_t size, void *user)
-{
-    size_t len;
-
-    if (__builtin_mul_overflow(count, size, &len)) {
-        return NULL;
-    }
-    void *pointer = allocate(len, user);
-    if (pointer != NULL) {
-        memset(pointer, 0, len);
-    }
-    return pointer;
-}
-
-static void *reallocate(void *old, size_t len, void *user)
-{
-    if (old == NULL) {
-        return allocate(len, user);
-    }
-    void *pointer = allocate(len, user);
-    if (pointer != NULL) {
-        const size_t old_len = ((union allocation *)old - 1)->len;
-        memcpy(pointer, old, old_len < len ? old_len : len);
-        release(old, user);
-    }
-    return pointer;
-}
+_Static_assert(sizeof(NGHTTP2_CLIENT_MAGIC) - 1 == HTTP2_PREFACE_BYTES, "the preface is 24 bytes");
 
 /* ---- streams and ends ---- */
 
@@ -193,7 +39,7 @@ static void wipe_and_deinit(struct esi_bytes *bytes)
     esi_bytes_deinit(bytes);
 }
 
-static struct esi_http2_stream *new_stream(struct esi_http2 *http2, int32_t id)
+struct esi_http2_stream *esi_http2_new_stream(struct esi_http2 *http2, int32_t id)
 {
     struct esi_http2_stream *stream = calloc(1, sizeof *stream);
 
@@ -206,7 +52,7 @@ static struct esi_http2_stream *new_stream(struct esi_http2 *http2, int32_t id)
     return stream;
 }
 
-static void free_stream(struct esi_http2 *http2, struct esi_http2_stream *stream)
+void esi_http2_free_stream(struct esi_http2 *http2, struct esi_http2_stream *stream)
 {
     ESI_ASSERT(http2->streams_open > 0);
     ESI_ASSERT(http2->outbound_bytes >= stream->body.len - stream->body_offset);
@@ -218,7 +64,7 @@ static void free_stream(struct esi_http2 *http2, struct esi_http2_stream *stream
     free(stream);
 }
 
-static struct esi_http2_stream *find_stream(const struct esi_http2 *http2, int32_t id)
+struct esi_http2_stream *esi_http2_find_stream(const struct esi_http2 *http2, int32_t id)
 {
     return id > 0 ? nghttp2_session_get_stream_user_data(http2->session, id) : NULL;
 }
@@ -233,8 +79,7 @@ static void die(struct esi_http2 *http2, enum es_err error)
     http2->is_dead = true;
 }
 
-/* After each call of the library. Returns false when it must not be called any more. */
-static bool is_usable(struct esi_http2 *http2)
+bool esi_http2_is_usable(struct esi_http2 *http2)
 {
     if (http2->has_no_memory) {
         die(http2, ES_NO_MEMORY);
@@ -242,10 +87,9 @@ static bool is_usable(struct esi_http2 *http2)
     return !http2->is_dead;
 }
 
-/* Ends the connection for a reason; the first one counts. */
-static void end_with(struct esi_http2 *http2, enum es_err error, uint32_t code)
+void esi_http2_end_with(struct esi_http2 *http2, enum es_err error, uint32_t code)
 {
-    if (http2->is_ended || !is_usable(http2)) {
+    if (http2->is_ended || !esi_http2_is_usable(http2)) {
         return;
     }
     if (nghttp2_session_terminate_session(http2->session, code) != 0) {
@@ -262,304 +106,6 @@ static enum es_err map_error(int error)
     return error == NGHTTP2_ERR_NOMEM     ? ES_NO_MEMORY
            : error == NGHTTP2_ERR_FLOODED ? ES_FULL
                                           : ES_INVALID;
-}
-
-/* ---- the flood counts ---- */
-
-static void roll_window(struct esi_http2 *http2, uint64_t now_ns)
-{
-    http2->now_ns = now_ns;
-    if (now_ns - http2->window_start_ns >= http2->limits.window_ns) {
-        http2->window_start_ns = now_ns;
-        http2->work_frames = 0;
-        http2->idle_frames = 0;
-        http2->resets = 0;
-    }
-}
-
-static bool count_reset(struct esi_http2 *http2)
-{
-    return http2->role == HTTP2_CLIENT || ++http2->resets <= http2->limits.resets_max;
-}
-
-/* Counts one frame of the peer. Returns false when it is over a bound. */
-static bool count_frame(struct esi_http2 *http2, uint8_t type, uint8_t flags, size_t len)
-{
-    if (type == NGHTTP2_CONTINUATION) {
-        return ++http2->continuations <= http2->limits.continuations_max;
-    }
-    http2->continuations = 0;
-    if (type == NGHTTP2_RST_STREAM) {
-        return count_reset(http2);
-    }
-    if (type == NGHTTP2_HEADERS ||
-        (type == NGHTTP2_DATA && (len > 0 || (flags & NGHTTP2_FLAG_END_STREAM) != 0))) {
-        http2->work_frames++;
-        return true;
-    }
-    http2->idle_frames++;
-    return http2->idle_frames <=
-           http2->limits.idle_frames_max + FRAMES_A_WORK_FRAME * http2->work_frames;
-}
-
-/* Follows the frame headers in the bytes. Returns false when a frame is over a bound. */
-static bool count_frames(struct esi_http2 *http2, const uint8_t *data, size_t len)
-{
-    struct frame_scan *scan = &http2->scan;
-
-    while (len > 0) {
-        size_t step;
-        if (scan->skip > 0) {
-            step = len < scan->skip ? len : scan->skip;
-            scan->skip -= step;
-        } else {
-            const size_t missing = FRAME_HEADER_BYTES - scan->header_len;
-            step = len < missing ? len : missing;
-            memcpy(scan->header + scan->header_len, data, step);
-            scan->header_len += step;
-            if (scan->header_len == FRAME_HEADER_BYTES) {
-                const uint8_t *h = scan->header;
-                scan->skip = ((size_t)h[0] << 16) | ((size_t)h[1] << 8) | h[2];
-                scan->header_len = 0;
-                if (!count_frame(http2, h[3], h[4], scan->skip)) {
-                    return false;
-                }
-            }
-        }
-        data += step;
-        len -= step;
-    }
-    return true;
-}
-
-/* ---- callbacks of the library ---- */
-
-static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-    struct esi_http2 *http2 = user;
-    const int32_t id = frame->hd.stream_id;
-
-    if (frame->hd.type != NGHTTP2_HEADERS) {
-        return 0;
-    }
-    struct esi_http2_stream *stream = find_stream(http2, id);
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-        ESI_ASSERT(stream == NULL);
-        if (http2->outbound_bytes > http2->limits.outbound_bytes_max) {
-            return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, HTTP2_REFUSED_STREAM);
-        }
-        stream = new_stream(http2, id);
-        if (stream == NULL) {
-            return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, HTTP2_REFUSED_STREAM);
-        }
-        nghttp2_session_set_stream_user_data(session, id, stream);
-        stream->call = http2->callbacks->on_request(http2->owner, stream);
-        if (stream->call == NULL) {
-            return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, HTTP2_REFUSED_STREAM);
-        }
-    }
-    if (stream != NULL) {
-        stream->header_bytes = 0;
-    }
-    return 0;
-}
-
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                     void *user)
-{
-    struct esi_http2 *http2 = user;
-    struct esi_http2_stream *stream = find_stream(http2, frame->hd.stream_id);
-    (void)flags;
-
-    if (stream == NULL || frame->hd.type != NGHTTP2_HEADERS) {
-        return 0;
-    }
-    const size_t max = http2->limits.header_list_bytes_max;
-    const size_t before = stream->header_bytes;
-    stream->header_bytes += name_len + value_len + HEADER_OVERHEAD;
-    if (stream->header_bytes > max) {
-        /* The rest of the block must still be decoded, or the compression tables part; but not
-         * without end. */
-        if (stream->header_bytes / 4 > max) {
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
-        }
-        return before > max ? 0
-                            : nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id,
-                                                        HTTP2_ENHANCE_YOUR_CALM);
-    }
-    if (stream->call != NULL) {
-        http2->callbacks->on_header(
-            http2->owner, stream->call,
-            (struct esi_str){.data = (const char *)name, .len = name_len},
-            (struct esi_str){.data = (const char *)value, .len = value_len});
-    }
-    return 0;
-}
-
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
-                         size_t len, void *user)
-{
-    struct esi_http2 *http2 = user;
-    struct esi_http2_stream *stream = find_stream(http2, id);
-    (void)flags;
-
-    /* The streams' windows bound what is held; the connection's own only has to stay open. */
-    if (nghttp2_session_consume_connection(session, len) != 0) {
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    }
-    if (stream != NULL && stream->call != NULL) {
-        http2->callbacks->on_data(http2->owner, stream->call,
-                                  (struct esi_str){.data = (const char *)data, .len = len});
-    }
-    return 0;
-}
-
-static void on_stream_frame(struct esi_http2 *http2, const nghttp2_frame *frame)
-{
-    struct esi_http2_stream *stream = find_stream(http2, frame->hd.stream_id);
-
-    if (stream == NULL) {
-        return;
-    }
-    const bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    stream->has_received_end = stream->has_received_end || is_end;
-    if (stream->call == NULL || stream->header_bytes > http2->limits.header_list_bytes_max) {
-        return;
-    }
-    if (frame->hd.type == NGHTTP2_HEADERS) {
-        http2->callbacks->on_headers_end(http2->owner, stream->call, is_end);
-    } else if (is_end) {
-        http2->callbacks->on_end(http2->owner, stream->call);
-    }
-}
-
-static void on_ping_ack(struct esi_http2 *http2, const uint8_t *payload)
-{
-    if (memcmp(payload, &http2->ping_number, sizeof http2->ping_number) != 0) {
-        return;
-    }
-    http2->ping_is_out = false;
-    if (http2->shutdown_began) {
-        esi_http2_shutdown(http2);
-    }
-}
-
-static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-    struct esi_http2 *http2 = user;
-    (void)session;
-
-    if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
-        on_stream_frame(http2, frame);
-    } else if (frame->hd.type == NGHTTP2_SETTINGS) {
-        http2->has_settings = true;
-    } else if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
-        on_ping_ack(http2, frame->ping.opaque_data);
-    } else if (frame->hd.type == NGHTTP2_GOAWAY) {
-        http2->is_draining = true;
-    }
-    return 0;
-}
-
-static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-    struct esi_http2 *http2 = user;
-    struct esi_http2_stream *stream = find_stream(http2, frame->hd.stream_id);
-
-    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != HTTP2_NO_ERROR &&
-        !http2->is_ended) {
-        /* The library found the peer breaking the protocol, and skips what comes from here on. */
-        http2->is_ended = true;
-        http2->is_draining = true;
-        http2->error = ES_INVALID;
-    }
-    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != HTTP2_NO_ERROR &&
-        (stream == NULL || !stream->is_ours_to_reset) && !count_reset(http2)) {
-        /* A peer can also make us reset its streams, as fast as it could itself. */
-        end_with(http2, ES_FULL, HTTP2_ENHANCE_YOUR_CALM);
-    }
-    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) {
-        return 0;
-    }
-    http2->work_frames++;
-    if (stream == NULL) {
-        return 0;
-    }
-    stream->is_started = true;
-    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-        stream->has_sent_end = true;
-        if (http2->role == HTTP2_SERVER && !stream->has_received_end) {
-            return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id,
-                                             HTTP2_NO_ERROR);
-        }
-    }
-    return 0;
-}
-
-static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
-{
-    struct esi_http2 *http2 = user;
-    struct esi_http2_stream *stream = find_stream(http2, id);
-
-    if (stream == NULL) {
-        return 0;
-    }
-    nghttp2_session_set_stream_user_data(session, id, NULL);
-    if (stream->call != NULL) {
-        http2->callbacks->on_close(http2->owner, ESI_MOVE(stream->call), code);
-    }
-    free_stream(http2, stream);
-    return 0;
-}
-
-/* Queues the trailers that respond left with the stream. */
-static int submit_trailers(nghttp2_session *session, const struct esi_http2_stream *stream)
-{
-    nghttp2_nv headers[HEADERS_MAX];
-    size_t count = 0;
-    char *at = stream->trailers.data;
-    const char *end = at + stream->trailers.len;
-
-    while (at < end && count < HEADERS_MAX) {
-        nghttp2_nv *header = &headers[count++];
-        header->flags = NGHTTP2_NV_FLAG_NONE;
-        header->name = (uint8_t *)at;
-        header->namelen = strlen(at);
-        at += header->namelen + 1;
-        header->value = (uint8_t *)at;
-        header->valuelen = strlen(at);
-        at += header->valuelen + 1;
-    }
-    return nghttp2_submit_trailer(session, stream->id, headers, count);
-}
-
-static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *room, size_t room_len,
-                         uint32_t *flags, nghttp2_data_source *source, void *user)
-{
-    struct esi_http2 *http2 = user;
-    struct esi_http2_stream *stream = source->ptr;
-    (void)id;
-
-    const size_t left = stream->body.len - stream->body_offset;
-    const size_t count = left < room_len ? left : room_len;
-    if (count > 0) {
-        memcpy(room, stream->body.data + stream->body_offset, count);
-    }
-    stream->body_offset += count;
-    http2->outbound_bytes -= count;
-    if (stream->body_offset == stream->body.len) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (stream->trailers.len > 0) {
-            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-            const int error = submit_trailers(session, stream);
-            if (error != 0) {
-                return error == NGHTTP2_ERR_NOMEM ? NGHTTP2_ERR_CALLBACK_FAILURE
-                                                  : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-            }
-        }
-    }
-    return (ssize_t)count;
 }
 
 /* ---- making and ending a connection ---- */
@@ -609,22 +155,15 @@ static int new_session(struct esi_http2 *http2)
 {
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
-    nghttp2_mem mem = {.mem_user_data = http2,
-                       .malloc = allocate,
-                       .free = release,
-                       .calloc = allocate_zeroed,
-                       .realloc = reallocate};
+    nghttp2_mem mem;
+
+    esi_http2_memory_init(http2, &mem);
     int error = nghttp2_session_callbacks_new(&callbacks);
 
     if (error != 0 || (error = nghttp2_option_new(&option)) != 0) {
         goto done;
     }
-    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    esi_http2_callbacks_set(callbacks);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_reserved_remote_streams(option, 0);
@@ -659,8 +198,7 @@ enum es_err esi_http2_new(enum esi_http2_role role, const struct esi_http2_limit
     }
     http2->callbacks = callbacks;
     http2->owner = owner;
-    http2->scan.skip = role == HTTP2_SERVER ? PREFACE_BYTES : 0;
-    esi_list_init(&http2->allocations);
+    http2->scan.skip = role == HTTP2_SERVER ? HTTP2_PREFACE_BYTES : 0;
     esi_list_init(&http2->streams);
     esi_bytes_init(&http2->output, 0);
     if (new_session(http2) != 0 || http2->session_bytes > http2->limits.session_bytes_max) {
@@ -678,13 +216,13 @@ void esi_http2_free(struct esi_http2 *http2)
         return;
     }
     http2->magic = 0;
-    if (is_usable(http2)) {
+    if (esi_http2_is_usable(http2)) {
         nghttp2_session_del(http2->session);
     }
-    release_all(http2);
+    esi_http2_memory_free_all(http2);
     for (struct esi_list *at = http2->streams.next, *next; at != &http2->streams; at = next) {
         next = at->next;
-        free_stream(http2, ESI_CONTAINER_OF(at, struct esi_http2_stream, link));
+        esi_http2_free_stream(http2, ESI_CONTAINER_OF(at, struct esi_http2_stream, link));
     }
     wipe_and_deinit(&http2->output);
     free(http2);
@@ -699,7 +237,8 @@ static void make_output(struct esi_http2 *http2)
         esi_bytes_clear(&http2->output);
         http2->output_offset = 0;
     }
-    while (is_usable(http2) && http2->output.len - http2->output_offset < OUTPUT_LOW_BYTES) {
+    while (esi_http2_is_usable(http2) &&
+           http2->output.len - http2->output_offset < OUTPUT_LOW_BYTES) {
         const uint8_t *data;
         const ssize_t len = nghttp2_session_mem_send(http2->session, &data);
         if (len == 0) {
@@ -718,22 +257,22 @@ static void make_output(struct esi_http2 *http2)
 
 static void feed_slice(struct esi_http2 *http2, const uint8_t *data, size_t len)
 {
-    if (!count_frames(http2, data, len)) {
-        end_with(http2, ES_FULL, HTTP2_ENHANCE_YOUR_CALM);
+    if (!esi_http2_flood_count_frames(http2, data, len)) {
+        esi_http2_end_with(http2, ES_FULL, HTTP2_ENHANCE_YOUR_CALM);
         return;
     }
     const ssize_t taken = nghttp2_session_mem_recv(http2->session, data, len);
     if (taken < 0) {
         const bool is_over_bound =
             taken == NGHTTP2_ERR_CALLBACK_FAILURE || taken == NGHTTP2_ERR_FLOODED;
-        end_with(http2, is_over_bound ? ES_FULL : map_error((int)taken),
-                 is_over_bound ? HTTP2_ENHANCE_YOUR_CALM : HTTP2_PROTOCOL_ERROR);
+        esi_http2_end_with(http2, is_over_bound ? ES_FULL : map_error((int)taken),
+                           is_over_bound ? HTTP2_ENHANCE_YOUR_CALM : HTTP2_PROTOCOL_ERROR);
     }
     make_output(http2);
-    if (is_usable(http2) && (nghttp2_session_get_outbound_queue_size(http2->session) >
-                                 http2->limits.outbound_items_max ||
-                             http2->session_bytes > http2->limits.session_bytes_max)) {
-        end_with(http2, ES_FULL, HTTP2_ENHANCE_YOUR_CALM);
+    if (esi_http2_is_usable(http2) && (nghttp2_session_get_outbound_queue_size(http2->session) >
+                                           http2->limits.outbound_items_max ||
+                                       http2->session_bytes > http2->limits.session_bytes_max)) {
+        esi_http2_end_with(http2, ES_FULL, HTTP2_ENHANCE_YOUR_CALM);
     }
 }
 
@@ -745,7 +284,7 @@ enum es_err esi_http2_feed(struct esi_http2 *http2, const void *data, size_t len
     if (http2->is_ended) {
         return ES_CLOSED;
     }
-    roll_window(http2, now_ns);
+    esi_http2_flood_roll(http2, now_ns);
     while (len > 0 && !http2->is_ended) {
         const size_t slice = len < SLICE_BYTES ? len : SLICE_BYTES;
         feed_slice(http2, at, slice);
@@ -813,23 +352,24 @@ enum es_err esi_http2_request(struct esi_http2 *http2, const struct esi_http2_he
                               size_t count, struct esi_bytes *body, void *call,
                               struct esi_http2_stream **out)
 {
-    nghttp2_nv nv[HEADERS_MAX];
+    nghttp2_nv nv[HTTP2_HEADERS_MAX];
     struct esi_http2_stream *stream = NULL;
     enum es_err error = ES_CLOSED;
 
     ESI_REQUIRE(http2->magic == MAGIC && http2->role == HTTP2_CLIENT);
-    ESI_REQUIRE(count <= HEADERS_MAX && call != NULL);
-    if (http2->is_draining || !is_usable(http2)) {
+    ESI_REQUIRE(count <= HTTP2_HEADERS_MAX && call != NULL);
+    if (http2->is_draining || !esi_http2_is_usable(http2)) {
         goto fail;
     }
     error = ES_NO_MEMORY;
-    stream = new_stream(http2, 0);
+    stream = esi_http2_new_stream(http2, 0);
     if (stream == NULL) {
         goto fail;
     }
     take_body(http2, stream, body);
     fill_headers(nv, headers, count);
-    const nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = read_body};
+    const nghttp2_data_provider provider = {.source.ptr = stream,
+                                            .read_callback = esi_http2_callbacks_read_body};
     const int32_t id = nghttp2_submit_request(http2->session, NULL, nv, count,
                                               stream->body.len > 0 ? &provider : NULL, stream);
     if (id < 0) {
@@ -842,9 +382,9 @@ enum es_err esi_http2_request(struct esi_http2 *http2, const struct esi_http2_he
     *out = stream;
     return ES_OK;
 fail:
-    (void)is_usable(http2);
+    (void)esi_http2_is_usable(http2);
     if (stream != NULL) {
-        free_stream(http2, stream);
+        esi_http2_free_stream(http2, stream);
     }
     wipe_and_deinit(body);
     return error;
@@ -865,15 +405,16 @@ static enum es_err keep_trailers(struct esi_http2_stream *stream,
 enum es_err esi_http2_respond(struct esi_http2 *http2, struct esi_http2_stream *stream,
                               const struct esi_http2_response *response)
 {
-    nghttp2_nv nv[HEADERS_MAX];
+    nghttp2_nv nv[HTTP2_HEADERS_MAX];
 
     ESI_REQUIRE(http2->magic == MAGIC && http2->role == HTTP2_SERVER);
     ESI_REQUIRE(!stream->is_answered);
-    ESI_REQUIRE(response->header_count <= HEADERS_MAX && response->trailer_count <= HEADERS_MAX);
+    ESI_REQUIRE(response->header_count <= HTTP2_HEADERS_MAX &&
+                response->trailer_count <= HTTP2_HEADERS_MAX);
     if (response->body != NULL) {
         take_body(http2, stream, response->body);
     }
-    if (http2->is_ended || !is_usable(http2)) {
+    if (http2->is_ended || !esi_http2_is_usable(http2)) {
         return ES_CLOSED;
     }
     if (keep_trailers(stream, response->trailers, response->trailer_count) != ES_OK) {
@@ -881,11 +422,12 @@ enum es_err esi_http2_respond(struct esi_http2 *http2, struct esi_http2_stream *
     }
     stream->is_answered = true;
     fill_headers(nv, response->headers, response->header_count);
-    const nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = read_body};
+    const nghttp2_data_provider provider = {.source.ptr = stream,
+                                            .read_callback = esi_http2_callbacks_read_body};
     const bool has_more = stream->body.len > 0 || response->trailer_count > 0;
     const int error = nghttp2_submit_response(http2->session, stream->id, nv,
                                               response->header_count, has_more ? &provider : NULL);
-    return error == 0 && is_usable(http2) ? ES_OK : ES_NO_MEMORY;
+    return error == 0 && esi_http2_is_usable(http2) ? ES_OK : ES_NO_MEMORY;
 }
 
 void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, uint32_t code)
@@ -896,18 +438,18 @@ void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, u
         return;
     }
     stream->is_ours_to_reset = true;
-    if (!http2->is_ended && is_usable(http2) &&
+    if (!http2->is_ended && esi_http2_is_usable(http2) &&
         nghttp2_submit_rst_stream(http2->session, NGHTTP2_FLAG_NONE, stream->id, code) != 0) {
-        end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
+        esi_http2_end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
     }
 }
 
 void esi_http2_consume(struct esi_http2 *http2, struct esi_http2_stream *stream, size_t count)
 {
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (!http2->is_ended && !stream->has_received_end && is_usable(http2) &&
+    if (!http2->is_ended && !stream->has_received_end && esi_http2_is_usable(http2) &&
         nghttp2_session_consume_stream(http2->session, stream->id, count) != 0) {
-        end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
+        esi_http2_end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
     }
 }
 
@@ -923,14 +465,14 @@ void esi_http2_ping(struct esi_http2 *http2, uint64_t now_ns)
     uint8_t payload[8];
 
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (http2->ping_is_out || http2->is_ended || !is_usable(http2)) {
+    if (http2->ping_is_out || http2->is_ended || !esi_http2_is_usable(http2)) {
         return;
     }
     http2->ping_number++;
     _Static_assert(sizeof payload == sizeof http2->ping_number, "a PING carries eight bytes");
     memcpy(payload, &http2->ping_number, sizeof payload);
     if (nghttp2_submit_ping(http2->session, NGHTTP2_FLAG_NONE, payload) != 0) {
-        end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
+        esi_http2_end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
         return;
     }
     http2->ping_is_out = true;
@@ -955,7 +497,7 @@ void esi_http2_shutdown(struct esi_http2 *http2)
     int error = 0;
 
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (http2->is_ended || http2->shutdown_is_final || !is_usable(http2)) {
+    if (http2->is_ended || http2->shutdown_is_final || !esi_http2_is_usable(http2)) {
         return;
     }
     http2->is_draining = true;
@@ -975,14 +517,14 @@ void esi_http2_shutdown(struct esi_http2 *http2)
                                       HTTP2_NO_ERROR, NULL, 0);
     }
     if (error != 0) {
-        end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
+        esi_http2_end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
     }
 }
 
 void esi_http2_end(struct esi_http2 *http2, uint32_t code)
 {
     ESI_REQUIRE(http2->magic == MAGIC);
-    end_with(http2, ES_CLOSED, code);
+    esi_http2_end_with(http2, ES_CLOSED, code);
 }
 
 bool esi_http2_is_draining(const struct esi_http2 *http2)
