@@ -459,6 +459,24 @@ static void finish_if_stopped(struct esi_queue *queue)
     esi_actor_finish(&queue->actor);
 }
 
+/* Tells the ledger what the events have: once a turn, since their number is bounded by the stores
+ * themselves. */
+static void count_memory(struct esi_queue *queue)
+{
+    struct esi_journal_stats journal;
+    struct esi_dead_letters_stats letters;
+
+    esi_journal_stats(queue->journal, &journal);
+    esi_dead_letters_stats(queue->letters, &letters);
+    const uint64_t bytes = journal.open_bytes + letters.bytes + queue->intake.held_bytes;
+    if (bytes > queue->ledger_bytes) {
+        esi_ledger_charge(queue->local->lease, MEMORY_QUEUE, bytes - queue->ledger_bytes);
+    } else if (bytes < queue->ledger_bytes) {
+        esi_ledger_give(queue->local->lease, MEMORY_QUEUE, queue->ledger_bytes - bytes);
+    }
+    queue->ledger_bytes = bytes;
+}
+
 static void turn_end(struct esi_actor *actor)
 {
     struct esi_queue *queue = self_of(actor);
@@ -473,6 +491,7 @@ static void turn_end(struct esi_actor *actor)
         set_retry_timer(queue);
     }
     esi_queue_intake_flush(queue);
+    count_memory(queue);
     if (esi_route_ops_has_collected(&queue->routes)) {
         esi_route_ops_submit(&queue->routes);
     }
@@ -660,11 +679,19 @@ static enum es_err make_handlers(struct esi_queue *queue)
     return ES_OK;
 }
 
+static uint64_t least_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static enum es_err make_stores(struct esi_queue *queue)
 {
+    /* Of limits.memory the events may have half of what stays, the dead letters an eighth of it:
+     * connections and subscriptions have room beside a full queue. */
+    const uint64_t lasting_bytes = queue->context->ledger->classes[MEMORY_LASTING].limit_bytes;
     const struct esi_journal_options options = {
         .event_limit = queue->context->config->service.event_limit,
-        .bytes_max = JOURNAL_BYTES_MAX,
+        .bytes_max = least_of(JOURNAL_BYTES_MAX, lasting_bytes / 2),
         .history_max = ESI_JOURNAL_HISTORY_MAX_DEFAULT,
         .handler_count = queue->handler_count,
     };
@@ -672,7 +699,8 @@ static enum es_err make_stores(struct esi_queue *queue)
 
     return err != ES_OK ? err
                         : esi_dead_letters_new(ESI_DEAD_LETTERS_COUNT_MAX_DEFAULT,
-                                               LETTERS_BYTES_MAX, &queue->letters);
+                                               least_of(LETTERS_BYTES_MAX, lasting_bytes / 8),
+                                               &queue->letters);
 }
 
 static enum es_err make_subscription(struct esi_queue *queue)
@@ -687,8 +715,8 @@ static enum es_err make_subscription(struct esi_queue *queue)
     if (err != ES_OK) {
         return err;
     }
-    queue->sub = esi_sub_new(&queue->target, esi_str_from(subject), ESI_SUBJECT_EVENT_QUEUE,
-                             ESI_STR("1"));
+    queue->sub =
+        esi_sub_new(&queue->target, esi_str_from(subject), ESI_SUBJECT_EVENT_QUEUE, ESI_STR("1"));
     if (queue->sub == NULL) {
         esi_targets_remove(queue->context->targets, &queue->target);
         return ES_NO_MEMORY;

@@ -95,6 +95,7 @@ struct esi_queue {
     uint64_t needs_dispatch; /* bits: something has changed for these */
     struct esi_queue_intake intake;
     uint32_t outstanding;  /* jobs with all handlers */
+    uint64_t ledger_bytes; /* of events and dead letters, as the ledger knows them */
     uint64_t lost_letters; /* dead letters let go for newer ones, or for want of memory */
     bool is_dispatching;
     bool is_stopping;

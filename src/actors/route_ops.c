@@ -32,6 +32,7 @@ static void submit_to(struct esi_route_ops *ops, uint32_t router)
 {
     struct esi_route_batch *batch = ESI_MOVE(ops->batches[router]);
 
+    ops->collected_count--;
     batch->asker = ops->asker;
     batch->in_force_kind = ops->in_force_kind;
     batch->detached_kind = ops->detached_kind;
@@ -54,6 +55,7 @@ static struct esi_route_batch *reach_batch(struct esi_route_ops *ops, uint32_t r
     }
     if (ops->batches[router] == NULL) {
         ops->batches[router] = esi_router_batch_new(BATCH_MAX);
+        ops->collected_count += ops->batches[router] != NULL;
     }
     return ops->batches[router];
 }
@@ -111,16 +113,6 @@ void esi_route_ops_submit(struct esi_route_ops *ops)
             submit_to(ops, i);
         }
     }
-}
-
-bool esi_route_ops_has_collected(const struct esi_route_ops *ops)
-{
-    for (uint32_t i = 0; i < ops->context->router_count; i++) {
-        if (ops->batches[i] != NULL) {
-            return true;
-        }
-    }
-    return false;
 }
 
 bool esi_route_ops_is_idle(const struct esi_route_ops *ops)

@@ -26,6 +26,7 @@ struct esi_route_ops {
     uint32_t detached_kind;
     uint32_t routes_pending;   /* batches not yet in force */
     uint32_t detaches_pending; /* batches whose removals may still be seen by a worker */
+    uint32_t collected_count;  /* batches being collected */
     struct esi_route_batch *batches[ESI_SUBTABLE_ROUTERS_MAX]; /* owned: being collected */
 };
 
@@ -48,7 +49,10 @@ bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct es
 /* Hands over what was collected. In most cases the answer stands in the owner's mailbox when this
  * returns. */
 void esi_route_ops_submit(struct esi_route_ops *ops);
-bool esi_route_ops_has_collected(const struct esi_route_ops *ops);
+static inline bool esi_route_ops_has_collected(const struct esi_route_ops *ops)
+{
+    return ops->collected_count > 0; /* asked once a message */
+}
 /* Nothing is collected, on its way, or waiting for others to forget it. */
 bool esi_route_ops_is_idle(const struct esi_route_ops *ops);
 

@@ -16,7 +16,12 @@
 
 enum router_msg { ROUTER_BATCH, ROUTER_GRACE_ENDED, ROUTER_LISTEN, ROUTER_UNLISTEN, ROUTER_REPORT };
 
-enum { INTEREST_LINES_MAX = 256 * 1024 * 1024 };
+enum {
+    INTEREST_LINES_MAX = 256 * 1024 * 1024,
+    /* Batches whose retired memory waits for a grace period; above it answers are held, so that who
+     * subscribes and unsubscribes all the time cannot retire faster than memory is freed. */
+    GRACES_MAX = 256
+};
 
 struct listener {
     struct listener *next;
@@ -31,6 +36,9 @@ struct esi_router {
     struct esi_interest interest;
     struct listener *listeners; /* owned */
     struct esi_bytes changes;   /* RS lines of the batch in hand */
+    uint32_t graces_pending;    /* batches that wait for a grace period */
+    struct esi_msg *held_first; /* answers that are held, in order */
+    struct esi_msg *held_last;
 };
 
 struct listen_msg {
@@ -188,7 +196,33 @@ static void wait_for_grace(struct esi_router *router, struct esi_retired *retire
     *grace = (struct grace_msg){.grace = {.msg = {.kind = ROUTER_GRACE_ENDED, .free = free_msg}},
                                 .retired = retired,
                                 .batch = batch};
+    router->graces_pending++;
     esi_runtime_after_grace(router->actor.runtime, &router->actor, &grace->grace);
+}
+
+static void answer(struct esi_route_batch *batch)
+{
+    batch->is_held = false;
+    esi_actor_send(batch->asker, &batch->in_force);
+}
+
+static void hold(struct esi_router *router, struct esi_route_batch *batch)
+{
+    batch->is_held = true;
+    if (router->held_first == NULL) {
+        router->held_first = &batch->in_force;
+    } else {
+        router->held_last->next = &batch->in_force;
+    }
+    router->held_last = &batch->in_force;
+}
+
+static void answer_first_held(struct esi_router *router)
+{
+    struct esi_msg *msg = router->held_first;
+
+    router->held_first = msg->next;
+    answer(ESI_CONTAINER_OF(msg, struct esi_route_batch, in_force));
 }
 
 static void on_batch(struct esi_router *router, struct esi_route_batch *batch)
@@ -198,16 +232,27 @@ static void on_batch(struct esi_router *router, struct esi_route_batch *batch)
     apply(router, batch, &retired);
     tell_listeners(router);
     const bool has_detached = batch->has_detached;
-    if (retired != NULL || has_detached) {
+    const bool must_wait = retired != NULL || has_detached;
+    if (must_wait) {
         wait_for_grace(router, retired, has_detached ? batch : NULL);
     }
     batch->in_force = (struct esi_msg){.kind = batch->in_force_kind, .free = keep};
-    esi_actor_send(batch->asker, &batch->in_force);
+    if (must_wait && router->graces_pending > GRACES_MAX) {
+        hold(router, batch);
+    } else {
+        answer(batch);
+    }
 }
 
-static void on_grace_ended(struct grace_msg *grace)
+static void on_grace_ended(struct esi_router *router, struct grace_msg *grace)
 {
+    router->graces_pending--;
     esi_subtable_free_retired(grace->retired);
+    /* One that is given back was in force before, and so were those before it. */
+    while (router->held_first != NULL && (router->graces_pending < GRACES_MAX ||
+                                          (grace->batch != NULL && grace->batch->is_held))) {
+        answer_first_held(router);
+    }
     if (grace->batch != NULL) {
         struct esi_route_batch *batch = grace->batch;
         batch->detached = (struct esi_msg){.kind = batch->detached_kind, .free = keep};
@@ -293,7 +338,7 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         on_batch(router, ESI_CONTAINER_OF(msg, struct esi_route_batch, msg));
         break;
     case ROUTER_GRACE_ENDED:
-        on_grace_ended((struct grace_msg *)(void *)msg);
+        on_grace_ended(router, (struct grace_msg *)(void *)msg);
         break;
     case ROUTER_LISTEN:
         on_listen(router, (const struct listen_msg *)(void *)msg);

@@ -29,7 +29,8 @@ struct esi_route_op {
  * A batch of operations of one asker. It goes to the router and comes back twice, in the same
  * memory: as in_force when it is in force (all, or out of memory: err), then, when it removed or
  * replaced something, as detached, when no worker can see what was removed any more. The asker
- * frees it at its last message (has_detached tells which is the last).
+ * frees it at its last message (has_detached tells which is the last). While much retired memory
+ * waits to be freed the first answer is held back.
  */
 struct esi_route_batch {
     struct esi_msg msg;      /* to the router */
@@ -40,6 +41,7 @@ struct esi_route_batch {
     uint32_t detached_kind;
     enum es_err err; /* of an ADD: nothing of this and the later operations is in force */
     bool has_detached;
+    bool is_held; /* the router's: the answer waits for memory to be freed */
     uint32_t count;
     uint32_t capacity;
     struct esi_route_op ops[];

@@ -18,13 +18,14 @@
 
 #include <string.h>
 
-enum { IN_FORCE = 1, DETACHED = 2, INTEREST = 3 };
+enum { IN_FORCE = 1, DETACHED = 2, INTEREST = 3, MARK = 4, FLOOD = 300, ANSWERED_MAX = 256 };
 
 struct asker {
     struct esi_actor actor; /* first */
     sem_t in_force;
     sem_t detached;
     sem_t interest;
+    sem_t mark;
     struct esi_bytes lines; /* what the link was told, in order */
     enum es_err err;
     bool has_snapshot;
@@ -72,6 +73,9 @@ static void asker_handle(struct esi_actor *actor, struct esi_msg *msg)
         free(batch);
         sem_post(&self->detached);
         break;
+    case MARK:
+        sem_post(&self->mark);
+        break;
     default:
         on_interest(self, (const struct esi_interest_msg *)(const void *)msg);
         break;
@@ -91,6 +95,7 @@ static void asker_free(struct esi_actor *actor)
     sem_destroy(&self->in_force);
     sem_destroy(&self->detached);
     sem_destroy(&self->interest);
+    sem_destroy(&self->mark);
     free(self);
     sem_post(&freed);
 }
@@ -115,6 +120,7 @@ static int set_up(void **state)
     sem_init(&asker->in_force, 0, 0);
     sem_init(&asker->detached, 0, 0);
     sem_init(&asker->interest, 0, 0);
+    sem_init(&asker->mark, 0, 0);
     esi_bytes_init(&asker->lines, 0);
     esi_actor_init(&asker->actor, &asker_type, runtime, esi_runtime_worker(runtime, 1));
     esi_actor_start(&asker->actor);
@@ -269,12 +275,86 @@ static void test_interest(void **state)
     assert_int_equal(sem_trywait(&asker->interest), -1);
 }
 
+/* An actor that stays in its turn, so that no grace period ends. */
+struct sleeper {
+    struct esi_actor actor; /* first */
+    struct esi_msg msg;
+    sem_t is_in;
+    sem_t may_go;
+};
+
+static void sleeper_handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct sleeper *self = ESI_CONTAINER_OF(actor, struct sleeper, actor);
+
+    (void)msg;
+    sem_post(&self->is_in);
+    await(&self->may_go);
+}
+
+static void sleeper_free(struct esi_actor *actor)
+{
+    (void)actor; /* the test's */
+}
+
+static const struct esi_actor_type sleeper_type = {.name = "sleeper",
+                                                   .stop_phase = STOP_PEERS,
+                                                   .handle = sleeper_handle,
+                                                   .stop = asker_stop,
+                                                   .free = sleeper_free};
+
+static void keep_msg(struct esi_msg *msg)
+{
+    (void)msg;
+}
+
+/* Who subscribes and unsubscribes faster than memory is freed is answered later, in order. */
+static void test_answers_wait_for_retired_memory(void **state)
+{
+    static struct sleeper sleeper;
+    struct esi_msg mark = {.kind = MARK, .free = keep_msg};
+
+    (void)state;
+    memset(&sleeper, 0, sizeof sleeper);
+    sem_init(&sleeper.is_in, 0, 0);
+    sem_init(&sleeper.may_go, 0, 0);
+    esi_actor_init(&sleeper.actor, &sleeper_type, runtime, esi_runtime_worker(runtime, 0));
+    esi_actor_start(&sleeper.actor);
+    sleeper.msg.free = keep_msg;
+    esi_actor_send(&sleeper.actor, &sleeper.msg);
+    await(&sleeper.is_in);
+    for (int i = 0; i < FLOOD; i++) {
+        struct esi_route_batch *batch = new_batch();
+        struct esi_sub *sub = new_sub(&client, "flood", "");
+        add_op(batch, ROUTE_ADD, sub, NULL);
+        add_op(batch, ROUTE_REMOVE, sub, NULL);
+        esi_router_submit(router, batch);
+    }
+    for (int i = 0; i < ANSWERED_MAX; i++) {
+        await(&asker->in_force);
+    }
+    /* What was sent before the mark has been handled by then. */
+    esi_actor_send(&asker->actor, &mark);
+    await(&asker->mark);
+    assert_int_equal(sem_trywait(&asker->in_force), -1);
+    assert_int_equal(sem_trywait(&asker->detached), -1);
+    sem_post(&sleeper.may_go);
+    for (int i = 0; i < FLOOD; i++) {
+        await(&asker->detached);
+    }
+    for (int i = ANSWERED_MAX; i < FLOOD; i++) {
+        assert_int_equal(sem_trywait(&asker->in_force), 0);
+    }
+    assert_int_equal(esi_subtable_count(table), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_in_force_and_detached, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_batch_is_applied_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_interest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_answers_wait_for_retired_memory, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
