@@ -16,6 +16,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -137,6 +138,9 @@ def case_pages(bench):
         head = bench.get(path, "HEAD")
         require_equal((head[0], head[2]), (200, b""), "HEAD " + path)
     require_equal(bench.get("/healthz")[2], b'{"status":"ok"}', "/healthz")
+    digest = bench.json("/varz")["config_digest"]
+    require(re.fullmatch("sha256:[0-9a-f]{64}", digest), "/varz config_digest", None, digest)
+    require(digest in bench.server.log_text(), "the digest of /varz in the start log", digest, bench.server.log_text()[:600])
     for page in PAGES[1:]:
         require(page[1:].encode() in bench.get("/")[2], "the index names " + page)
     for path in ("/nope", "/varz/", "/varz/x", "/%2e%2e/varz", "//varz"):
