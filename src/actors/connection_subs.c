@@ -97,21 +97,42 @@ static void refuse_subscription(struct esi_connection *self, const struct esi_cl
     esi_connection_output_answer_bytes(self, &text);
 }
 
-/* Everything that can be wrong with a SUB; the peer is told. */
+static void refuse_tokens(struct esi_connection *self, const struct esi_client_item *item)
+{
+    struct esi_bytes text;
+
+    esi_bytes_init(&text, 0);
+    esi_client_writer_too_many_tokens(&text, item->subject);
+    esi_connection_output_answer_bytes(self, &text);
+}
+
+/* What no SUB may do, not even one that repeats a live sid; the peer is told. NATS: in this order. */
 static bool may_subscribe(struct esi_connection *self, const struct esi_client_item *item)
 {
-    const uint32_t max = self->context->config->limits.max_subscriptions;
+    const struct esi_config_limits *limits = &self->context->config->limits;
 
-    if (max > 0 && esi_client_subs_count(&self->subs) >= max) {
+    if (!esi_permissions_may_subscribe(self->verdict.permissions, item->subject, item->queue)) {
+        refuse_subscription(self, item);
+        return false;
+    }
+    if (limits->max_subscription_tokens > 0 &&
+        esi_subject_token_count(item->subject) > limits->max_subscription_tokens) {
+        refuse_tokens(self, item);
+        return false;
+    }
+    if (limits->max_subscriptions > 0 &&
+        esi_client_subs_count(&self->subs) >= limits->max_subscriptions) {
         esi_connection_output_answer(self, esi_client_writer_err(CLIENT_ERR_MAX_SUBSCRIPTIONS));
         return false;
     }
+    return true;
+}
+
+/* What a new subscription must fulfil besides; the peer is told. */
+static bool may_add(struct esi_connection *self, const struct esi_client_item *item)
+{
     if (!esi_subject_is_valid(item->subject)) {
         esi_connection_output_answer(self, esi_client_writer_err(CLIENT_ERR_INVALID_SUBJECT));
-        return false;
-    }
-    if (!esi_permissions_may_subscribe(self->verdict.permissions, item->subject, item->queue)) {
-        refuse_subscription(self, item);
         return false;
     }
     if (!count_listener(self)) {
@@ -174,6 +195,9 @@ void esi_connection_subs_on_sub(struct esi_connection *self, const struct esi_cl
         return;
     }
     if (esi_client_subs_find(&self->subs, item->sid) == NULL) {
+        if (!may_add(self, item)) {
+            return;
+        }
         const enum es_err err = add_sub(self, item);
         if (err == ES_FULL) {
             /* The client goes on with the subscriptions it has. */

@@ -64,8 +64,9 @@ struct esi_config_limits {
     uint32_t max_handshakes; /* a door */
     uint32_t max_payload_bytes;
     uint32_t max_control_line_bytes;
-    uint64_t max_pending_bytes; /* >= max_payload_bytes */
-    uint32_t max_subscriptions; /* a connection; 0: no limit */
+    uint64_t max_pending_bytes;       /* >= max_payload_bytes */
+    uint32_t max_subscriptions;       /* a connection; 0: no limit */
+    uint32_t max_subscription_tokens; /* of a subject; 0: no limit */
     uint64_t ping_interval_ns;
     uint32_t ping_max;
     uint64_t write_deadline_ns;
