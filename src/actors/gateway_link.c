@@ -190,6 +190,7 @@ static void start(struct esi_actor *actor)
     struct esi_gateway_link *self = self_of(actor);
 
     self->local = esi_worker_local(esi_actor_home(actor));
+    esi_ledger_charge(self->local->lease, MEMORY_LINKS, LINK_BYTES);
     esi_outbound_init(&self->outbound, &self->target, &self->local->pools);
     self->start_ns = link_now_ns(self);
     self->activity_ns = self->start_ns;
@@ -304,6 +305,8 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
         esi_gateway_link_output_on_timer(self);
     } else if (fired == &self->open_timer.timer) {
         on_open_timer(self);
+    } else if (fired == &self->tick_timer.timer) {
+        esi_gateway_link_output_on_tick(self);
     } else if (fired == &self->pause_timer.timer) {
         self->is_paused = false;
     }
@@ -394,6 +397,7 @@ static void turn_end(struct esi_actor *actor)
     }
     esi_gateway_link_output_write(self);
     watch(self);
+    esi_gateway_link_output_watch(self);
     if (self->state == LINK_STATE_CLOSED && is_withdrawn) {
         esi_gateway_link_close_finish(self);
     }
@@ -486,6 +490,7 @@ static enum es_err new_link(struct esi_context *context, struct esi_worker *home
     esi_actor_timer_init(&self->actor, &self->ping_timer);
     esi_actor_timer_init(&self->actor, &self->write_timer);
     esi_actor_timer_init(&self->actor, &self->pause_timer);
+    esi_actor_timer_init(&self->actor, &self->tick_timer);
     *out = self;
     return ES_OK;
 }

@@ -13,7 +13,11 @@
 
 #include <stdatomic.h>
 
-enum { LINGER_BYTES_MAX = 1024 * 1024 };
+enum {
+    LINGER_BYTES_MAX = 1024 * 1024,
+    /* Who takes what still waits for it gets this many times write_deadline, and no more. */
+    CLOSE_DEADLINES = 4
+};
 
 static const uint64_t LINGER_NS = 1000000000;
 
@@ -97,6 +101,8 @@ void esi_gateway_link_close(struct esi_gateway_link *self, struct esi_str text, 
     }
     tell_ended(self, reason);
     self->state = LINK_STATE_CLOSING;
+    self->close_deadline_ns =
+        link_now_ns(self) + CLOSE_DEADLINES * link_limits(self)->write_deadline_ns;
     esi_actor_timer_set(&self->write_timer,
                         link_now_ns(self) + link_limits(self)->write_deadline_ns);
     esi_actor_continue(&self->actor);
@@ -174,8 +180,10 @@ void esi_gateway_link_close_finish(struct esi_gateway_link *self)
     esi_actor_timer_cancel(&self->ping_timer);
     esi_actor_timer_cancel(&self->write_timer);
     esi_actor_timer_cancel(&self->pause_timer);
+    esi_actor_timer_cancel(&self->tick_timer);
     esi_reader_deinit(&self->reader, self->local);
     leave_traffic(self);
+    esi_ledger_give(self->local->lease, MEMORY_LINKS, LINK_BYTES);
     esi_targets_remove(self->context->targets, &self->target);
     if (!self->is_outbound) {
         esi_gateway_leave(self->gateway);

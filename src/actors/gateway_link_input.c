@@ -207,8 +207,17 @@ void esi_gateway_link_input_process(struct esi_gateway_link *self, bool may_read
     if (esi_gateway_link_input_is_waiting(self) || self->is_paused) {
         return;
     }
-    const enum es_err err =
-        esi_reader_next(&self->reader, self->local, self->stream, may_read, &piece);
+    if (esi_ledger_is_short(self->context->ledger, MEMORY_TRANSIT) &&
+        !esi_reader_is_large(&self->reader)) {
+        esi_gateway_link_output_pause(self);
+        return;
+    }
+    const enum es_err err = esi_reader_next(&self->reader, self->local, self->stream,
+                                            may_read && !self->reader.awaits_memory, &piece);
+    if (err == ES_NO_MEMORY) {
+        esi_gateway_link_output_pause(self); /* nothing was read, and nothing is lost */
+        return;
+    }
     if (err == ES_OK) {
         if (piece.read_len > 0) {
             self->activity_ns = link_now_ns(self);
@@ -216,6 +225,9 @@ void esi_gateway_link_input_process(struct esi_gateway_link *self, bool may_read
         const size_t done = parse(self, &piece, &needed);
         if (esi_reader_keep(&self->reader, self->local, &piece, done, needed) != ES_OK) {
             esi_gateway_link_close_now(self, "Out Of Memory");
+        } else if (self->reader.awaits_memory) {
+            self->is_stalled = true;
+            esi_gateway_link_output_pause(self);
         }
     } else {
         self->is_stalled = false;

@@ -35,6 +35,8 @@ struct esi_local;
 struct esi_stream;
 struct esi_tls_context;
 
+enum { LINK_BYTES = 16 * 1024 /* its struct, stream, maps and lists, as far as they are small */ };
+
 enum gateway_link_msg {
     LINK_DELIVER,
     LINK_ROUTED,
@@ -124,6 +126,7 @@ struct esi_gateway_link {
     struct esi_actor_timer ping_timer;
     struct esi_actor_timer write_timer;
     struct esi_actor_timer pause_timer;
+    struct esi_actor_timer tick_timer; /* set while something waits to be written */
     struct esi_gateway_ended_msg ended_msg;
     /* counters */
     int64_t start_wall_ns;
@@ -133,6 +136,7 @@ struct esi_gateway_link {
     uint64_t rtt_ns;
     uint32_t pings_out;
     uint64_t lingered_bytes;
+    uint64_t close_deadline_ns; /* CLOSING: the latest end, whatever the peer takes */
     uint64_t in_msgs;
     uint64_t in_bytes;
     uint64_t out_msgs;
@@ -186,6 +190,12 @@ void esi_gateway_link_output_push_info(struct esi_gateway_link *self);
 void esi_gateway_link_output_answer(struct esi_gateway_link *self, struct esi_str text);
 /* Writes what the socket takes. Once a turn. */
 void esi_gateway_link_output_write(struct esi_gateway_link *self);
+/* At the end of a turn: sets the tick where something waits. */
+void esi_gateway_link_output_watch(struct esi_gateway_link *self);
+/* When memory is short, a peer that would need longer than write_deadline is closed. */
+void esi_gateway_link_output_on_tick(struct esi_gateway_link *self);
+/* Memory is short: nothing is read for a while. */
+void esi_gateway_link_output_pause(struct esi_gateway_link *self);
 /* The peer has taken nothing until its deadline. */
 void esi_gateway_link_output_on_timer(struct esi_gateway_link *self);
 

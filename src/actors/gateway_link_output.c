@@ -19,6 +19,9 @@ enum {
     CHANGES_PENDING_MIN = 64 * 1024 * 1024
 };
 
+static const uint64_t PAUSE_NS = 5000000;
+static const uint64_t TICK_NS = 250000000;
+
 /* --- deliveries --- */
 
 static void free_delivery(struct esi_msg *msg)
@@ -145,8 +148,11 @@ void esi_gateway_link_output_write(struct esi_gateway_link *self)
     }
     self->is_write_blocked = true;
     if (has_progress || !self->write_timer.timer.is_set) {
-        esi_actor_timer_set(&self->write_timer,
-                            link_now_ns(self) + link_limits(self)->write_deadline_ns);
+        uint64_t deadline_ns = link_now_ns(self) + link_limits(self)->write_deadline_ns;
+        if (self->state == LINK_STATE_CLOSING && deadline_ns > self->close_deadline_ns) {
+            deadline_ns = self->close_deadline_ns;
+        }
+        esi_actor_timer_set(&self->write_timer, deadline_ns);
     }
     check_pending(self);
 }
@@ -159,4 +165,37 @@ void esi_gateway_link_output_on_timer(struct esi_gateway_link *self)
                esi_stream_has_buffered_output(self->stream)) {
         close_slow(self, "Slow Consumer (Write Deadline)");
     }
+}
+
+/* --- short memory: as connection_pressure.c --- */
+
+void esi_gateway_link_output_pause(struct esi_gateway_link *self)
+{
+    self->is_paused = true;
+    esi_actor_timer_set(&self->pause_timer, link_now_ns(self) + PAUSE_NS);
+}
+
+void esi_gateway_link_output_watch(struct esi_gateway_link *self)
+{
+    if (self->outbound.is_blocked && !self->tick_timer.timer.is_set) {
+        esi_actor_timer_set(&self->tick_timer, link_now_ns(self) + TICK_NS);
+        (void)esi_outbound_is_lagging(&self->outbound, 1); /* counts anew */
+    }
+}
+
+void esi_gateway_link_output_on_tick(struct esi_gateway_link *self)
+{
+    const uint64_t deadline_ns = link_limits(self)->write_deadline_ns;
+    const uint32_t ticks = deadline_ns > TICK_NS ? (uint32_t)(deadline_ns / TICK_NS) : 1;
+    const bool is_lagging =
+        self->outbound.is_blocked && esi_outbound_is_lagging(&self->outbound, ticks);
+
+    if (is_lagging && esi_ledger_is_short(self->context->ledger, MEMORY_TRANSIT)) {
+        /* order: relaxed; a counter. */
+        atomic_fetch_add_explicit(&self->context->counters.memory_slow_consumers, 1,
+                                  memory_order_relaxed);
+        close_slow(self, "Slow Consumer (Memory)");
+        return;
+    }
+    esi_outbound_settle(&self->outbound);
 }
