@@ -590,6 +590,35 @@ static void check_limits(struct translation *self)
     }
 }
 
+/* A number of a core, as the system has it. */
+static bool is_core(const char *text)
+{
+    const size_t len = strspn(text, "0123456789");
+
+    return len > 0 && len <= 4 && text[len] == '\0';
+}
+
+static void check_threads(struct translation *self)
+{
+    const struct esi_config_threads *threads = &self->config->threads;
+    const struct esi_config_texts *pin = &threads->pin;
+    const bool is_word = pin->count == 1 && (strcmp(pin->items[0], "none") == 0 ||
+                                             strcmp(pin->items[0], "cores") == 0);
+
+    if (threads->authenticators > 1) {
+        esi_report_add_key(self->report, "threads.authenticators",
+                           "this version has one authenticator: it decides from memory, and what "
+                           "takes time (bcrypt) is done by threads.service threads");
+    }
+    for (size_t i = 0; !is_word && i < pin->count; i++) {
+        if (!is_core(pin->items[i])) {
+            esi_report_add_key(self->report, "threads.pin",
+                               "\"%s\" is none of none, cores and a list of core numbers",
+                               pin->items[i]);
+        }
+    }
+}
+
 void esi_translate_complete(struct esi_draft *draft, struct esi_report *report)
 {
     struct translation self = {.draft = draft, .config = &draft->config, .report = report};
@@ -605,5 +634,6 @@ void esi_translate_complete(struct esi_draft *draft, struct esi_report *report)
     check_gateway(&self);
     check_events(&self);
     check_limits(&self);
+    check_threads(&self);
     leave_out_own_name(&self);
 }

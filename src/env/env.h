@@ -86,6 +86,8 @@ struct esi_env_ops {
     enum es_err (*thread_start)(struct esi_env *env, const char *name, void (*run)(void *argument),
                                 void *argument, struct esi_thread **thread);
     void (*thread_join)(struct esi_env *env, struct esi_thread *thread);
+    enum es_err (*thread_pin)(struct esi_env *env, uint32_t core); /* NULL: not possible */
+    uint32_t (*core_at)(struct esi_env *env, uint32_t index);      /* NULL: the index itself */
     /* Instead of thread_start, where one thread runs a whole world (env_sim.h); NULL on Linux. */
     enum es_err (*stepped_start)(struct esi_env *env, const char *name, esi_env_step_fn step,
                                  void *argument, struct esi_poller *poller,
@@ -313,6 +315,19 @@ static inline uint32_t esi_env_core_count(struct esi_env *env)
 static inline uint64_t esi_env_memory_bytes(struct esi_env *env)
 {
     return env->ops->memory_bytes != NULL ? env->ops->memory_bytes(env) : 0;
+}
+
+/* Keeps the calling thread on one core, by the system's number. ES_NOT_FOUND: the process may not use
+ * it. ES_UNSUPPORTED. */
+ES_MUST_USE static inline enum es_err esi_env_thread_pin(struct esi_env *env, uint32_t core)
+{
+    return env->ops->thread_pin != NULL ? env->ops->thread_pin(env, core) : ES_UNSUPPORTED;
+}
+
+/* The system's number of the index-th core that the calling thread may use; they go round. */
+static inline uint32_t esi_env_core_at(struct esi_env *env, uint32_t index)
+{
+    return env->ops->core_at != NULL ? env->ops->core_at(env, index) : index;
 }
 
 /*

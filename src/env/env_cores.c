@@ -91,3 +91,54 @@ uint32_t esi_env_cores_count(void)
     const uint32_t quota = esi_env_cores_quota("/proc/self/cgroup", "/sys/fs/cgroup");
     return quota != 0 && quota < count ? quota : count;
 }
+
+enum es_err esi_env_cores_pin(uint32_t core)
+{
+    enum es_err err = ES_NOT_FOUND;
+
+    if (core >= CPU_COUNT_MAX) {
+        return ES_NOT_FOUND;
+    }
+    cpu_set_t *set = CPU_ALLOC(CPU_COUNT_MAX);
+    if (set == NULL) {
+        return ES_NO_MEMORY;
+    }
+    const size_t set_bytes = CPU_ALLOC_SIZE(CPU_COUNT_MAX);
+    CPU_ZERO_S(set_bytes, set);
+    CPU_SET_S(core, set_bytes, set);
+    if (sched_setaffinity(0, set_bytes, set) == 0) {
+        err = ES_OK;
+    }
+    CPU_FREE(set);
+    return err;
+}
+
+/* The number of the set's index-th member, where it has so many. */
+static uint32_t find_member(const cpu_set_t *set, size_t set_bytes, uint32_t index)
+{
+    uint32_t left = index % (uint32_t)CPU_COUNT_S(set_bytes, set);
+    uint32_t core = 0;
+
+    for (;; core++) {
+        if (CPU_ISSET_S(core, set_bytes, set) && left-- == 0) {
+            return core;
+        }
+    }
+}
+
+uint32_t esi_env_cores_at(uint32_t index)
+{
+    const size_t set_bytes = CPU_ALLOC_SIZE(CPU_COUNT_MAX);
+    cpu_set_t *set = CPU_ALLOC(CPU_COUNT_MAX);
+    uint32_t core = index;
+
+    if (set == NULL) {
+        return index;
+    }
+    CPU_ZERO_S(set_bytes, set);
+    if (sched_getaffinity(0, set_bytes, set) == 0 && CPU_COUNT_S(set_bytes, set) > 0) {
+        core = find_member(set, set_bytes, index);
+    }
+    CPU_FREE(set);
+    return core;
+}

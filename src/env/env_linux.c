@@ -648,6 +648,18 @@ static uint64_t memory_bytes(struct esi_env *env)
     return esi_env_memory_usable();
 }
 
+static enum es_err pin_thread(struct esi_env *env, uint32_t core)
+{
+    (void)env;
+    return esi_env_cores_pin(core);
+}
+
+static uint32_t find_core(struct esi_env *env, uint32_t index)
+{
+    (void)env;
+    return esi_env_cores_at(index);
+}
+
 static uint32_t count_cores(struct esi_env *env)
 {
     (void)env;
@@ -715,6 +727,8 @@ struct esi_env *esi_env_linux(void)
         .poller_wake = wake_poller,
         .thread_start = start_thread,
         .thread_join = join_thread,
+        .thread_pin = pin_thread,
+        .core_at = find_core,
         .core_count = count_cores,
         .memory_bytes = memory_bytes,
         .resolve = resolve,

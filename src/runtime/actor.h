@@ -38,9 +38,9 @@ struct esi_io {
     struct esi_actor *actor;      /* borrowed */
     struct esi_io *next_ready;    /* the actor's list of ios with something to do */
     struct esi_io *next_of_actor; /* all ios of an actor that may move */
-    int sock;                  /* ESI_ENV_NO_SOCKET when not watched */
-    uint32_t watched;          /* bits of enum esi_poll_event */
-    uint32_t ready;            /* bits seen since the last reaction */
+    int sock;                     /* ESI_ENV_NO_SOCKET when not watched */
+    uint32_t watched;             /* bits of enum esi_poll_event */
+    uint32_t ready;               /* bits seen since the last reaction */
     bool is_listed;
 };
 
@@ -119,11 +119,11 @@ struct esi_actor_load {
     struct esi_list in_active; /* the worker's actors that had a turn in this window */
     uint64_t window;           /* which window the rest is about */
     uint64_t service_ns;
-    uint32_t sent;                 /* messages to actors that may move */
-    uint32_t peer_votes;           /* by how much more of them went to the peer than to others */
-    uint64_t peer_id;              /* the peer: whom it sent most to, if to anybody */
-    struct esi_worker *peer_home;  /* borrowed: where it was then */
-    uint64_t moved_ns;             /* when it came to its home */
+    uint32_t sent;                  /* messages to actors that may move */
+    uint32_t peer_votes;            /* by how much more of them went to the peer than to others */
+    uint64_t peer_id;               /* the peer: whom it sent most to, if to anybody */
+    struct esi_worker *peer_home;   /* borrowed: where it was then */
+    uint64_t moved_ns;              /* when it came to its home */
     struct esi_actor_timer *timers; /* of an actor that may move */
     struct esi_io *ios;
     struct esi_worker *move_to; /* borrowed: where it shall go; NULL: it stays */

@@ -67,9 +67,8 @@ struct share {
     uint64_t turns_ns; /* what its turns took in all, as their actors count it */
 };
 
-static struct esi_placement_candidate describe(const struct esi_worker *worker,
-                                               const struct esi_actor *actor,
-                                               const struct share *share)
+static struct esi_placement_candidate
+describe(const struct esi_worker *worker, const struct esi_actor *actor, const struct share *share)
 {
     const struct esi_actor_load *load = &actor->load;
     const bool has_peer = load->peer_votes > 0 && load->peer_votes >= load->sent / VOTES_PART;
@@ -79,12 +78,11 @@ static struct esi_placement_candidate describe(const struct esi_worker *worker,
     return (struct esi_placement_candidate){
         .id = actor->id,
         .peer_id = has_peer ? load->peer_id : 0,
-        .peer_worker = has_peer && load->peer_home != NULL ? load->peer_home->index
-                                                           : ESI_PLACEMENT_NONE,
-        .load_permille =
-            share->turns_ns > 0
-                ? (uint32_t)(load->service_ns * share->busy_permille / share->turns_ns)
-                : 0,
+        .peer_worker =
+            has_peer && load->peer_home != NULL ? load->peer_home->index : ESI_PLACEMENT_NONE,
+        .load_permille = share->turns_ns > 0
+                             ? (uint32_t)(load->service_ns * share->busy_permille / share->turns_ns)
+                             : 0,
         .may_move = load->moved_ns == 0 || worker->now_ns >= cool_ns,
     };
 }
@@ -95,8 +93,7 @@ static uint32_t collect(const struct esi_worker *worker, const struct share *sha
 {
     const struct esi_balance *balance = &worker->balance;
     const bool is_crowded = balance->active_count > ESI_PLACEMENT_CANDIDATES_MAX;
-    const uint64_t average_ns =
-        is_crowded ? share->turns_ns / balance->active_count : 0;
+    const uint64_t average_ns = is_crowded ? share->turns_ns / balance->active_count : 0;
     uint32_t count = 0;
 
     for (struct esi_list *link = balance->active.next;

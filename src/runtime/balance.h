@@ -19,14 +19,15 @@
 struct esi_worker;
 
 struct esi_balance {
-    uint64_t window; /* its number; from 1 */
-    uint64_t window_end_ns; /* UINT64_MAX: never */
+    uint64_t window;             /* its number; from 1 */
+    uint64_t window_end_ns;      /* UINT64_MAX: never */
     struct esi_worker_mark mark; /* where it began */
     uint64_t random;
     uint32_t overloaded_windows;
     uint32_t calm_windows;
     uint32_t active_count;
-    struct esi_list active; /* actors by their first turn in this window; the busy ones come early */
+    struct esi_list
+        active; /* actors by their first turn in this window; the busy ones come early */
 };
 
 void esi_balance_init(struct esi_worker *worker);

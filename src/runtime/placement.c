@@ -143,7 +143,8 @@ static void sum_groups(struct decision *decision)
         const uint32_t root = root_of(decision->candidates, i);
         if (root == i) {
             place[i] = decision->group_count;
-            decision->groups[decision->group_count++] = (struct group){.index = i, .may_move = true};
+            decision->groups[decision->group_count++] =
+                (struct group){.index = i, .may_move = true};
         }
         struct group *group = &decision->groups[place[root]];
         group->load_permille += decision->candidates[i].load_permille;

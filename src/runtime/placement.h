@@ -44,11 +44,11 @@ struct esi_placement_candidate {
 struct esi_placement_view {
     enum esi_placement placement;
     uint32_t worker_count;
-    uint32_t self;                    /* who decides */
-    uint32_t *busy_permille;          /* of each worker; changed: what the decision makes of it */
-    uint32_t overloaded_windows;      /* so far without a break, with this one */
-    uint32_t calm_windows;            /* the same: its load would fit below others */
-    uint64_t *random;                 /* state, for PLACEMENT_SHUFFLE; not 0 */
+    uint32_t self;               /* who decides */
+    uint32_t *busy_permille;     /* of each worker; changed: what the decision makes of it */
+    uint32_t overloaded_windows; /* so far without a break, with this one */
+    uint32_t calm_windows;       /* the same: its load would fit below others */
+    uint64_t *random;            /* state, for PLACEMENT_SHUFFLE; not 0 */
 };
 
 /*

@@ -52,7 +52,7 @@ struct esi_runtime {
     pthread_cond_t count_changed;
     int64_t living[STOP_PHASE_COUNT];
     uint32_t workers_up;
-    bool has_local_failed;
+    enum es_err start_err; /* of a worker */
     bool has_forced;
     _Atomic uint32_t next_worker; /* placement spread */
     /* Moves and visits exclude each other: a visit goes from worker to worker and would miss, or meet
@@ -94,15 +94,20 @@ const struct esi_runtime_options *esi_runtime_options(const struct esi_runtime *
 void esi_runtime_make_local(struct esi_runtime *runtime, struct esi_worker *worker)
 {
     const struct esi_runtime_options *options = &runtime->options;
-    bool has_failed = false;
+    enum es_err err = ES_OK;
 
-    if (options->local_new != NULL) {
+    if (worker->pin_core != ESI_WORKER_UNPINNED) {
+        err = esi_env_thread_pin(options->env, worker->pin_core);
+    }
+    if (err == ES_OK && options->local_new != NULL) {
         worker->local = options->local_new(options->local_argument, worker->index);
-        has_failed = worker->local == NULL;
+        err = worker->local == NULL ? ES_NO_MEMORY : ES_OK;
     }
     pthread_mutex_lock(&runtime->count_mutex);
     runtime->workers_up++;
-    runtime->has_local_failed |= has_failed;
+    if (err != ES_OK) {
+        runtime->start_err = err;
+    }
     pthread_cond_broadcast(&runtime->count_changed);
     pthread_mutex_unlock(&runtime->count_mutex);
 }
@@ -113,9 +118,9 @@ static enum es_err wait_for_workers(struct esi_runtime *runtime)
     while (runtime->workers_up < runtime->worker_count) {
         pthread_cond_wait(&runtime->count_changed, &runtime->count_mutex);
     }
-    const bool has_failed = runtime->has_local_failed;
+    const enum es_err err = runtime->start_err;
     pthread_mutex_unlock(&runtime->count_mutex);
-    return has_failed ? ES_NO_MEMORY : ES_OK;
+    return err;
 }
 
 /* How busy the worker is, as far as is known: one that has had no turn for long has measured
@@ -665,6 +670,19 @@ static void apply_defaults(struct esi_runtime *runtime)
     }
 }
 
+static uint32_t find_pin(const struct esi_runtime_options *options, uint32_t index)
+{
+    switch (options->pin) {
+    case PIN_NONE:
+        break;
+    case PIN_CORES:
+        return esi_env_core_at(options->env, index);
+    case PIN_LIST:
+        return options->pin_cores[index % options->pin_core_count];
+    }
+    return ESI_WORKER_UNPINNED;
+}
+
 enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct esi_runtime **out)
 {
     struct esi_runtime *runtime = calloc(1, sizeof *runtime);
@@ -693,6 +711,7 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
     }
     for (uint32_t i = 0; i < count; i++) {
         runtime->workers[i] = (struct esi_worker){0};
+        runtime->workers[i].pin_core = find_pin(&runtime->options, i);
         err = esi_worker_init(&runtime->workers[i], runtime, i);
         if (err != ES_OK) {
             runtime->worker_count = i;

@@ -21,11 +21,22 @@ enum esi_placement {
     PLACEMENT_SHUFFLE /* as spread, and moved about at random: for tests */
 };
 
+/* Which cores worker threads are kept on. */
+enum esi_pin {
+    PIN_NONE,
+    PIN_CORES, /* each on one of those that the process may use, in turn */
+    PIN_LIST   /* each on one of a list, in turn */
+};
+
 struct esi_runtime_options {
     struct esi_env *env;    /* borrowed */
     uint32_t worker_count;  /* 0 = the cores that the process may use */
     uint32_t service_count; /* service threads; 0 = 2 */
     uint32_t work_bound;    /* messages an actor handles before it yields; 0 = 256 */
+    enum esi_pin pin;
+    const uint32_t
+        *pin_cores;          /* PIN_LIST: by the system's numbers; borrowed until it has started */
+    uint32_t pin_core_count; /* > 0 */
     enum esi_placement placement;
     uint64_t rebalance_ns; /* how often a worker looks whether actors should move; 0: never */
     /* Called on each worker thread before its first turn; sets what esi_worker_local returns. NULL:
@@ -37,7 +48,7 @@ struct esi_runtime_options {
 };
 
 /* Makes and starts the threads. ES_NO_MEMORY (also: of local_new), ES_IO (threads or pollers cannot
- * be made). */
+ * be made), ES_NOT_FOUND (a core to be pinned to is not there). */
 ES_MUST_USE enum es_err esi_runtime_new(const struct esi_runtime_options *options,
                                         struct esi_runtime **out);
 /*

@@ -12,10 +12,13 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#define ESI_WORKER_UNPINNED UINT32_MAX
+
 struct esi_worker {
     struct esi_runtime *runtime; /* borrowed */
     struct esi_env *env;         /* borrowed */
     uint32_t index;
+    uint32_t pin_core; /* the core that its thread is kept on, or ESI_WORKER_UNPINNED */
     struct esi_thread *thread;
     struct esi_poller *poller;
     void *local; /* the owner's, by local_new */
@@ -35,7 +38,7 @@ struct esi_worker {
     bool is_ending;
     struct esi_worker_times times;
     struct esi_visit *visits; /* those that are here now */
-    struct esi_actor agent; /* does what the runtime asks of this worker */
+    struct esi_actor agent;   /* does what the runtime asks of this worker */
     /* written by the worker, read by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_asleep;
     _Atomic uint32_t busy_permille;

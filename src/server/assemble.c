@@ -182,14 +182,41 @@ static enum esi_placement placement_of(enum esi_config_placement placement)
     return PLACEMENT_FILL;
 }
 
-static enum es_err make_runtime(struct esi_context *context)
+/* The configuration's texts as numbers; returns how many there are. */
+static uint32_t read_pin(const struct esi_config_texts *pin, enum esi_pin *kind, uint32_t *cores)
+{
+    const uint32_t count =
+        pin->count < ESI_RUNTIME_WORKERS_MAX ? (uint32_t)pin->count : ESI_RUNTIME_WORKERS_MAX;
+
+    *kind = PIN_NONE;
+    if (count == 0 || strcmp(pin->items[0], "none") == 0) {
+        return 0;
+    }
+    *kind = PIN_CORES;
+    if (strcmp(pin->items[0], "cores") == 0) {
+        return 0;
+    }
+    *kind = PIN_LIST;
+    for (uint32_t i = 0; i < count; i++) {
+        cores[i] = (uint32_t)strtoul(pin->items[i], NULL, 10);
+    }
+    return count;
+}
+
+static enum es_err make_runtime(struct esi_context *context, struct es_error *error)
 {
     const struct esi_config *config = context->config;
+    uint32_t pin_cores[ESI_RUNTIME_WORKERS_MAX];
+    enum esi_pin pin = PIN_NONE;
+    const uint32_t pin_core_count = read_pin(&config->threads.pin, &pin, pin_cores);
     const struct esi_runtime_options options = {
         .env = context->env,
         .worker_count = config->threads.workers,
         .service_count = config->threads.service,
         .work_bound = config->threads.work_bound,
+        .pin = pin,
+        .pin_cores = pin_cores,
+        .pin_core_count = pin_core_count,
         .placement = placement_of(config->threads.placement),
         .rebalance_ns = config->threads.rebalance_ns,
         .local_new = esi_context_local_new,
@@ -197,6 +224,10 @@ static enum es_err make_runtime(struct esi_context *context)
         .local_argument = context,
     };
     enum es_err err = esi_runtime_new(&options, &context->runtime);
+    if (err == ES_NOT_FOUND) {
+        snprintf(error->text, sizeof error->text,
+                 "threads.pin names a core that this process may not use");
+    }
 
     for (uint32_t i = 0; err == ES_OK && i < context->router_count; i++) {
         err = esi_router_new(context->runtime, context->table, ESI_ACCOUNT, &context->routers[i]);
@@ -312,7 +343,7 @@ enum es_err esi_assemble_start(struct esi_assembly *assembly, struct esi_env *en
         err = make_broker(context);
     }
     if (err == ES_OK) {
-        err = make_runtime(context);
+        err = make_runtime(context, error);
     }
     if (err == ES_OK) {
         log_start(context);

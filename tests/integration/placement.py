@@ -261,18 +261,19 @@ def newcomers_are_moved_in_their_handshakes(bench):
     settings = dict(SHUFFLE, tls=dict(bench.pair("event-service"), root_ca_path=bench.cert("ca")))
     context = tls_context(bench)
 
-    def come_and_go(stand, count):
-        for i in range(count):
+    def come_and_go(stand, name):
+        for i in range(25):
             peer = stand.client(tls=context)
-            peer.send(b"SUB hello.%d 1\r\nPUB hello.%d 2\r\nok\r\nPING\r\n" % (i, i))
+            subject = b"hello.%d.%d" % (name, i)
+            peer.send(b"SUB %s 1\r\nPUB %s 2\r\nok\r\nPING\r\n" % (subject, subject))
             require_equal(bodies_until_pong(peer), [b"ok"], "what a newcomer hears")
             peer.abort()
 
     with Stand(bench, settings) as stand:
         with stand.bystanders(tls=context):
             crew = Crew()
-            for _ in range(3):
-                crew.start(come_and_go, stand, 25)
+            for name in range(3):
+                crew.start(come_and_go, stand, name)
             crew.join()
         require_moved(stand, 20)
 

@@ -394,6 +394,32 @@ static void the_largest_message_must_fit(void **state)
                                 "limits: {memory: 32MiB, slow_consumer: block}\n"));
 }
 
+static void threads_are_checked(void **state)
+{
+    (void)state;
+    expect_errors("f.yaml", CONFIG_EVENT_SERVICE, "threads: {pin: [1, x, none]}\n",
+                  "f.yaml:1:11: threads.pin: \"x\" is none of none, cores and a list of core "
+                  "numbers\n"
+                  "f.yaml:1:11: threads.pin: \"none\" is none of none, cores and a list of core "
+                  "numbers\n");
+    expect_errors("f.yaml", CONFIG_EVENT_SERVICE, "threads: {authenticators: 2}\n",
+                  "f.yaml:1:27: threads.authenticators: this version has one authenticator: it "
+                  "decides from memory, and what takes time (bcrypt) is done by threads.service "
+                  "threads\n");
+    struct esi_config *config = expect_good(
+        "f.yaml", CONFIG_EVENT_SERVICE,
+        "threads: {pin: [3, 1], placement: spread, rebalance: 0, authenticators: 1}\n");
+    assert_int_equal(config->threads.pin.count, 2);
+    assert_string_equal(config->threads.pin.items[0], "3");
+    assert_int_equal(config->threads.placement, CONFIG_PLACEMENT_SPREAD);
+    assert_int_equal(config->threads.rebalance_ns, 0);
+    esi_config_free(config);
+    config = expect_good("f.yaml", CONFIG_EVENT_SERVICE, "threads: {pin: cores}\n");
+    assert_string_equal(config->threads.pin.items[0], "cores");
+    assert_int_equal(config->threads.rebalance_ns, 250000000);
+    esi_config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +437,7 @@ int main(void)
         cmocka_unit_test(gateways_are_checked),
         cmocka_unit_test(handlers_need_what_their_scheme_means),
         cmocka_unit_test(the_largest_message_must_fit),
+        cmocka_unit_test(threads_are_checked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

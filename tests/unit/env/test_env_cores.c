@@ -138,7 +138,27 @@ static void affinity_bounds_the_count(void **state)
     }
     assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
     assert_int_equal(esi_env_cores_count(), 1);
+    assert_true(CPU_ISSET(esi_env_cores_at(0), &one) && CPU_ISSET(esi_env_cores_at(7), &one));
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
+static void a_thread_is_kept_on_a_core(void **state)
+{
+    cpu_set_t before;
+    cpu_set_t after;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    const uint32_t count = (uint32_t)CPU_COUNT(&before);
+    const uint32_t last = esi_env_cores_at(count - 1);
+    assert_true(CPU_ISSET(last, &before));
+    assert_int_equal(esi_env_cores_at(count), esi_env_cores_at(0));
+    assert_int_equal(esi_env_cores_pin(last), ES_OK);
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_true(CPU_COUNT(&after) == 1 && CPU_ISSET(last, &after));
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(esi_env_cores_pin(UINT32_MAX), ES_NOT_FOUND);
+    assert_int_equal(esi_env_cores_pin(CPU_SETSIZE - 1), ES_NOT_FOUND);
 }
 
 int main(void)
@@ -152,6 +172,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(version_1_reads_quota_and_period, make_root, remove_root),
         cmocka_unit_test_setup_teardown(nonsense_is_passed_over, make_root, remove_root),
         cmocka_unit_test(affinity_bounds_the_count),
+        cmocka_unit_test(a_thread_is_kept_on_a_core),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 
 #include "base/own.h"
 
+#include <sched.h>
 #include <string.h>
 
 enum { WORKERS = 3 };
@@ -260,6 +261,172 @@ static void test_spread_placement(void **state)
     stop_runtime(runtime);
 }
 
+/* --- a hot actor and its neighbour --- */
+
+enum { WORK_BOUND = 16, HEAP = 5000 };
+
+struct hot {
+    struct esi_actor actor; /* first */
+    uint64_t handled;
+    struct esi_msg msgs[HEAP];
+};
+
+struct quiet {
+    struct esi_actor actor; /* first */
+    const struct hot *hot;
+    uint64_t hot_handled; /* when its own message came */
+    struct esi_msg msg;
+    sem_t done;
+};
+
+static _Atomic bool is_cooling;
+static sem_t gate;
+static sem_t hot_freed;
+
+/* As long as it is hot each of its messages comes back. */
+static void hot_handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct hot *self = ESI_CONTAINER_OF(actor, struct hot, actor);
+
+    self->handled++;
+    /* order: relaxed; seen some day. */
+    if (!atomic_load_explicit(&is_cooling, memory_order_relaxed)) {
+        esi_actor_send(actor, msg);
+    }
+}
+
+static void quiet_handle(struct esi_actor *actor, struct esi_msg *msg)
+{
+    struct quiet *self = ESI_CONTAINER_OF(actor, struct quiet, actor);
+
+    (void)msg;
+    self->hot_handled = self->hot->handled;
+    sem_post(&self->done);
+}
+
+static void count_freed(struct esi_actor *actor)
+{
+    (void)actor; /* by the test */
+    sem_post(&hot_freed);
+}
+
+static const struct esi_actor_type hot_type = {
+    .name = "hot", .handle = hot_handle, .stop = doer_stop, .free = count_freed};
+static const struct esi_actor_type quiet_type = {
+    .name = "quiet", .handle = quiet_handle, .stop = doer_stop, .free = count_freed};
+
+static void hold_the_worker(struct doer *self)
+{
+    (void)self;
+    await(&gate);
+}
+
+static void *new_zeroed(size_t size)
+{
+    void *part = aligned_alloc(ESI_CACHE_LINE, (size + ESI_CACHE_LINE - 1) & ~(size_t)63);
+
+    case_check(part != NULL);
+    return memset(part, 0, size);
+}
+
+/* Whatever stands in its mailbox, and however fast more comes, a hot actor makes room after
+ * work_bound messages. */
+static void test_hot_actors_make_room(void **state)
+{
+    const struct esi_runtime_options options = {
+        .env = esi_env_linux(), .worker_count = 1, .work_bound = WORK_BOUND};
+    struct esi_runtime *runtime = NULL;
+    struct hot *hot = new_zeroed(sizeof *hot);
+    struct quiet *quiet = new_zeroed(sizeof *quiet);
+
+    (void)state;
+    assert_int_equal(esi_runtime_new(&options, &runtime), ES_OK);
+    sem_init(&gate, 0, 0);
+    sem_init(&hot_freed, 0, 0);
+    sem_init(&quiet->done, 0, 0);
+    /* order: relaxed; the actors have not begun. */
+    atomic_store_explicit(&is_cooling, false, memory_order_relaxed);
+    quiet->hot = hot;
+    esi_actor_init(&hot->actor, &hot_type, runtime, esi_runtime_worker(runtime, 0));
+    esi_actor_init(&quiet->actor, &quiet_type, runtime, esi_runtime_worker(runtime, 0));
+    struct doer *holder = new_doer(runtime, 0, hold_the_worker);
+    esi_actor_send(&holder->actor, &holder->msg);
+    esi_actor_start(&hot->actor);
+    esi_actor_start(&quiet->actor);
+    for (uint32_t i = 0; i < HEAP; i++) {
+        hot->msgs[i] = (struct esi_msg){.kind = 1, .free = keep};
+        esi_actor_send(&hot->actor, &hot->msgs[i]);
+    }
+    quiet->msg = (struct esi_msg){.kind = 1, .free = keep};
+    esi_actor_send(&quiet->actor, &quiet->msg);
+    sem_post(&gate);
+    await(&holder->done);
+    await(&quiet->done);
+    assert_in_range(quiet->hot_handled, 0, 2 * WORK_BOUND);
+    /* And again, while it is in full swing. */
+    for (uint32_t i = 0; i < 20; i++) {
+        esi_actor_send(&quiet->actor, &quiet->msg);
+        await(&quiet->done);
+    }
+    assert_true(quiet->hot_handled > 2 * WORK_BOUND);
+    /* order: relaxed; seen some day. */
+    atomic_store_explicit(&is_cooling, true, memory_order_relaxed);
+    stop_runtime(runtime);
+    await_count(&hot_freed, 2);
+    sem_destroy(&gate);
+    sem_destroy(&hot_freed);
+    sem_destroy(&quiet->done);
+    free(hot);
+    free(quiet);
+}
+
+/* --- pinned workers --- */
+
+static void note_core(struct doer *self)
+{
+    cpu_set_t set;
+
+    case_check(sched_getaffinity(0, sizeof set, &set) == 0);
+    self->index = UINT32_MAX;
+    for (uint32_t core = 0; core < CPU_SETSIZE && CPU_COUNT(&set) == 1; core++) {
+        if (CPU_ISSET(core, &set)) {
+            self->index = core;
+        }
+    }
+}
+
+static uint32_t core_of(struct esi_runtime *runtime, uint32_t worker)
+{
+    struct doer *doer = new_doer(runtime, worker, note_core);
+
+    run(doer);
+    return doer->index;
+}
+
+static void test_workers_are_pinned(void **state)
+{
+    const uint32_t last = esi_env_core_at(esi_env_linux(), esi_env_core_count(esi_env_linux()) - 1);
+    const uint32_t absent = CPU_SETSIZE + 5000;
+    struct esi_runtime_options options = {
+        .env = esi_env_linux(), .worker_count = 2, .pin = PIN_CORES};
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    assert_int_equal(esi_runtime_new(&options, &runtime), ES_OK);
+    assert_int_equal(core_of(runtime, 0), esi_env_core_at(esi_env_linux(), 0));
+    assert_int_equal(core_of(runtime, 1), esi_env_core_at(esi_env_linux(), 1));
+    stop_runtime(runtime);
+    options.pin = PIN_LIST;
+    options.pin_cores = &last;
+    options.pin_core_count = 1;
+    assert_int_equal(esi_runtime_new(&options, &runtime), ES_OK);
+    assert_int_equal(core_of(runtime, 0), last);
+    assert_int_equal(core_of(runtime, 1), last);
+    stop_runtime(runtime);
+    options.pin_cores = &absent;
+    assert_int_equal(esi_runtime_new(&options, &runtime), ES_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +435,8 @@ int main(void)
         cmocka_unit_test(test_sleepers_are_woken),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_spread_placement),
+        cmocka_unit_test(test_hot_actors_make_room),
+        cmocka_unit_test(test_workers_are_pinned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
