@@ -24,10 +24,10 @@ uint32_t esi_env_cores_quota(const char *cgroup_list, const char *root);
 /* The cores this process may use, at least 1. Thread: any; reads a few files. Cannot fail. */
 uint32_t esi_env_cores_count(void);
 
-/* Keeps the calling thread on one core, by the system's number. ES_NOT_FOUND: the process may not use
- * it. */
+/* Keeps the calling thread on one core, by the system's number. ES_NOT_FOUND: the process may not
+ * use it. */
 ES_MUST_USE enum es_err esi_env_cores_pin(uint32_t core);
 
-/* The system's number of the index-th core of the calling thread's affinity; they go round. Where the
- * affinity cannot be read, the index. Thread: any. */
+/* The system's number of the index-th core of the calling thread's affinity; they go round. Where
+ * the affinity cannot be read, the index. Thread: any. */
 uint32_t esi_env_cores_at(uint32_t index);

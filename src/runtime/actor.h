@@ -6,9 +6,9 @@
  *
  * Life: init -> start (any thread) -> turns on the home worker -> finish (in its own turn) -> last
  * reference given up -> free (always in a turn on the home worker). Messages to a finished actor
- * are freed unread. Between the last reference and the free lies a grace period: a sender touches the
- * actor once more after its message is in the mailbox (to schedule it), and by then the message may
- * have been handled and the reference that it stood for given up.
+ * are freed unread. Between the last reference and the free lies a grace period: a sender touches
+ * the actor once more after its message is in the mailbox (to schedule it), and by then the message
+ * may have been handled and the reference that it stood for given up.
  *
  * A roaming actor (routers) has no home: whoever sends to it while it is idle runs its turn at
  * once, on the sender's thread; one thread at a time.
@@ -168,21 +168,22 @@ void esi_actor_init(struct esi_actor *actor, const struct esi_actor_type *type,
                     struct esi_runtime *runtime, struct esi_worker *home);
 /*
  * Its worker; NULL: it roams, or is on its way from one worker to another. Steady in the actor's
- * own turn and in a visit. Another thread learns only whether this is its own worker: a change to or
- * from that one would be of its own making.
+ * own turn and in a visit. Another thread learns only whether this is its own worker: a change to
+ * or from that one would be of its own making.
  */
 static inline struct esi_worker *esi_actor_home(const struct esi_actor *actor)
 {
-    /* order: relaxed; a thread looks for itself alone, and that it has written itself. Who schedules
-     * the actor has claimed is_scheduled before, which the worker that it came to released after. */
+    /* order: relaxed; a thread looks for itself alone, and that it has written itself. Who
+     * schedules the actor has claimed is_scheduled before, which the worker that it came to
+     * released after. */
     return atomic_load_explicit(&actor->home, memory_order_relaxed);
 }
 /* Makes the actor live: its start runs on its home worker before any message. Thread: any, once. */
 void esi_actor_start(struct esi_actor *actor);
 /*
  * Sends a message, taken; kind and free are set by the caller. The sender must hold a reference or
- * otherwise know that the actor is not freed; the message may carry that reference away. Thread: any. Never blocks, never allocates, cannot
- * fail. To a roaming actor: runs its turn.
+ * otherwise know that the actor is not freed; the message may carry that reference away. Thread:
+ * any. Never blocks, never allocates, cannot fail. To a roaming actor: runs its turn.
  */
 void esi_actor_send(struct esi_actor *actor, struct esi_msg *msg);
 /* Shared ownership for those who will send later (answers). Thread: any. */

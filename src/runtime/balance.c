@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How the windows end. Bounded: so many active actors are known, so many looked at, so many moved. */
+/* How the windows end. Bounded: so many active actors are known, so many looked at, so many
+ * moved. */
 #include "runtime/balance.h"
 #include "base/own.h"
 #include "runtime/placement.h"

@@ -274,8 +274,8 @@ static void retreat(struct decision *decision)
 }
 
 /*
- * A peer lives elsewhere: down to it where there is room; up to it only where it has no room to come
- * down here, or the two would change places.
+ * A peer lives elsewhere: down to it where there is room; up to it only where it has no room to
+ * come down here, or the two would change places.
  */
 static void follow_peers(struct decision *decision)
 {

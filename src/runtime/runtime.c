@@ -55,8 +55,8 @@ struct esi_runtime {
     enum es_err start_err; /* of a worker */
     bool has_forced;
     _Atomic uint32_t next_worker; /* placement spread */
-    /* Moves and visits exclude each other: a visit goes from worker to worker and would miss, or meet
-     * twice, who moves. A mutex is right here as well: all of this is rare. */
+    /* Moves and visits exclude each other: a visit goes from worker to worker and would miss, or
+     * meet twice, who moves. A mutex is right here as well: all of this is rare. */
     pthread_mutex_t moves_mutex;
     pthread_cond_t moves_ended;
     uint32_t moving; /* actors between two workers */

@@ -79,8 +79,8 @@ void esi_timer_wheel_set(struct esi_timer_wheel *wheel, struct esi_timer *timer,
 
 uint64_t esi_timer_wheel_deadline_ns(const struct esi_timer *timer)
 {
-    /* One nanosecond into the tick before: esi_timer_wheel_set rounds up, and 0 means that it is not
-     * set. */
+    /* One nanosecond into the tick before: esi_timer_wheel_set rounds up, and 0 means that it is
+     * not set. */
     return timer->is_set ? (timer->deadline_tick - 1) * TICK_NS + 1 : 0;
 }
 

@@ -417,8 +417,8 @@ static void carry_visits_on(struct esi_actor *actor)
 }
 
 /*
- * The last reference of an actor was given up a grace period ago: every send to it has been completed,
- * so it may still stand in our inbound list or run queue, and then nowhere any more.
+ * The last reference of an actor was given up a grace period ago: every send to it has been
+ * completed, so it may still stand in our inbound list or run queue, and then nowhere any more.
  */
 static void reap(struct esi_worker *worker, struct esi_actor *actor)
 {

@@ -86,8 +86,8 @@ void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *act
 void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound);
 /* Messages an actor handles before it yields. */
 uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime);
-/* Whether an actor may leave its worker: in a visit, which would miss it, only later, in a stop not at
- * all. MOVE_NOW pairs with esi_runtime_end_move, when it has arrived or stays after all. */
+/* Whether an actor may leave its worker: in a visit, which would miss it, only later, in a stop not
+ * at all. MOVE_NOW pairs with esi_runtime_end_move, when it has arrived or stays after all. */
 enum esi_move_leave { MOVE_NOW, MOVE_LATER, MOVE_NEVER };
 ES_MUST_USE enum esi_move_leave esi_runtime_begin_move(struct esi_runtime *runtime);
 void esi_runtime_end_move(struct esi_runtime *runtime);

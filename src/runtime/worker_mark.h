@@ -2,9 +2,9 @@
 /*
  * From when on a worker's busy time is measured. Private to the runtime layer.
  *
- * Busy is what turns took, but no more than the processor time that the thread got: a worker that has
- * to wait for a processor would not have more of it on another worker, and one that looks for work
- * awake is not busy.
+ * Busy is what turns took, but no more than the processor time that the thread got: a worker that
+ * has to wait for a processor would not have more of it on another worker, and one that looks for
+ * work awake is not busy.
  */
 #pragma once
 

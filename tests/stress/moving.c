@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: moving actors from worker to worker at random loses, doubles and reorders nothing, and cause
- * still comes before effect; timers and sockets move along. Method: nodes pass tokens on at random
- * and wish themselves elsewhere all the time, while visits go round; each pair of sender and
+ * Goal: moving actors from worker to worker at random loses, doubles and reorders nothing, and
+ * cause still comes before effect; timers and sockets move along. Method: nodes pass tokens on at
+ * random and wish themselves elsewhere all the time, while visits go round; each pair of sender and
  * receiver numbers its messages. Now and then a node tells a second one something, and then a third
  * one, which tells the second about it. Each node has a timer and one end of a socket pair, whose
  * other end another node writes to. Everything is counted on both sides and compared at the end.

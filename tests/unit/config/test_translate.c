@@ -406,9 +406,9 @@ static void threads_are_checked(void **state)
                   "f.yaml:1:27: threads.authenticators: this version has one authenticator: it "
                   "decides from memory, and what takes time (bcrypt) is done by threads.service "
                   "threads\n");
-    struct esi_config *config = expect_good(
-        "f.yaml", CONFIG_EVENT_SERVICE,
-        "threads: {pin: [3, 1], placement: spread, rebalance: 0, authenticators: 1}\n");
+    struct esi_config *config =
+        expect_good("f.yaml", CONFIG_EVENT_SERVICE,
+                    "threads: {pin: [3, 1], placement: spread, rebalance: 0, authenticators: 1}\n");
     assert_int_equal(config->threads.pin.count, 2);
     assert_string_equal(config->threads.pin.items[0], "3");
     assert_int_equal(config->threads.placement, CONFIG_PLACEMENT_SPREAD);

@@ -3,7 +3,8 @@
  * Goal: a running runtime does with its actors what they cost it. Pairs that take all of a worker
  * are shared out in whole, and come back to one worker when they take little; light actors stay,
  * types that may not move stay, and nobody moves where rebalancing is off. Method: actors that pass
- * a message to and fro, and whose turns take as much time as they say: the clock goes forward by it.
+ * a message to and fro, and whose turns take as much time as they say: the clock goes forward by
+ * it.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: actors live on as few workers as their load allows, or evenly, those that talk to each other
- * together, and at a steady load they come to rest. Method: a table of actors with loads and peers; in
- * each window every worker decides in turn, by figures that are a window old and somewhat wrong.
+ * Goal: actors live on as few workers as their load allows, or evenly, those that talk to each
+ * other together, and at a steady load they come to rest. Method: a table of actors with loads and
+ * peers; in each window every worker decides in turn, by figures that are a window old and somewhat
+ * wrong.
  */
 #include <setjmp.h>
 #include <stdarg.h>
