@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Who may come in: the users and the token of a configuration, compiled once, the user of gateway
- * connections, and the token of the health check. Judges what can be judged at once, and says what must be computed elsewhere first
- * (bcrypt). No plain secret is kept: digests alone, compared in constant time.
+ * connections, and the token of the health check. Judges what can be judged at once, and says what
+ * must be computed elsewhere first (bcrypt). No plain secret is kept: digests alone, compared in
+ * constant time.
  *
  * Clients and gateways have nothing in common: the secret of one is none for the other. Order for
  * clients, as nats-server's: users, then the token, then the token file. Whoever names a user is

@@ -4,9 +4,9 @@
  * take turns, so that who sends many waits behind its own. Used before a peer has shown who it is:
  * by the listener for connections, by the authenticator for passwords.
  *
- * Both what waits and what holds a place are bounded, and shared by one rule (dynamic threshold): an
- * origin may have as many as are free for others. Alone it gets half; each one that joins gets as
- * much as the others; and the last place is never taken by one that has others already.
+ * Both what waits and what holds a place are bounded, and shared by one rule (dynamic threshold):
+ * an origin may have as many as are free for others. Alone it gets half; each one that joins gets
+ * as much as the others; and the last place is never taken by one that has others already.
  *
  * Life of an item: out -> push -> waiting -> admit -> holding a place -> release -> out;
  * waiting -> remove -> out. One thread's.
@@ -45,7 +45,8 @@ void esi_fair_queue_init(struct esi_fair_queue *queue, uint32_t waiting_max, uin
 /* Frees the lines; what is still in there is out, whatever it says. */
 void esi_fair_queue_deinit(struct esi_fair_queue *queue);
 
-/* At the end of its origin's line. ES_FULL: the origin, or all together, have too many; ES_NO_MEMORY.
+/* At the end of its origin's line. ES_FULL: the origin, or all together, have too many;
+ * ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_fair_queue_push(struct esi_fair_queue *queue,
                                             const struct esi_origin *origin,

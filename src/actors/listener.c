@@ -5,7 +5,8 @@
  * When the process is out of descriptors it stops to accept for a while instead of spinning.
  *
  * Each accepted connection gets a ticket, which waits in the fair queue, is handed on with the
- * connection, and comes back as a message. Where there are places it waits no longer than this turn.
+ * connection, and comes back as a message. Where there are places it waits no longer than this
+ * turn.
  */
 #include "actors/listener.h"
 #include "actors/context.h"

@@ -2,9 +2,9 @@
 /*
  * Listener: accepts on one listening socket and hands each connection to whoever it was made for;
  * not all at once. A connection holds a place from then on until it has shown who it is, or has
- * ended. There are limits.max_handshakes places for each door, shared fairly by the peers' addresses
- * (actors/fair_queue.h); who finds none waits for a while, unread. So what peers cost that nobody
- * knows yet is bounded, and one that floods stands in its own way.
+ * ended. There are limits.max_handshakes places for each door, shared fairly by the peers'
+ * addresses (actors/fair_queue.h); who finds none waits for a while, unread. So what peers cost
+ * that nobody knows yet is bounded, and one that floods stands in its own way.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An IPv4 address stands in IPv6's mapped form, so that it is the same by whichever socket it came. */
+/* An IPv4 address stands in IPv6's mapped form, so that it is the same by whichever socket it
+ * came. */
 #include "actors/origin.h"
 #include "env/env.h"
 

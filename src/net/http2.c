@@ -12,6 +12,7 @@
  * closes the stream, and is freed with the connection otherwise; `call` is NULL once the owner has
  * parted from it.
  */
+#include "net/http2.h"
 #include "net/http2_internal.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the library tells of frames and streams, and what it asks for. struct esi_http2_stream is its
- * stream user data.
+ * What the library tells of frames and streams, and what it asks for. struct esi_http2_stream is
+ * its stream user data.
  */
 #include "net/http2_internal.h"
 

@@ -2,10 +2,11 @@
 /*
  * The TLS library as a whole: which one it is, what it must be able to do, what it leaves behind.
  *
- * wolfSSL stands behind net/tls.h in these files: this one, tls_context.c, tls_files.c, tls_verify.c
- * and tls_session.c. wolfssl/options.h comes before any other header of it: the layout of its structs
- * depends on how it was built.
+ * wolfSSL stands behind net/tls.h in these files: this one, tls_context.c, tls_files.c,
+ * tls_verify.c and tls_session.c. wolfssl/options.h comes before any other header of it: the layout
+ * of its structs depends on how it was built.
  */
+#include "net/tls.h"
 #include "net/tls_internal.h"
 
 #include <pthread.h>

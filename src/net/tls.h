@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * TLS contexts and sessions: the only files that see wolfSSL stand behind this header, and in one
- * place of them what is safe is set: TLS 1.2 or newer, forward secrecy with authenticated ciphers alone, chain, dates,
- * key usage and names of the peer checked, no resumption (so that a certificate is seen on each
- * connection), no renegotiation. Both builds of wolfSSL (packaged and private) behave the same;
- * tests run with both.
+ * place of them what is safe is set: TLS 1.2 or newer, forward secrecy with authenticated ciphers
+ * alone, chain, dates, key usage and names of the peer checked, no resumption (so that a
+ * certificate is seen on each connection), no renegotiation. Both builds of wolfSSL (packaged and
+ * private) behave the same; tests run with both.
  *
  * Others use net/stream.h; the sessions below are what a stream is made of.
  */

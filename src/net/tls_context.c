@@ -5,9 +5,9 @@
  * Why things are done by hand here that the library offers too: Debian's build is made with
  * OPENSSL_COMPATIBLE_DEFAULTS, under which a fresh context verifies nobody, allows old versions,
  * repeats reads by itself and takes each authority for a trusted peer as well. So every setting is
- * made, whatever its default; the peer's names are checked in our own verify callback (tls_verify.c;
- * called in both builds for each leaf); and authorities are loaded one by one, since the library
- * calls a bundle loaded when any one of it was.
+ * made, whatever its default; the peer's names are checked in our own verify callback
+ * (tls_verify.c; called in both builds for each leaf); and authorities are loaded one by one, since
+ * the library calls a bundle loaded when any one of it was.
  */
 #include "net/tls_internal.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files behind net/tls.h share: tls.c (the library as a whole), tls_context.c (settings, and
- * where safety is decided), tls_files.c (certificates, keys and authorities read), tls_verify.c (is
- * the peer who it must be), tls_session.c (one connection). The library's types stand here by their
- * tags, so that nobody needs its headers for them.
+ * What the files behind net/tls.h share: tls.c (the library as a whole), tls_context.c (settings,
+ * and where safety is decided), tls_files.c (certificates, keys and authorities read), tls_verify.c
+ * (is the peer who it must be), tls_session.c (one connection). The library's types stand here by
+ * their tags, so that nobody needs its headers for them.
  */
 #pragma once
 

@@ -113,6 +113,7 @@ DOOR_HEADERS = {
 
 # Global symbols of X.o begin with esi_X (or es_, the public interface); these files have other prefixes.
 SYMBOL_PREFIXES = {
+    "src/net/http1_request.c": {"esi_http1_": "a request of http1.h: what it says"},
     "src/journal/journal_memory.c": {"esi_journal_": "implements journal.h, which other stores implement too"},
     "src/broker/batch.c": {"esi_delivery_": "a delivery is what a batch hands over; declared in batch.h"},
     "src/broker/subtable.c": {"esi_sub_": "a subscription is the table's entry; declared in subtable.h"},
@@ -231,6 +232,7 @@ ACTOR_PARTS = {
 
 # Sources without a unit test of their own.
 NO_UNIT_TEST = {
+    "src/net/http1_request.c": "stands behind net/http1.h: test_http1.c",
     **{
         f"src/net/http2_{part}.c": "stands behind net/http2.h: test_http2.c" for part in "callbacks flood memory".split()
     },
