@@ -298,6 +298,60 @@ static void test_a_slow_peer_pins_little(void **state)
     write_all();
 }
 
+/* Who has waited for a while holds its bytes, and no block beside them. */
+static void test_what_waits_long_is_settled(void **state)
+{
+    bool has_progress = false;
+
+    (void)state;
+    const uint64_t free_blocks = count_free_blocks();
+    const uint64_t made = pools.blocks.allocation_count;
+    for (uint32_t i = 0; i < 20; i++) {
+        push_piece(sources[i % SOURCES], i * 64, 60, true);
+    }
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    for (uint32_t i = 0; i < 20; i++) {
+        push_piece(sources[i % SOURCES], i * 64, 60, true);
+    }
+    esi_outbound_settle(&outbound);
+    assert_int_equal(count_free_blocks() - free_blocks, pools.blocks.allocation_count - made);
+    for (uint32_t i = 0; i < SOURCES; i++) {
+        assert_true(esi_block_is_unique(sources[i]));
+    }
+    assert_int_equal(outbound.queued_bytes, 2400);
+    esi_outbound_settle(&outbound); /* harmless */
+    push_piece(sources[0], 5, 100, true);
+    socket_room = 1000;
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    assert_int_equal(outbound.queued_bytes, 1500);
+    expect_so_far();
+    esi_outbound_settle(&outbound);
+    socket_room = SIZE_MAX / 2;
+    write_all();
+    assert_int_equal(outbound.queued_bytes, 0);
+}
+
+static void test_lagging(void **state)
+{
+    bool has_progress = false;
+
+    (void)state;
+    for (uint32_t i = 0; i < 100; i++) {
+        push_piece(sources[i % SOURCES], i, 1000, true);
+    }
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    assert_true(esi_outbound_is_lagging(&outbound, 40)); /* nothing was taken */
+    socket_room = 3000;
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    assert_false(esi_outbound_is_lagging(&outbound, 40)); /* 33 ticks will do */
+    socket_room = 2000;
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    assert_true(esi_outbound_is_lagging(&outbound, 40)); /* 48 would be needed */
+    socket_room = SIZE_MAX / 2;
+    write_all();
+    assert_false(esi_outbound_is_lagging(&outbound, 1));
+}
+
 /* A peer that takes everything at once: still nobody's turn is longer than a share, and nothing is
  * copied for that. */
 static void test_a_quick_peer_gets_shares(void **state)
@@ -426,6 +480,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_random_traffic, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_gathered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_slow_peer_pins_little, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_waits_long_is_settled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lagging, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_quick_peer_gets_shares, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_stalled_peer_pins_few_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_peer_that_is_gone, set_up, tear_down),

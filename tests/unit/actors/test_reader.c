@@ -201,6 +201,89 @@ static void block_that_others_hold_is_not_written_over(void **state)
     esi_block_unref(shared, &world->local.pools.blocks, 1);
 }
 
+/* A publisher whose reads cut messages needs no memory for each of them. */
+static void tail_is_kept_from_read_to_read(void **state)
+{
+    struct world *world = *state;
+    const struct esi_block *tail = NULL;
+
+    for (int i = 0; i < 20; i++) {
+        send_text(world, "whole cut", 9);
+        assert_int_equal(next(world, true), ES_OK);
+        keep(world, world->piece.len - 3, 0);
+        assert_true(tail == NULL || tail == world->reader.tail);
+        tail = world->reader.tail;
+    }
+    send_text(world, " end", 4);
+    assert_int_equal(next(world, true), ES_OK);
+    assert_piece(world, "cut end");
+    keep(world, 7, 0);
+    assert_null(world->reader.tail);
+}
+
+static void large_message_waits_for_memory(void **state)
+{
+    enum { LARGE = 300 * 1024 };
+    struct world *world = *state;
+    struct esi_ledger *ledger = NULL;
+
+    assert_int_equal(esi_ledger_new(16 * 1024 * 1024, 1, &ledger), ES_OK);
+    struct esi_lease *lease = esi_ledger_lease(ledger, 0);
+    world->local.pools.blocks.lease = lease;
+    const uint64_t taken = ledger->classes[MEMORY_INPUT].short_bytes;
+    assert_true(esi_ledger_take(lease, MEMORY_PARTIAL_INPUT, taken));
+    send_text(world, "begin", 5);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(next(world, i == 0), ES_OK);
+        assert_piece(world, "begin");
+        keep(world, 0, LARGE);
+        assert_true(world->reader.awaits_memory);
+        assert_false(esi_reader_is_large(&world->reader));
+    }
+    esi_ledger_give(lease, MEMORY_PARTIAL_INPUT, taken);
+    assert_int_equal(next(world, false), ES_OK);
+    keep(world, 0, LARGE);
+    assert_false(world->reader.awaits_memory);
+    assert_true(esi_reader_is_large(&world->reader));
+    assert_true(esi_ledger_owner_bytes(ledger, MEMORY_PARTIAL_INPUT) > LARGE);
+    /* Half of it in ten steps is quick enough for twenty, and then too little comes. */
+    (void)esi_reader_is_lagging(&world->reader, 20);
+    char *rest = test_calloc(1, LARGE - 5);
+    size_t sent = 0;
+    while (sent < LARGE / 2) {
+        send_text(world, rest, 10000);
+        sent += 10000;
+        assert_int_equal(next(world, true), ES_AGAIN);
+        if (sent % 30000 == 0) {
+            assert_false(esi_reader_is_lagging(&world->reader, 20));
+        }
+    }
+    (void)esi_reader_is_lagging(&world->reader, 20);
+    send_text(world, rest, 5);
+    assert_int_equal(next(world, true), ES_AGAIN);
+    assert_true(esi_reader_is_lagging(&world->reader, 20));
+    sent += 5;
+    while (sent < LARGE - 5) {
+        const size_t part = LARGE - 5 - sent < 10000 ? LARGE - 5 - sent : 10000;
+        send_text(world, rest, part);
+        sent += part;
+        assert_int_equal(next(world, true), sent < LARGE - 5 ? ES_AGAIN : ES_OK);
+    }
+    /* It is on its way to others now, and no longer input. */
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_PARTIAL_INPUT), 0);
+    assert_true(esi_ledger_owner_bytes(ledger, MEMORY_BLOCKS) > LARGE);
+    keep(world, LARGE, 0);
+    assert_false(esi_reader_is_lagging(&world->reader, 20));
+    test_free(rest);
+    /* The worker's block goes back to the ledger that it came from. */
+    esi_block_unref(world->local.read_block, &world->local.pools.blocks, 1);
+    world->local.read_block = NULL;
+    esi_pool_trim(&world->local.pools.blocks);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_BLOCKS), 0);
+    world->local.pools.blocks.lease = NULL;
+    esi_ledger_free(ledger);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -209,6 +292,7 @@ int main(void)
         CASE(what_is_left_comes_first),        CASE(what_is_left_is_given_without_reading),
         CASE(nothing_and_the_end_are_told),    CASE(small_pieces_make_a_whole),
         CASE(large_message_has_its_own_block), CASE(block_that_others_hold_is_not_written_over),
+        CASE(tail_is_kept_from_read_to_read),  CASE(large_message_waits_for_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

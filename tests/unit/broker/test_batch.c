@@ -645,6 +645,95 @@ static void test_pause(void **state)
     free_sink(sink);
 }
 
+/* A target that blocks is named to its publisher while it has too much waiting. */
+static void test_blocker(void **state)
+{
+    struct sink *sink = new_sink(&broker, false);
+    struct sink *other = new_sink(&broker, false);
+
+    (void)state;
+    struct esi_sub *subs[] = {subscribe(sink, "b", "", "1", 0), subscribe(other, "b", "", "1", 0)};
+    for (int blocks = 0; blocks < 2; blocks++) {
+        sink->target.blocks = blocks == 1;
+        /* order: relaxed; one thread. */
+        atomic_store_explicit(&sink->target.pending_bytes, 2000000, memory_order_relaxed);
+        begin_as_client(NULL, true);
+        publish(&broker, "b", "", "x");
+        (void)!esi_batch_flush(broker.batch);
+        assert_ptr_equal(esi_batch_blocker(broker.batch), blocks == 1 ? &sink->target : NULL);
+        /* order: relaxed; one thread. */
+        atomic_store_explicit(&sink->target.pending_bytes, 10, memory_order_relaxed);
+        begin_as_client(NULL, true);
+        publish(&broker, "b", "", "x");
+        (void)!esi_batch_flush(broker.batch);
+        assert_null(esi_batch_blocker(broker.batch));
+    }
+    /* Of two the one that has more. */
+    other->target.blocks = true;
+    /* order: relaxed; one thread. */
+    atomic_store_explicit(&sink->target.pending_bytes, 2000000, memory_order_relaxed);
+    /* order: relaxed; one thread. */
+    atomic_store_explicit(&other->target.pending_bytes, 3000000, memory_order_relaxed);
+    begin_as_client(NULL, true);
+    publish(&broker, "b", "", "x");
+    (void)!esi_batch_flush(broker.batch);
+    assert_ptr_equal(esi_batch_blocker(broker.batch), &other->target);
+    unsubscribe(subs[0]);
+    unsubscribe(subs[1]);
+    free_sink(sink);
+    free_sink(other);
+}
+
+static uint64_t lost_of(const struct sink *sink)
+{
+    /* order: relaxed; one thread. */
+    return atomic_load_explicit(&sink->target.lost_msgs, memory_order_relaxed);
+}
+
+/* Messages for which there is no memory are counted for each who should have had them. */
+static void test_lost_for_want_of_memory(void **state)
+{
+    struct esi_ledger *ledger = NULL;
+    struct sink *one = new_sink(&broker, false);
+    struct sink *two = new_sink(&broker, false);
+    struct sink *self = new_sink(&broker, false);
+
+    (void)state;
+    struct esi_sub *subs[] = {subscribe(one, "m", "", "1", 0), subscribe(two, "m", "", "1", 0),
+                              subscribe(two, "m", "", "2", SUB_RECORDS),
+                              subscribe(self, "m", "", "1", 0)};
+    assert_int_equal(esi_ledger_new(4 * 1024 * 1024, 1, &ledger), ES_OK);
+    struct esi_lease *lease = esi_ledger_lease(ledger, 0);
+    broker.pools.blocks.lease = lease;
+    begin_as_client(self, false); /* its block for bodies is taken before */
+    assert_true(esi_ledger_take(lease, MEMORY_OUTBOUND,
+                                ledger->classes[MEMORY_TRANSIT].limit_bytes -
+                                    esi_ledger_leased_bytes(ledger, MEMORY_TRANSIT) +
+                                    lease->spare_bytes[MEMORY_TRANSIT]));
+    publish(&broker, "m", "", "x");
+    publish(&broker, "m", "", "y");
+    (void)!esi_batch_flush(broker.batch);
+    assert_int_equal(lost_of(one), 2);
+    assert_int_equal(lost_of(two), 4);
+    assert_int_equal(lost_of(self), 0); /* it wants no echo */
+    assert_int_equal(stats_of_batch().dropped, 6);
+    assert_string_equal(take(one), "");
+    esi_ledger_give(lease, MEMORY_OUTBOUND, esi_ledger_owner_bytes(ledger, MEMORY_OUTBOUND));
+    begin_as_client(self, false);
+    publish(&broker, "m", "", "z");
+    (void)!esi_batch_flush(broker.batch);
+    assert_string_equal(take(one), "MSG m 1 1\r\nz\r\n");
+    assert_int_equal(lost_of(one), 2);
+    for (size_t i = 0; i < 4; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(one);
+    free_sink(two);
+    free_sink(self);
+    broker.pools.blocks.lease = NULL;
+    esi_ledger_free(ledger);
+}
+
 /* --- changes between messages --- */
 
 /* A change of subscriptions takes effect between two messages of one batch, not before and not
@@ -893,6 +982,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sources_change_within_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_optimistic_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pause, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_blocker, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lost_for_want_of_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_changes_within_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_traffic, set_up, tear_down),
     };
