@@ -12,6 +12,7 @@
 #include "actors/monitor.h"
 #include "actors/context.h"
 #include "actors/monitor_answer.h"
+#include "actors/monitor_access.h"
 #include "actors/monitor_client.h"
 #include "actors/monitor_closed.h"
 #include "actors/monitor_health.h"
@@ -24,6 +25,7 @@
 #include "base/own.h"
 #include "env/env.h"
 #include "net/http1.h"
+#include "net/tls.h"
 #include "runtime/actor.h"
 #include "runtime/runtime.h"
 
@@ -56,6 +58,7 @@ static const uint64_t FULL_NS = 50000000;
 struct esi_monitor {
     struct esi_actor actor;      /* first */
     struct esi_context *context; /* borrowed */
+    struct esi_tls_context *tls; /* owned; NULL: plain */
     struct esi_address bound;
     int sock; /* owned */
     struct esi_io io;
@@ -261,13 +264,14 @@ static const char *why_not_ready(const struct esi_monitor *self)
     return NULL;
 }
 
-static void tell_health(struct esi_monitor *self, struct esi_monitor_client *client)
+static void tell_health(struct esi_monitor *self, struct esi_monitor_client *client,
+                        bool is_trusted)
 {
     const struct esi_monitor_health *health = &self->health;
 
-    esi_monitor_answer_health(client, health->failure[0] != '\0' ? health->failure : NULL,
-                              health->degraded_count > 0 ? esi_bytes_str(&health->degraded)
-                                                         : ESI_STR(""));
+    esi_monitor_answer_health(
+        client, health->failure[0] != '\0' ? health->failure : NULL,
+        is_trusted && health->degraded_count > 0 ? esi_bytes_str(&health->degraded) : ESI_STR(""));
 }
 
 static void look_at_health(struct esi_monitor *self)
@@ -277,9 +281,9 @@ static void look_at_health(struct esi_monitor *self)
 }
 
 /* At once, as far as it is known; else when a look has ended. */
-static void answer_health(struct esi_monitor *self, struct esi_monitor_client *client)
+static void answer_health(struct esi_monitor *self, struct esi_monitor_client *client,
+                          const struct esi_monitor_query *query)
 {
-    const struct esi_monitor_query query = {.kind = MONITOR_HEALTHZ};
     const uint64_t now_ns = esi_actor_now_ns(&self->actor);
     char text[ESI_MONITOR_HEALTH_TEXT_MAX];
 
@@ -288,9 +292,9 @@ static void answer_health(struct esi_monitor *self, struct esi_monitor_client *c
     } else if (esi_monitor_health_is_stalled(&self->health, now_ns, text)) {
         esi_monitor_answer_health(client, text, ESI_STR(""));
     } else if (now_ns < self->health.fresh_until_ns) {
-        tell_health(self, client);
+        tell_health(self, client, query->is_trusted);
     } else {
-        esi_monitor_client_await_page(client, &query, self->asked++);
+        esi_monitor_client_await_page(client, query, self->asked++);
         if (!self->health.is_looking) {
             look_at_health(self);
         }
@@ -303,6 +307,11 @@ static void on_request(struct esi_monitor *self, struct esi_monitor_client *clie
     char error[ESI_MONITOR_ERROR_MAX];
     struct esi_monitor_query query;
 
+    const bool is_trusted = esi_monitor_access_is_allowed(self->context->config, request);
+    if (!is_trusted && !esi_str_equal(request->path, ESI_STR("/healthz"))) {
+        esi_monitor_answer_refusal(client);
+        return;
+    }
     if (request->method == HTTP1_POST) {
         esi_monitor_answer_text(client, 405, "Method Not Allowed\n");
         return;
@@ -313,10 +322,11 @@ static void on_request(struct esi_monitor *self, struct esi_monitor_client *clie
         return;
     }
     self->facts.requests[query.kind]++;
+    query.is_trusted = is_trusted;
     if (query.kind == MONITOR_INDEX) {
         esi_monitor_answer_index(client);
     } else if (query.kind == MONITOR_HEALTHZ) {
-        answer_health(self, client);
+        answer_health(self, client, &query);
     } else if (why_not_ready(self) != NULL) {
         /* What pages show is being built, or taken down. */
         esi_monitor_answer_text(client, 503, why_not_ready(self));
@@ -331,13 +341,16 @@ static void serve(struct esi_monitor *self, struct esi_monitor_client *client)
 {
     const struct esi_http1_request *request;
 
-    esi_monitor_client_settle(client);
-    while ((request = esi_monitor_client_next(client)) != NULL) {
-        on_request(self, client, request);
+    do {
         esi_monitor_client_settle(client);
-    }
-    /* Asking for a request may have refused one. */
-    esi_monitor_client_settle(client);
+        while ((request = esi_monitor_client_next(client)) != NULL) {
+            on_request(self, client, request);
+            esi_monitor_client_settle(client);
+        }
+        /* Asking for a request may have refused one. */
+        esi_monitor_client_settle(client);
+        /* What TLS has deciphered already the poller does not tell of. */
+    } while (esi_monitor_client_read_on(client));
 }
 
 /* --- health --- */
@@ -351,7 +364,7 @@ static void end_health(struct esi_monitor *self)
     self->facts.is_degraded = self->health.degraded_count > 0 || self->health.failure[0] != '\0';
     while ((client = esi_monitor_client_next_for_health(&self->clients, self->health.asked_end)) !=
            NULL) {
-        tell_health(self, client);
+        tell_health(self, client, client->query.is_trusted);
         serve(self, client);
     }
     if (!self->is_ended && !self->health.is_looking &&
@@ -534,7 +547,8 @@ static void accept_clients(struct esi_monitor *self)
             return;
         }
         if (err == ES_OK) {
-            err = esi_monitor_client_new(&self->actor, sock, &client);
+            err = esi_monitor_client_new(&self->actor, sock, self->tls,
+                                         self->context->config->monitor.tls.timeout_ns, &client);
             if (err == ES_OK) {
                 esi_list_append(&self->clients, &client->link);
             } else {
@@ -560,7 +574,9 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
         esi_monitor_client_close(client);
         return;
     }
-    if ((events & POLL_READ) != 0) {
+    if (client->phase == PHASE_HANDSHAKE) {
+        esi_monitor_client_shake_hands(client);
+    } else if ((events & POLL_READ) != 0) {
         esi_monitor_client_read(client);
     }
     serve(self, client);
@@ -766,17 +782,44 @@ static const struct esi_actor_type sentinel_type = {
     .free = free_sentinel,
 };
 
-enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *bound)
+static enum es_err make_tls(struct esi_context *context, struct esi_tls_context **out,
+                            struct es_error *error)
+{
+    const struct esi_config_tls *config = &context->config->monitor.tls;
+    const struct esi_tls_certificate certificate = {.cert_path = config->cert_path,
+                                                    .key_path = config->key_path};
+    const struct esi_tls_options options = {
+        .role = TLS_SERVER,
+        .min_version = config->min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
+        .certificates = &certificate,
+        .certificate_count = 1,
+        .root_ca_path = config->root_ca_path,
+        .verify_peer = config->root_ca_path != NULL,
+        .allowed_names = (const char *const *)config->allowed_names.items,
+        .allowed_name_count = config->allowed_names.count,
+    };
+
+    return config->is_set ? esi_tls_context_new(context->env, &options, out, error) : ES_OK;
+}
+
+enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *bound,
+                              struct es_error *error)
 {
     struct esi_runtime *runtime = context->runtime;
     /* The last worker: where placement fills workers up it has the least to do. */
     struct esi_worker *home = esi_runtime_worker(runtime, esi_runtime_worker_count(runtime) - 1);
+    struct esi_tls_context *tls = NULL;
     struct esi_address address;
     int sock = ESI_ENV_NO_SOCKET;
 
-    const enum es_err err = esi_env_listen(context->env, context->config->monitor.host,
-                                           context->config->monitor.port, &sock, &address);
+    enum es_err err = make_tls(context, &tls, error);
     if (err != ES_OK) {
+        return err;
+    }
+    err = esi_env_listen(context->env, context->config->monitor.host, context->config->monitor.port,
+                         &sock, &address);
+    if (err != ES_OK) {
+        esi_tls_context_unref(tls);
         return err;
     }
     struct esi_monitor *self = aligned_alloc(ESI_CACHE_LINE, sizeof *self);
@@ -784,10 +827,11 @@ enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *b
     if (self == NULL || sentinel == NULL) {
         free(self);
         free(sentinel);
+        esi_tls_context_unref(tls);
         esi_env_close(context->env, sock);
         return ES_NO_MEMORY;
     }
-    *self = (struct esi_monitor){.context = context, .bound = address, .sock = sock};
+    *self = (struct esi_monitor){.context = context, .tls = tls, .bound = address, .sock = sock};
     self->facts.port = address.port;
     self->facts.cores = esi_env_core_count(context->env);
     esi_monitor_sample_init(&self->sample, context->env, context->start_ns);
@@ -815,7 +859,10 @@ enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *b
 
 void esi_monitor_free(struct esi_monitor *monitor)
 {
-    free(monitor);
+    if (monitor != NULL) {
+        esi_tls_context_unref(monitor->tls);
+        free(monitor);
+    }
 }
 
 void esi_monitor_tell_closed(struct esi_monitor *monitor, const struct esi_connection_info *info,

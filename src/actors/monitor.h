@@ -14,12 +14,15 @@ struct esi_connection_info;
 struct esi_context;
 struct esi_monitor;
 struct esi_monitor_slow;
+struct es_error;
 
 /*
  * Listens on monitor.host:monitor.port and serves; sets context->monitor, which is the caller's:
- * esi_monitor_free. Errors as esi_env_listen.
+ * esi_monitor_free. Errors as esi_env_listen; with a text in *error, which is else left alone, as
+ * esi_tls_context_new. Blocks (files): at start only.
  */
-ES_MUST_USE enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *bound);
+ES_MUST_USE enum es_err esi_monitor_start(struct esi_context *context, struct esi_address *bound,
+                                          struct es_error *error);
 /* After the runtime has stopped. NULL is accepted. */
 void esi_monitor_free(struct esi_monitor *monitor);
 

@@ -14,14 +14,16 @@ static void respond(struct esi_monitor_client *client, unsigned status, const ch
     struct esi_http1_pair headers[] = {
         {.name = ESI_STR("X-Content-Type-Options"), .value = ESI_STR("nosniff")},
         {.name = ESI_STR("Cache-Control"), .value = ESI_STR("no-store")},
+        {.name = ESI_STR("WWW-Authenticate"), .value = ESI_STR("Bearer")},
     };
+    /* The last one is for refusals. */
+    const size_t header_count = ESI_COUNT_OF(headers) - (status == 401 ? 0 : 1);
 
-    esi_monitor_client_respond(client,
-                               &(struct esi_http1_response){.status = status,
-                                                            .content_type = content_type,
-                                                            .body = body,
-                                                            .headers = headers,
-                                                            .header_count = ESI_COUNT_OF(headers)});
+    esi_monitor_client_respond(client, &(struct esi_http1_response){.status = status,
+                                                                    .content_type = content_type,
+                                                                    .body = body,
+                                                                    .headers = headers,
+                                                                    .header_count = header_count});
 }
 
 void esi_monitor_answer(struct esi_monitor_client *client, unsigned status,
@@ -39,6 +41,11 @@ void esi_monitor_answer_json(struct esi_monitor_client *client, unsigned status,
 void esi_monitor_answer_text(struct esi_monitor_client *client, unsigned status, const char *text)
 {
     respond(client, status, "text/plain; charset=utf-8", esi_str_from(text));
+}
+
+void esi_monitor_answer_refusal(struct esi_monitor_client *client)
+{
+    esi_monitor_answer_text(client, 401, "Unauthorized\n");
 }
 
 void esi_monitor_answer_index(struct esi_monitor_client *client)

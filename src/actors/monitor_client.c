@@ -5,6 +5,7 @@
  */
 #include "actors/monitor_client.h"
 #include "actors/monitor_page.h"
+#include "base/log.h"
 #include "base/own.h"
 #include "net/http1.h"
 #include "net/stream.h"
@@ -36,8 +37,8 @@ static uint64_t now_ns(const struct esi_monitor_client *client)
     return esi_actor_now_ns(client->actor);
 }
 
-enum es_err esi_monitor_client_new(struct esi_actor *actor, int sock,
-                                   struct esi_monitor_client **out)
+enum es_err esi_monitor_client_new(struct esi_actor *actor, int sock, struct esi_tls_context *tls,
+                                   uint64_t handshake_ns, struct esi_monitor_client **out)
 {
     const struct esi_http1_limits limits = {.head_bytes_max = HEAD_BYTES_MAX,
                                             .output_bytes_max = OUTPUT_BYTES_MAX};
@@ -60,6 +61,9 @@ enum es_err esi_monitor_client_new(struct esi_actor *actor, int sock,
     esi_actor_io_init(actor, &client->io);
     esi_actor_timer_init(actor, &client->timer);
     err = esi_http1_new(&limits, &client->http);
+    if (err == ES_OK && tls != NULL) {
+        err = esi_stream_start_tls_server(stream, tls);
+    }
     if (err == ES_OK) {
         err = esi_actor_io_watch(&client->io, esi_stream_socket(stream), POLL_READ);
     }
@@ -67,9 +71,10 @@ enum es_err esi_monitor_client_new(struct esi_actor *actor, int sock,
         esi_monitor_client_free(client);
         return err;
     }
-    client->phase = PHASE_REQUEST;
+    client->phase = tls != NULL ? PHASE_HANDSHAKE : PHASE_REQUEST;
     client->since_ns = now_ns(client);
-    esi_actor_timer_set(&client->timer, client->since_ns + REQUEST_S * NS_PER_S);
+    esi_actor_timer_set(&client->timer,
+                        client->since_ns + (tls != NULL ? handshake_ns : REQUEST_S * NS_PER_S));
     *out = client;
     return ES_OK;
 }
@@ -101,6 +106,7 @@ uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client)
     const uint64_t now = now_ns(client);
 
     switch (client->phase) {
+    case PHASE_HANDSHAKE:
     case PHASE_REQUEST:
     case PHASE_IDLE:
         return now - client->since_ns;
@@ -130,7 +136,7 @@ void esi_monitor_client_read(struct esi_monitor_client *client)
     char buffer[READ_BYTES];
     size_t count = 0;
 
-    if (client->phase == PHASE_GONE) {
+    if (client->phase == PHASE_GONE || client->phase == PHASE_HANDSHAKE) {
         return;
     }
     const bool is_lingering = client->phase == PHASE_LINGER;
@@ -188,9 +194,24 @@ void esi_monitor_client_respond(struct esi_monitor_client *client,
     esi_actor_timer_set(&client->timer, client->since_ns + PROGRESS_S * NS_PER_S);
 }
 
+/* Of what TLS has sealed already. ES_OK: nothing is left. */
+static enum es_err flush_sealed(struct esi_monitor_client *client)
+{
+    return esi_stream_has_buffered_output(client->stream) ? esi_stream_flush(client->stream)
+                                                          : ES_OK;
+}
+
 /* True when all is written. */
 static bool write_some(struct esi_monitor_client *client)
 {
+    const enum es_err flushed = flush_sealed(client);
+
+    if (flushed != ES_OK) {
+        if (flushed != ES_AGAIN) {
+            esi_monitor_client_close(client);
+        }
+        return false;
+    }
     for (int i = 0; i < WRITES_A_TURN; i++) {
         size_t count = 0;
         if (client->out.len == 0) {
@@ -201,7 +222,7 @@ static bool write_some(struct esi_monitor_client *client)
             }
         }
         if (client->out.len == 0) {
-            return true;
+            return !esi_stream_has_buffered_output(client->stream);
         }
         const struct iovec part = {.iov_base = client->out.data, .iov_len = client->out.len};
         const enum es_err err = esi_stream_writev(client->stream, &part, 1, &count);
@@ -221,7 +242,8 @@ static bool write_some(struct esi_monitor_client *client)
                                                     : client->write_end_ns);
         }
     }
-    return esi_monitor_client_held_bytes(client) == 0;
+    return esi_monitor_client_held_bytes(client) == 0 &&
+           !esi_stream_has_buffered_output(client->stream);
 }
 
 /* Begins a phase, if it is not the present one: its deadline is not put off by what happens in it.
@@ -257,9 +279,34 @@ static void choose_phase(struct esi_monitor_client *client)
     }
 }
 
+void esi_monitor_client_shake_hands(struct esi_monitor_client *client)
+{
+    const enum es_err err = esi_stream_handshake(client->stream);
+
+    if (err == ES_AGAIN) {
+        esi_actor_io_change(&client->io, esi_stream_wants(client->stream));
+    } else if (err != ES_OK) {
+        esi_log(LOG_MONITOR_TLS_FAILED, ESI_LOG_TEXT("reason", esi_stream_failure(client->stream)));
+        esi_monitor_client_close(client);
+    } else {
+        enter(client, PHASE_REQUEST, REQUEST_S);
+    }
+}
+
+bool esi_monitor_client_read_on(struct esi_monitor_client *client)
+{
+    if (client->phase == PHASE_GONE || client->phase == PHASE_HANDSHAKE ||
+        !esi_stream_has_buffered_input(client->stream) ||
+        (client->phase != PHASE_LINGER && esi_http1_room(client->http) == 0)) {
+        return false;
+    }
+    esi_monitor_client_read(client);
+    return true;
+}
+
 void esi_monitor_client_settle(struct esi_monitor_client *client)
 {
-    if (client->phase == PHASE_GONE) {
+    if (client->phase == PHASE_GONE || client->phase == PHASE_HANDSHAKE) {
         return;
     }
     const bool is_written = write_some(client);
@@ -271,7 +318,8 @@ void esi_monitor_client_settle(struct esi_monitor_client *client)
     }
     const bool may_read = client->phase == PHASE_LINGER || esi_http1_room(client->http) > 0;
     esi_actor_io_change(&client->io, (may_read ? (uint32_t)POLL_READ : 0U) |
-                                         (is_written ? 0U : (uint32_t)POLL_WRITE));
+                                         (is_written ? 0U : (uint32_t)POLL_WRITE) |
+                                         (may_read ? esi_stream_wants(client->stream) : 0U));
 }
 
 /* --- all of them --- */

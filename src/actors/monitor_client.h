@@ -5,6 +5,7 @@
  * may still hold an event for it.
  *
  * Phase   | waits for                      | at most
+ * HANDSHAKE | TLS                          | tls.timeout
  * REQUEST | the rest of a request          | 5 s
  * IDLE    | the next request               | 60 s
  * PAGE    | the page asked for             | 30 s
@@ -27,8 +28,10 @@ struct esi_http1;
 struct esi_http1_request;
 struct esi_http1_response;
 struct esi_stream;
+struct esi_tls_context;
 
 enum esi_monitor_phase {
+    PHASE_HANDSHAKE,
     PHASE_REQUEST,
     PHASE_IDLE,
     PHASE_PAGE,
@@ -57,16 +60,23 @@ struct esi_monitor_client {
 
 /*
  * Makes a client of a connected socket and watches it.
- *   sock   taken, also on failure
+ *   sock             taken, also on failure
+ *   tls              shared; NULL: plain
+ *   handshake_ns     how long TLS may take to begin
  * ES_NO_MEMORY, ES_IO.
  */
 ES_MUST_USE enum es_err esi_monitor_client_new(struct esi_actor *actor, int sock,
+                                               struct esi_tls_context *tls, uint64_t handshake_ns,
                                                struct esi_monitor_client **out);
 /* At the end of a turn. Takes it out of the monitor's list. */
 void esi_monitor_client_free(struct esi_monitor_client *client);
 
+/* PHASE_HANDSHAKE: goes on with it. */
+void esi_monitor_client_shake_hands(struct esi_monitor_client *client);
 /* Reads once. */
 void esi_monitor_client_read(struct esi_monitor_client *client);
+/* Reads what no event will tell of. False: there is nothing of that kind. */
+bool esi_monitor_client_read_on(struct esi_monitor_client *client);
 /* The next request, borrowed until it is answered; NULL: none now. */
 const struct esi_http1_request *esi_monitor_client_next(struct esi_monitor_client *client);
 /* The request will be answered later. */

@@ -80,6 +80,7 @@ struct esi_monitor_query {
     /* only subscriptions that a message on this subject would match; "": all */
     char test[ESI_MONITOR_SUBJECT_MAX];
     bool matches_nothing; /* of another account: there is none here */
+    bool is_trusted;      /* /healthz: may know more than its status */
     bool has_histograms;  /* /actorz: whole, not only their percentiles */
     bool has_plain_text;  /* /metrics: the older text form is wanted */
 };

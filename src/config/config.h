@@ -222,7 +222,9 @@ struct esi_config_threads {
 
 struct esi_config_monitor {
     char *host;
-    uint16_t port; /* 0: off */
+    uint16_t port;             /* 0: off */
+    char *token;               /* secret; NULL: pages are for everybody */
+    struct esi_config_tls tls; /* is_set: HTTPS. allow_plain has no meaning here */
 };
 
 struct esi_config_log {

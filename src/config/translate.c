@@ -270,6 +270,7 @@ static void check_all_tls(struct translation *self)
     char key[KEY_BYTES];
 
     check_tls_section(self, "tls", &config->tls);
+    check_tls_section(self, "monitor.tls", &config->monitor.tls);
     if (is_given(self, "gateway.tls")) {
         check_tls_section(self, "gateway.tls", &gateway->tls);
     }
@@ -317,7 +318,8 @@ static void check_plain_listeners(struct translation *self)
                        config->grpc.host, !config->tls.is_set, "give a tls section");
     }
     if (config->monitor.port != 0) {
-        check_listener(self, "monitor.host", config->monitor.host, true, "use 127.0.0.1");
+        check_listener(self, "monitor.host", config->monitor.host, !config->monitor.tls.is_set,
+                       "give monitor.tls, or use 127.0.0.1");
     }
 }
 

@@ -265,9 +265,11 @@ static enum es_err open_doors(struct esi_assembly *assembly, struct es_error *er
     enum es_err err;
 
     if (config->monitor.port != 0) {
-        err = esi_monitor_start(context, &bound);
+        err = esi_monitor_start(context, &bound, error);
         if (err != ES_OK) {
-            return fail_door(error, err, "monitoring", config->monitor.host, config->monitor.port);
+            return error->text[0] != '\0' ? err
+                                          : fail_door(error, err, "monitoring",
+                                                      config->monitor.host, config->monitor.port);
         }
         assembly->monitor_port = bound.port;
     }

@@ -515,7 +515,6 @@ def c111(t):
 
 SUITE.left_out = {
     "C126": "the form of 2.12 and newer; we follow 2.9 - 2.11 (C125)",
-    "C222": "ours does not keep closed connections for /connz yet",
     "C183": "lame duck mode comes later",
     "C184": "clusters (routes) come later",
     "C185": "clusters (routes) come later",
@@ -532,7 +531,7 @@ SUITE.left_out = {
     "C229": "reload of live connections comes later",
     "C230": "the largest max_payload of ours is 64 MiB; an unlimited one would be a buffer without a bound",
 }
-SUITE.later = {"C183", "C204", "C205", "C206", "C222", "C228", "C229", "C230"}
+SUITE.later = {"C183", "C204", "C205", "C206", "C228", "C229", "C230"}
 
 # Each registers its part of SUITE.
 import client_message_checks  # noqa: E402,F401

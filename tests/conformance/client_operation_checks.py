@@ -174,6 +174,12 @@ GATEWAYZ = {
     WHOLE: "port",
     (dict,): "outbound_gateways inbound_gateways",
 }
+SUBSZ = {
+    WHOLE: "num_subscriptions num_cache num_inserts num_removes num_matches max_fanout",
+    (int, float): "cache_hit_rate avg_fanout",
+}
+SUBS_LIST = {WHOLE: "total offset limit", (list,): "subscriptions_list"}
+ROUTEZ = {TEXT: "server_id", TIME: "now", WHOLE: "num_routes", (list,): "routes"}
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -191,7 +197,7 @@ def require_fields(value, table, what):
 
 @check(
     "C219",
-    "GET /varz, /connz, /gatewayz, /healthz → 200 and the fields of section 11",
+    "GET /varz, /connz, /subsz, /routez, /gatewayz, /healthz → 200 and the fields of section 11",
     settings={"gateway": {"name": "B"}},
 )
 def c219(t):
@@ -199,7 +205,15 @@ def c219(t):
     peer.send(S1 + "PUB a 3⏎<&>⏎")
     peer.expect("MSG a 1 3⏎<&>⏎")
     peer.expect_open()
-    for path, table in (("/varz", VARZ), ("/connz", CONNZ), ("/gatewayz", GATEWAYZ)):
+    for path, table in (
+        ("/varz", VARZ),
+        ("/connz", CONNZ),
+        ("/gatewayz", GATEWAYZ),
+        ("/subsz", SUBSZ),
+        ("/subscriptionsz", SUBSZ),
+        ("/subsz?subs=1", {**SUBSZ, **SUBS_LIST}),
+        ("/routez", ROUTEZ),
+    ):
         status, headers, body = t.server.http(path)
         require_equal(status, 200, path)
         require_equal(headers.get("Content-Type"), "application/json", path + " Content-Type")
@@ -239,6 +253,15 @@ def c219(t):
         ["a"],
         "/connz?subs=1 subscriptions_list",
     )
+    for words, found in (("test=a", 1), ("test=b", 0), ("offset=100000&limit=5", 0)):
+        # nats-server leaves an empty list out.
+        subs = t.server.http_json("/subsz?subs=1&" + words).get("subscriptions_list", [])
+        own = [sub for sub in subs if sub["cid"] == peer.info["client_id"]]
+        require_equal(
+            [(sub["subject"], sub["sid"], sub["msgs"]) for sub in own],
+            [("a", "1", 1)] * found,
+            "/subsz?subs=1&" + words,
+        )
     status, _, body = t.server.http("/healthz")
     require_equal((status, json.loads(body)["status"]), (200, "ok"), "/healthz")
 

@@ -45,7 +45,8 @@ from support import (  # noqa: E402
 )
 
 HOST = "127.0.0.1"
-PAGES = ("/", "/healthz", "/varz", "/connz", "/gatewayz", "/actorz", "/eventz")
+TEXT_PAGES = ("/", "/healthz", "/metrics")  # not indented JSON with a server_id
+PAGES = TEXT_PAGES + ("/varz", "/connz", "/subsz", "/routez", "/gatewayz", "/actorz", "/eventz")
 PATIENCE_S = 20.0  # for one answer, with a sanitizer on a busy machine
 PEERS_MAX = 64  # the monitor's own bound
 MODES = ("Optimistic", "Transitioning", "Interest-Only")
@@ -126,11 +127,14 @@ def case_pages(bench):
     for path in PAGES:
         status, headers, body = bench.get(path)
         require_equal(status, 200, path)
-        kind = "text/html; charset=utf-8" if path == "/" else "application/json"
+        kind = {
+            "/": "text/html; charset=utf-8",
+            "/metrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }.get(path, "application/json")
         require_equal(headers["Content-Type"], kind, path + " Content-Type")
         require_equal(headers["X-Content-Type-Options"], "nosniff", path + " nosniff")
         require_equal(int(headers["Content-Length"]), len(body), path + " Content-Length")
-        if path not in ("/", "/healthz"):
+        if path not in TEXT_PAGES:
             value = json.loads(body)
             require_equal(len(value["server_id"]), 56, path + " server_id")
             # Indented by two spaces: exactly what Python's own writer makes of it.
@@ -239,12 +243,161 @@ def case_connz_windows(bench):
         require_equal(part["num_connections"], len(part["connections"]), "num_connections")
         seen += [conn["cid"] for conn in part["connections"]]
     require_equal(seen, cids, "the parts together")
-    for words in ("offset=9223372036854775807&limit=9223372036854775807", "offset=40", "state=closed"):
+    for words in ("offset=9223372036854775807&limit=9223372036854775807", "offset=40"):
         require_equal(bench.json("/connz?" + words)["connections"], [], words)
     require_equal(bench.json("/connz?limit=9223372036854775807")["num_connections"], 40, "huge limit")
     one = bench.json("/connz?cid=%d" % cids[17])
     require_equal([conn["cid"] for conn in one["connections"]], [cids[17]], "cid")
     require_equal((one["total"], one["limit"]), (40, 1), "total and limit with cid")
+
+
+def closed_conns(bench, words=""):
+    return bench.json("/connz?state=closed&limit=20000" + words)["connections"]
+
+
+def case_connz_closed(bench):
+    """state=closed shows how connections ended, newest kept; any shows both kinds, each once."""
+    ended = []
+    for name, bytes_sent, reason in (
+        ("parse", "BAD\r\n", "Protocol Violation"),
+        ("gone", None, "Client Closed"),
+        ("slow", "PUB a 2000000\r\n", "Maximum Message Payload Exceeded"),
+    ):
+        peer = bench.client(name)
+        peer.send("SUB a 1\r\nPUB b 2\r\nxy\r\n")
+        flush(peer)
+        if bytes_sent is None:
+            peer.close()
+        else:
+            peer.send(bytes_sent)
+        wait_until(lambda: len(closed_conns(bench)) == len(ended) + 1, name + " is among the closed")
+        ended.append((name, reason))
+    alive = [bench.client("alive%d" % number) for number in range(3)]
+    conns = closed_conns(bench)
+    require_equal([(conn["name"], conn["reason"]) for conn in conns], ended, "names and reasons")
+    for conn in conns:
+        require_equal((conn["in_msgs"], conn["in_bytes"], conn["lang"]), (1, 2, "test"), "its figures")
+        require(conn["start"] <= conn["last_activity"] <= conn["stop"], "times", None, conn)
+    stops = [conn["stop"] for conn in closed_conns(bench, "&sort=stop")]
+    require_equal(stops, sorted(stops), "order by stop")
+    reasons = [conn["reason"] for conn in closed_conns(bench, "&sort=reason")]
+    require_equal(reasons, sorted(reasons), "order by reason")
+    page = bench.json("/connz?state=any")
+    require_equal((page["total"], page["num_connections"]), (6, 6), "both kinds")
+    names = [conn["name"] for conn in page["connections"]]
+    require_equal(names, [name for name, _ in ended] + ["alive0", "alive1", "alive2"], "by cid")
+    require_equal(len(bench.json("/connz")["connections"]), len(alive), "open ones alone")
+    cid = conns[1]["cid"]
+    (one,) = bench.json("/connz?state=closed&cid=%d" % cid)["connections"]
+    require_equal(one["name"], "gone", "one by its cid")
+    require_equal(bench.json("/connz?cid=%d" % cid)["connections"], [], "it is not open")
+    for words in ("sort=stop", "sort=reason&state=any"):
+        require_equal(bench.get("/connz?" + words)[0], 400, words)
+
+
+def case_connz_many_closed(bench):
+    """Windows over many closed ones are cut as over open ones; the ring keeps the newest 10,000 at most."""
+    for _ in range(700):
+        with contextlib.closing(socket.create_connection((HOST, bench.server.port), PATIENCE_S)) as peer:
+            peer.recv(4096)
+    wait_until(lambda: bench.json("/connz?state=closed")["total"] == 700, "all have ended")
+    cids = [conn["cid"] for conn in closed_conns(bench)]
+    require_equal(cids, sorted(set(cids)), "each once, by cid")
+    require_equal(len(cids), 700, "all")
+    seen = []
+    for offset in range(0, 800, 90):
+        part = bench.json("/connz?state=closed&limit=90&offset=%d" % offset)
+        require_equal((part["total"], part["num_connections"]), (700, len(part["connections"])), "part")
+        seen += [conn["cid"] for conn in part["connections"]]
+    require_equal(seen, cids, "the parts together")
+    huge = "state=any&offset=9223372036854775807&limit=9223372036854775807"
+    require_equal(bench.json("/connz?" + huge)["connections"], [], huge)
+
+
+def case_slow_consumer(bench):
+    """Who does not take what waits for it is told of by subject and age, on the page and in the log."""
+    slow = bench.client("slow")
+    slow.send("SUB news.> 1\r\n")
+    flush(slow)
+    slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    writer = bench.client("writer")
+    body = b"x" * 100000
+    end = time.monotonic() + PATIENCE_S
+    while not bench.json("/varz")["slow_consumers"]:
+        require(time.monotonic() < end, "a slow consumer")
+        writer.send(b"PUB news.of.today %d\r\n%s\r\n" % (len(body), body))
+        flush(writer)
+    (conn,) = wait_until(lambda: closed_conns(bench), "it is among the closed")
+    require_equal(conn["name"], "slow", "name")
+    require(conn["reason"].startswith("Slow Consumer ("), "reason", None, conn)
+    require(conn["pending_bytes"] > 0, "pending_bytes", None, conn)
+    require_equal(conn["slow_consumer"]["subject"], "news.of.today", "subject")
+    require(conn["slow_consumer"]["stalled"].endswith("s"), "stalled", None, conn)
+    (line,) = [
+        line for line in bench.server.log_text().splitlines() if "Slow consumer detected" in line
+    ]
+    require('subject="news.of.today"' in line and "stalled_ms=" in line, "the log", None, line)
+
+
+def case_subsz(bench):
+    """/subsz counts what is subscribed, lists it in windows, and finds what a subject would reach."""
+    before = bench.json("/subsz")
+    peers = [bench.client("s%d" % number) for number in range(5)]
+    for number, peer in enumerate(peers):
+        for sid in range(20):
+            queue = " q" if sid % 4 == 0 else ""
+            peer.send("SUB s.%d.%d%s %d\r\n" % (number, sid, queue, sid + 1))
+        peer.send("SUB s.> 99\r\nSUB gone 98\r\nUNSUB 98\r\n")
+        flush(peer)
+    writer = bench.client("writer")
+    writer.send("PUB s.1.3 1\r\nx\r\n" * 3)
+    flush(writer)
+    after = bench.json("/subsz")
+    for name, change in (("num_subscriptions", 105), ("num_inserts", 110), ("num_removes", 5)):
+        require_equal(after[name] - before[name], change, name)
+    require(after["num_matches"] - before["num_matches"] >= 1, "num_matches", None, after)
+    require(0 <= after["cache_hit_rate"] <= 1, "cache_hit_rate", None, after)
+    require_equal(after["max_fanout"], 6, "max_fanout")
+    require("subscriptions_list" not in after, "no list unless asked for")
+    page = bench.json("/subsz?subs=1")
+    require_equal((page["total"], len(page["subscriptions_list"])), (105, 105), "the whole list")
+    keys = [(sub["cid"], sub["sid"]) for sub in page["subscriptions_list"]]
+    require_equal(len(set(keys)), 105, "each once")
+    seen = []
+    for offset in range(0, 120, 17):
+        part = bench.json("/subsz?subs=1&limit=17&offset=%d" % offset)
+        require_equal((part["total"], part["offset"], part["limit"]), (105, offset, 17), "part")
+        seen += [(sub["cid"], sub["sid"]) for sub in part["subscriptions_list"]]
+    require_equal(seen, keys, "the parts together")
+    found = bench.json("/subsz?subs=1&test=s.1.3")["subscriptions_list"]
+    require_equal(sorted(sub["subject"] for sub in found), ["s.1.3"] + ["s.>"] * 5, "test=s.1.3")
+    require_equal({sub["msgs"] for sub in found}, {3}, "msgs of those")
+    (queued,) = [sub for sub in bench.json("/subsz?subs=1&test=s.2.4")["subscriptions_list"] if "qgroup" in sub]
+    require_equal((queued["qgroup"], queued["account"], queued["sid"]), ("q", "$G", "5"), "with a queue")
+    for words, total in (("test=other", 0), ("acc=other", 0), ("acc=$G", 105)):
+        require_equal(bench.json("/subsz?subs=1&" + words)["total"], total, words)
+    require_equal(bench.get("/subsz?subs=1&test=s.*")[0], 400, "a test subject with a wildcard")
+    huge = "/subscriptionsz?subs=1&offset=9223372036854775807&limit=9223372036854775807"
+    require_equal(bench.json(huge)["subscriptions_list"], [], "a huge window")
+
+
+def case_many_subscriptions(bench):
+    """A connection with very many subscriptions is listed over several turns, whole, while others work."""
+    count = 30000
+    many, other = bench.client("many"), bench.client("other")
+    for start in range(0, count, 1000):
+        many.send("".join("SUB m.%d %d\r\n" % (sid, sid) for sid in range(start, start + 1000)))
+        flush(many)
+    page = bench.json("/subsz?subs=1&limit=%d" % (2 * count))
+    require_equal(page["total"], count, "total")
+    require_equal({sub["sid"] for sub in page["subscriptions_list"]}, set(map(str, range(count))), "all sids")
+    part = bench.json("/subsz?subs=1&offset=%d&limit=7" % (count - 5))
+    require_equal(len(part["subscriptions_list"]), 5, "the last ones")
+    (conn,) = bench.json("/connz?subs=1&limit=1")["connections"]
+    require_equal(conn["subscriptions"], count, "/connz subscriptions")
+    require_equal(len(conn["subscriptions_list"]), 16384, "/connz lists a bounded number")
+    require_equal(conn["subscriptions_list_truncated"], True, "and says so")
+    flush(other)
 
 
 def case_connz_subscriptions(bench):
@@ -292,6 +445,19 @@ def case_actorz(bench):
         require(row["depth"] <= row["depth_max"], "depth", None, row)
         require(row["waiting_ns_avg"] <= row["waiting_ns_max"], "waiting", None, row)
         require(row["service_ns_avg"] <= row["service_ns_max"] <= row["service_ns"], "service", None, row)
+    for row in page["actors"] + page["types"] + page["workers"]:
+        for kind in ("waiting", "service"):
+            shares = [row["%s_ns_%s" % (kind, share)] for share in ("p50", "p99", "p999")]
+            require_equal(shares, sorted(shares), "percentiles of " + kind)
+            require(kind + "_histogram" not in row, "no histogram unless asked for")
+    whole = bench.json("/actorz?type=connection&histograms=1&sort=cpu")
+    for row in whole["actors"]:
+        counts = [bucket["count"] for bucket in row["waiting_histogram"]]
+        require_equal(sum(counts), row["messages"], "messages in the histogram of waiting")
+        ends = [bucket["below_ns"] for bucket in row["waiting_histogram"] if "below_ns" in bucket]
+        require_equal(ends, sorted(set(ends)), "ends of its buckets")
+        service = sum(bucket["count"] for bucket in row["service_histogram"])
+        require_equal(service, row["turns"], "turns in the histogram of service")
     only = bench.json("/actorz?type=connection&limit=5&offset=2&sort=messages")
     require_equal((only["total"], only["num_actors"]), (20, 5), "type, limit")
     require_equal({row["type"] for row in only["actors"]}, {"connection"}, "type")
@@ -302,6 +468,7 @@ def case_actorz(bench):
         ("waiting_max", "waiting_ns_max"),
         ("service", "service_ns"),
         ("service_max", "service_ns_max"),
+        ("cpu", "service_ns"),
     ):
         # Without the monitor itself: it works between the two passes.
         values = [row[field] for row in bench.json("/actorz?type=connection&sort=" + sort)["actors"]]
@@ -470,7 +637,7 @@ def case_many_peers(bench):
             status, _, body = bench.get(path)
         except (OSError, http.client.HTTPException) as fault:
             return "%s: %r" % (path, fault)
-        if status != 200 or (path not in ("/",) and not isinstance(json.loads(body), dict)):
+        if status != 200 or (path not in ("/", "/metrics") and not isinstance(json.loads(body), dict)):
             return "%s: %d" % (path, status)
         return None
 
@@ -675,18 +842,20 @@ def settings_of(name, certs):
         settings["tls"] = {"cert_path": cert, "key_path": key, "root_ca_path": certs.ca()}
     if name == "gatewayz":
         settings["gateway"] = {"name": "A"}
+    if name == "slow_consumer":
+        settings["limits"] = {"max_pending": "2MiB", "write_deadline": "30s"}
     if name == "health_before_and_after":
         settings["limits"] = {"write_deadline": "3s"}
     return settings
 
 
-def run_case(name, program, folder, certs):
+def run_case(name, body, settings, program, folder, certs):
     """(failure or None, seconds)"""
     began = time.monotonic()
     bench = None
     try:
-        bench = Bench(program, settings_of(name, certs), os.path.join(folder, name), certs)
-        CASES[name](bench)
+        bench = Bench(program, settings, os.path.join(folder, name), certs)
+        body(bench)
         bench.end()
         return None, time.monotonic() - began
     except Mismatch as fault:
@@ -702,19 +871,20 @@ def run_case(name, program, folder, certs):
     return failure, time.monotonic() - began
 
 
-def main():
-    parser = argparse.ArgumentParser(description="the monitoring pages of a running server")
+def main(description, cases, settings_for):
+    """Runs cases, each with a server of its own; also for the other tests of monitoring."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build", "release"))
     parser.add_argument("--program", help="event-service; default: the one of the build folder")
-    parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(CASES))
+    parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(cases))
     parser.add_argument("--timings", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
     args = parser.parse_args()
     program = os.path.abspath(args.program or os.path.join(args.build, "bin", "event-service"))
-    names = args.only.split(",") if args.only else list(CASES)
+    names = args.only.split(",") if args.only else list(cases)
     for name in names:
-        if name not in CASES:
-            parser.error("%s is none of %s" % (name, ", ".join(CASES)))
+        if name not in cases:
+            parser.error("%s is none of %s" % (name, ", ".join(cases)))
     if not os.access(program, os.X_OK):
         parser.error("there is no program %s" % program)
 
@@ -724,7 +894,8 @@ def main():
     passed = failed = 0
     try:
         for name in names:
-            failure, took = run_case(name, program, folder, certs)
+            settings = settings_for(name, certs)
+            failure, took = run_case(name, cases[name], settings, program, folder, certs)
             tail = " (%.2f s)" % took if args.timings else ""
             if failure is None:
                 passed += 1
@@ -742,4 +913,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("the monitoring pages of a running server", CASES, settings_of))

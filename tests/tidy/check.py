@@ -203,6 +203,7 @@ ACTOR_PARTS = {
     "gateway_remotes.c": "gateway: the clusters it knows and their addresses",
     "gateway_routes.c": "which link leads to which server, read by all workers",
     "handler_verdict.c": "handler: what a worker's answer means for the event",
+    "monitor_access.c": "monitor: who may see the pages",
     "monitor_actorz.c": "monitor: one page",
     "monitor_answer.c": "monitor: what is answered at once, and how",
     "monitor_client.c": "monitor: one HTTP client",

@@ -119,7 +119,8 @@ static void open_house(struct house *house)
     context->runtime = start_runtime(2);
     case_check(esi_router_new(context->runtime, context->table, ESI_ACCOUNT,
                               &context->routers[0]) == ES_OK);
-    case_check(esi_monitor_start(context, &house->bound) == ES_OK);
+    struct es_error error;
+    case_check(esi_monitor_start(context, &house->bound, &error) == ES_OK);
     for (uint32_t i = 0; i < ESI_COUNT_OF(house->guests); i++) {
         struct guest *guest = &house->guests[i];
         guest->holds_stop = i == 0;

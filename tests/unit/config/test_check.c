@@ -32,7 +32,7 @@ static void all_errors_of_a_run_are_told(void **state)
         "  host: \"\"\n"
         "lame_duck:\n"
         "  duration: 2m\n"
-        "monitor: {token: x}\n"
+        "monitor: {tokens: x}\n"
         "frontend_tls: []\n"
         "nonsense: 1\n",
         "f.yaml:2:3: service.prot: unknown key; did you mean port?\n"
@@ -48,7 +48,7 @@ static void all_errors_of_a_run_are_told(void **state)
         "f.yaml:12:9: grpc.host: nothing was found, a host name or a numeric address is "
         "allowed\n"
         "f.yaml:13:1: lame_duck: not yet built in this version\n"
-        "f.yaml:15:11: monitor.token: not yet built in this version\n"
+        "f.yaml:15:11: monitor.tokens: unknown key; did you mean token?\n"
         "f.yaml:16:1: frontend_tls: only event-gateway has this key\n"
         "f.yaml:17:1: nonsense: unknown key\n");
 }

@@ -187,7 +187,8 @@ static void tls_sections_are_complete(void **state)
 #define SERVICE_REACHABLE "f.yaml:1:17: service.host: " REACHABLE("0.0.0.0", "give a tls section")
 #define GATEWAY_REACHABLE "f.yaml:2:17: gateway.host: " REACHABLE("10.0.0.1", "give a tls section")
 #define GRPC_REACHABLE SERVICE_REACHABLE /* it listens on the same address */
-#define MONITOR_REACHABLE "f.yaml:4:17: monitor.host: " REACHABLE("::", "use 127.0.0.1")
+#define MONITOR_REACHABLE                                                                          \
+    "f.yaml:4:17: monitor.host: " REACHABLE("::", "give monitor.tls, or use 127.0.0.1")
 #define ALL_REACHABLE SERVICE_REACHABLE GATEWAY_REACHABLE GRPC_REACHABLE MONITOR_REACHABLE
 
 static void plain_listeners_stay_on_loopback(void **state)
