@@ -10,14 +10,11 @@ Method: each case starts its own servers and joins them; raw clients publish num
 comes. What was subscribed is awaited by markers, and so is what was published: a marker comes behind
 it by the same way.
 """
-import functools
 import sys
-import threading
-import time
 
 from bystanders import main
 from gateway_peer import Peer, want
-from gateway_traffic import in_threads, interest_across, linked
+from gateway_traffic import interest_across, linked
 from gateway_world import (
     LINK_S,
     World,
@@ -26,7 +23,7 @@ from gateway_world import (
     numbers,
     settle,
 )
-from support import Mismatch, require, wait_until
+from support import Mismatch, wait_until
 
 
 def plain_everywhere(clients, subject, count=20):
@@ -142,6 +139,11 @@ def advertised(bench):
         i = k.accept()
         i.send_info(**k.info(gateway="F"))
         i.expect_verb("CONNECT")
+        wait_until(
+            lambda: [r["state"] for r in b.http_json("/gatewayz")["remotes"]] == ["linked"],
+            "B holds F to be linked",
+            LINK_S,
+        )
         opening = k.open_o(b).opening
         told = [
             (f.json["gateway"], f.json.get("gateway_urls"))

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 
-from bystanders import COMPLAINTS, Adapter, Stand
+from bystanders import COMPLAINTS, Adapter
 from gateway_peer import Client, want
 from gateway_traffic import interest_across
 from support import NatsServer, Server, merge, require, wait_until
@@ -255,7 +255,6 @@ __all__ = [
     "ClusterMember",
     "LINK_S",
     "Node",
-    "Stand",
     "TOKEN",
     "World",
     "everywhere",
