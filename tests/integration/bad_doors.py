@@ -174,6 +174,24 @@ def literal(name, value):
     return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
 
 
+def length(value, prefix, first=0):
+    """An HPACK integer behind the bits of `first`."""
+    most = (1 << prefix) - 1
+    if value < most:
+        return bytes((first | value,))
+    value -= most
+    out = bytearray((first | most,))
+    while value >= 128:
+        out.append(value % 128 + 128)
+        value //= 128
+    return bytes(out) + bytes((value,))
+
+
+def remembered(name, value):
+    """An HPACK field that enters the table: the first one then is 0xbe."""
+    return b"\x40" + length(len(name), 7) + name + length(len(value), 7) + value
+
+
 def request_headers(path=b"/chef.automate.domain.event.api.EventService/Publish"):
     return b"".join(
         literal(*field)
@@ -280,6 +298,22 @@ def grpc_floods(bench):
         + streams(lambda n: frame(HEADERS, END_HEADERS, n, headers) + frame(RST_STREAM, 0, n, b"\0\0\0\x08")),
         "settings": OPENING + frame(SETTINGS, 0, 0, b"\0\x03\0\0\0\x64") * 100000,
         "pings": OPENING + frame(PING, 0, 0, b"12345678") * 100000,
+        "window updates": OPENING + call + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1") * 100000,
+        "windows that open and close": OPENING
+        + call
+        + (frame(SETTINGS, 0, 0, b"\0\x04\0\0\0\0") + frame(SETTINGS, 0, 0, b"\0\x04\x7f\xff\xff\xff")) * 50000,
+        "tables that grow and shrink": OPENING
+        + (frame(SETTINGS, 0, 0, b"\0\x01\0\0\0\0") + frame(SETTINGS, 0, 0, b"\0\x01\xff\xff\xff\xff")) * 50000,
+        "priorities": OPENING + frame(PRIORITY, 0, 1, b"\0\0\0\0\x10") * 100000,
+        "unknown frames": OPENING + frame(0x77, 0, 0, b"x" * 20) * 100000,
+        "goaways": OPENING + frame(GOAWAY, 0, 0, b"\0" * 8) * 100000,
+        "a small block that unpacks to a large one": OPENING
+        + frame(HEADERS, END_HEADERS, 1, headers + remembered(b"x", b"y" * 4000))
+        + frame(HEADERS, END_HEADERS, 3, headers + b"\xbe" * 10000),
+        "endless trailers": OPENING
+        + call
+        + frame(HEADERS, END_STREAM, 1, literal(b"x", b"y"))
+        + frame(CONTINUATION, 0, 1, literal(b"x" * 100, b"y" * 100) * 70) * 3000,
         "empty data": OPENING + call + frame(DATA, 0, 1) * 200000,
         "too many streams": OPENING + streams(lambda n: frame(HEADERS, END_HEADERS, n, headers)),
         "oversize message": OPENING
