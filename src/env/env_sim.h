@@ -20,7 +20,8 @@ struct esi_env_sim;
 struct esi_env_sim_options {
     uint64_t seed;
     uint64_t latency_ns_max; /* of a packet, one way; a few take much longer */
-    size_t window_bytes_max; /* what a connection holds in one direction */
+    size_t window_bytes_min; /* what a connection holds in one direction */
+    size_t window_bytes_max;
     uint32_t short_permille; /* reads and writes that are cut short */
     uint32_t stall_permille; /* turns after which a thread is busy for long */
     uint32_t full_permille;  /* accepts that find the process out of descriptors */
@@ -54,6 +55,9 @@ void esi_env_sim_cut(struct esi_env_sim *sim, const struct esi_env *a, const str
 void esi_env_sim_reset(struct esi_env_sim *sim, const struct esi_env *a, const struct esi_env *b);
 /* Resets all connections of a host, as the death of its process does; it stays usable. */
 void esi_env_sim_crash(struct esi_env_sim *sim, const struct esi_env *host);
+/* When a connection between two hosts last ended, by whomever; 0: never. */
+uint64_t esi_env_sim_ended_ns(const struct esi_env_sim *sim, const struct esi_env *a,
+                              const struct esi_env *b);
 /* Sockets of a host that are open. */
 uint32_t esi_env_sim_sockets(const struct esi_env_sim *sim, const struct esi_env *host);
 

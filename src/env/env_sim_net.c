@@ -15,7 +15,6 @@
 #include <string.h>
 
 enum {
-    WINDOW_MIN = 512,
     NO_PEER = -1,
     SYN_TRIES_MAX = 6,
     SLOW_PERMILLE = 5, /* packets that are lost and sent again */
@@ -250,6 +249,17 @@ static void release_held(struct sim_socket *sock)
     }
 }
 
+static void note_end(const struct sim_socket *sock)
+{
+    struct esi_env_sim *sim = sock->host->sim;
+    const struct sim_host *other = find_host(sim, sock->remote.host);
+
+    if (other != NULL && sock->state == SOCKET_CONNECTED) {
+        sim->ended_ns[sock->host->index][other->index] = sim->now_ns;
+        sim->ended_ns[other->index][sock->host->index] = sim->now_ns;
+    }
+}
+
 /* The connection is gone for this side, now: what has not arrived never does. */
 static void reset_socket(struct sim_socket *sock)
 {
@@ -267,6 +277,7 @@ static void reset_socket(struct sim_socket *sock)
         sock->held_bytes -= segment->len - segment->offset;
         free(segment);
     }
+    note_end(sock);
     sock->last_arrive_ns = sim->now_ns;
     append_segment(sock, SEGMENT_RST, 0, sim->now_ns);
     esi_env_sim_trace(sim, SIM_RESET, sock->index, 0, 0);
@@ -331,6 +342,16 @@ static void append_waiting(struct sim_socket *listener, struct sim_socket *sock)
     listener->waiting_last = sock;
 }
 
+static size_t draw_window(struct esi_env_sim *sim)
+{
+    const struct esi_env_sim_options *options = &sim->options;
+    const size_t span = options->window_bytes_max > options->window_bytes_min
+                            ? options->window_bytes_max - options->window_bytes_min
+                            : 0;
+
+    return options->window_bytes_min + (size_t)esi_env_sim_chance(sim, CHANCE_NETWORK, span + 1);
+}
+
 void esi_env_sim_net_syn(struct esi_env_sim *sim, uint32_t index, uint32_t tries)
 {
     struct sim_socket *from = sim->sockets[index];
@@ -357,13 +378,11 @@ void esi_env_sim_net_syn(struct esi_env_sim *sim, uint32_t index, uint32_t tries
     made->local = listener->local;
     made->remote = from->local;
     made->peer = (int)from->index;
-    made->window_bytes =
-        WINDOW_MIN + esi_env_sim_chance(sim, CHANCE_NETWORK, sim->options.window_bytes_max);
+    made->window_bytes = draw_window(sim);
     append_waiting(listener, made);
     from->state = SOCKET_CONNECTED;
     from->peer = (int)made->index;
-    from->window_bytes =
-        WINDOW_MIN + esi_env_sim_chance(sim, CHANCE_NETWORK, sim->options.window_bytes_max);
+    from->window_bytes = draw_window(sim);
     esi_env_sim_trace(sim, SIM_CONNECTED, from->index, made->index, 0);
     esi_env_sim_push(sim, sim->now_ns, SIM_EVENT_SOCKET, listener->index, 0);
     esi_env_sim_push(sim, sim->now_ns, SIM_EVENT_SOCKET, from->index, 0);
@@ -572,6 +591,7 @@ void esi_env_sim_net_close(struct esi_env *env, int number)
     if (sock->state == SOCKET_LISTENING) {
         close_listener(sock);
     } else {
+        note_end(sock);
         close_stream(sock);
     }
     struct sim_socket *peer = peer_of(sock);
@@ -805,6 +825,12 @@ void esi_env_sim_crash(struct esi_env_sim *sim, const struct esi_env *host)
     for (uint32_t i = 0; i < sim->host_count; i++) {
         esi_env_sim_reset(sim, host, &sim->hosts[i]->env);
     }
+}
+
+uint64_t esi_env_sim_ended_ns(const struct esi_env_sim *sim, const struct esi_env *a,
+                              const struct esi_env *b)
+{
+    return sim->ended_ns[esi_env_sim_host_of(a)->index][esi_env_sim_host_of(b)->index];
 }
 
 void esi_env_sim_net_end(struct esi_env_sim *sim)

@@ -18,10 +18,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 64, FAILURES_MAX = 100 };
+enum {
+    JOBS_MAX = 64,
+    FAILURES_MAX = 100,
+    CPU_S_MAX = 60 /* a world that stands still in an endless loop */
+};
 
 /* What a process leaves behind, in memory that it shares with its parent. */
 struct slot {
@@ -60,6 +65,9 @@ _Noreturn static void play_in_child(const struct runner *runner, struct slot *sl
     struct sim_result first = {0};
 
     options.seed = slot->seed;
+    if (options.duration_ns == 0) {
+        setrlimit(RLIMIT_CPU, &(struct rlimit){.rlim_cur = CPU_S_MAX, .rlim_max = CPU_S_MAX});
+    }
     if (runner->is_twice) {
         /* The second time in a process of its own, which has as little of the first as this one. */
         const pid_t pid = fork();

@@ -303,7 +303,7 @@ static bool is_required(const struct sim_book *book, const struct sim_receiver *
     /* A message on its way over the link needs its time, too. */
     return publication->sent_ns > settled_ns &&
            sim_world_is_linked_since(book->world, publication->sent_ns) &&
-           publication->confirmed_ns + SETTLE_S * SIM_S < before_ns;
+           publication->confirmed_ns + 3 * SETTLE_S * SIM_S < before_ns;
 }
 
 void sim_book_check_complete(struct sim_book *book, const struct sim_receiver *receiver,

@@ -61,6 +61,8 @@ struct sim_client {
     bool has_published; /* since the last PING */
     bool is_settled;
     bool is_checked;
+    bool is_cut;
+    uint64_t disturbed_ns;  /* when it was last cut off, healed or reset */
     uint64_t act_ns;        /* when to do the next thing */
     uint64_t read_ns;       /* does not read before */
     uint64_t heard_ns;      /* when it has last read something */
@@ -598,15 +600,20 @@ static void check_patience(const struct sim_client *client)
     const struct sim_world *world = client->world;
     const uint64_t now_ns = now_of(client);
 
+    if (client->is_cut) {
+        return;
+    }
     if (client->state == CLIENT_READY && client->ping_count > 0 && client->read_ns <= now_ns) {
         const uint64_t sent_ns = client->pings[client->ping_first].sent_ns;
         uint64_t since_ns = sent_ns > client->read_ns ? sent_ns : client->read_ns;
         since_ns = since_ns > client->heard_ns ? since_ns : client->heard_ns;
+        since_ns = since_ns > client->disturbed_ns ? since_ns : client->disturbed_ns;
         sim_check(world, now_ns < since_ns + PONG_S_MAX * SIM_S,
                   "client %" PRIu32 " waits for a PONG for %d s", client->index, PONG_S_MAX);
     }
     if (client->state != CLIENT_READY && world->phase < PHASE_LEAVE) {
         uint64_t since_ns = client->away_since_ns;
+        since_ns = since_ns > client->disturbed_ns ? since_ns : client->disturbed_ns;
         for (int i = 0; i < SERVER_COUNT; i++) {
             since_ns =
                 world->servers[i].up_since_ns > since_ns ? world->servers[i].up_since_ns : since_ns;
@@ -683,6 +690,27 @@ void sim_client_wake(struct sim_client *client)
 bool sim_client_is_settled(const struct sim_client *client)
 {
     return client->is_settled;
+}
+
+void sim_client_cut(struct sim_client *client, bool is_cut)
+{
+    client->is_cut = is_cut;
+    client->disturbed_ns = now_of(client);
+    for (int i = 0; i < SERVER_COUNT; i++) {
+        if (client->world->servers[i].env != NULL) {
+            esi_env_sim_cut(client->world->sim, client->env, client->world->servers[i].env, is_cut);
+        }
+    }
+}
+
+void sim_client_reset(struct sim_client *client)
+{
+    client->disturbed_ns = now_of(client);
+    for (int i = 0; i < SERVER_COUNT; i++) {
+        if (client->world->servers[i].env != NULL) {
+            esi_env_sim_reset(client->world->sim, client->env, client->world->servers[i].env);
+        }
+    }
 }
 
 void sim_client_print(const struct sim_client *client)

@@ -16,7 +16,10 @@ void sim_client_free(struct sim_client *client);
 bool sim_client_is_settled(const struct sim_client *client);
 /* The phase has changed. */
 void sim_client_wake(struct sim_client *client);
-/* Checks in the middle of PHASE_QUIET that all has come. */
+/* Checks that all has come that stands before its last answered PING. */
 void sim_client_check_complete(struct sim_client *client);
+/* Cuts the client off from its server, or heals that; resets its connection. */
+void sim_client_cut(struct sim_client *client, bool is_cut);
+void sim_client_reset(struct sim_client *client);
 /* Why it waits, for the report of a failure. */
 void sim_client_print(const struct sim_client *client);

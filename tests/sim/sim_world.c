@@ -8,6 +8,7 @@
 
 #include "sim_book.h"
 #include "sim_client.h"
+#include "sim_faults.h"
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -47,8 +48,18 @@ _Noreturn void sim_world_fail(const struct sim_world *world, const char *conditi
 
 bool sim_world_is_linked_since(const struct sim_world *world, uint64_t since_ns)
 {
-    return world->has_gateway && world->link_ok_since_ns < UINT64_MAX - LINK_SETTLE_S * SIM_S &&
-           world->link_ok_since_ns + LINK_SETTLE_S * SIM_S < since_ns;
+    const struct sim_server *inner = &world->servers[SERVER_INNER];
+    const struct sim_server *outer = &world->servers[SERVER_OUTER];
+
+    if (!world->has_gateway || world->is_link_cut || !inner->is_up || !outer->is_up) {
+        return false;
+    }
+    /* It may also have fallen by itself, as one that is too slow does. */
+    const uint64_t ended_ns = esi_env_sim_ended_ns(world->sim, inner->env, outer->env);
+    uint64_t ok_since_ns = world->link_ok_since_ns > ended_ns ? world->link_ok_since_ns : ended_ns;
+    ok_since_ns = ok_since_ns > inner->up_since_ns ? ok_since_ns : inner->up_since_ns;
+    ok_since_ns = ok_since_ns > outer->up_since_ns ? ok_since_ns : outer->up_since_ns;
+    return ok_since_ns + LINK_SETTLE_S * SIM_S < since_ns;
 }
 
 /* --- servers --- */
@@ -58,20 +69,39 @@ static uint64_t draw(struct sim_world *world, uint64_t limit)
     return esi_env_sim_draw(world->sim, limit);
 }
 
+/* Each drawn in a statement of its own: the order of a call's arguments is the compiler's. */
 static void write_config(struct sim_world *world, enum sim_server_kind kind, bool has_log,
                          struct esi_bytes *out)
 {
+    const uint64_t ping_s = 5 + draw(world, 120);
+    const uint64_t write_s = 2 + draw(world, 10);
+    const uint64_t pending_kib = 256 + draw(world, 2048);
+    const uint64_t workers = 1 + draw(world, 3);
+    const uint64_t routers = 1 + draw(world, 2);
+    const bool is_spread = draw(world, 2) == 0;
+    const uint64_t work_bound = 1 + draw(world, 64);
+
     esi_bytes_printf(out,
-                     "service: {name: server-%d, host: %s, port: 4222, insecure: true}\n"
+                     "service: {name: server-%d, host: %s, port: 4222, insecure: true%s}\n"
                      "limits: {ping_interval: %" PRIu64 "s, write_deadline: %" PRIu64 "s, "
                      "max_connections: 64, max_payload: 64KiB, max_pending: %" PRIu64 "KiB}\n"
-                     "threads: {workers: %" PRIu64 ", routers: %" PRIu64 ", placement: %s, "
-                     "work_bound: %" PRIu64 "}\n"
+                     "threads: {workers: %" PRIu64 ", routers: %" PRIu64
+                     ", placement: %s, work_bound: %" PRIu64 "}\n"
                      "log: {level: %s}\n",
-                     (int)kind, hosts[kind], 5 + draw(world, 120), 2 + draw(world, 10),
-                     256 + draw(world, 2048), 1 + draw(world, 3), 1 + draw(world, 2),
-                     draw(world, 2) == 0 ? "fill" : "spread", 1 + draw(world, 64),
+                     (int)kind, hosts[kind],
+                     kind == SERVER_OUTER ? ", disable_frontend_tls: true" : "", ping_s, write_s,
+                     pending_kib, workers, routers, is_spread ? "spread" : "fill", work_bound,
                      has_log ? "info" : "error");
+    if (world->has_gateway && kind == SERVER_INNER) {
+        esi_bytes_append_text(out, "gateway: {name: inner, port: 7222}\n");
+    }
+    if (kind == SERVER_OUTER) {
+        esi_bytes_append_text(
+            out, "gateway: {name: outer, port: 7222, remotes: [{name: inner, "
+                 "urls: [\"nats://10.0.0.1:7222\"]}]}\n"
+                 "auth: {token: outside-token, default_permissions: {publish: {allow: [\">\"]}, "
+                 "subscribe: {allow: [\">\"]}}}\n");
+    }
 }
 
 static void load_server(struct sim_world *world, enum sim_server_kind kind, bool has_log)
@@ -151,11 +181,26 @@ static void enter_phase(struct sim_world *world, enum sim_phase phase)
     }
 }
 
+static void restart(struct sim_world *world, struct sim_server *server, bool is_death)
+{
+    if (is_death) {
+        esi_env_sim_note(world->sim, "server %d dies", (int)server->kind);
+        esi_env_sim_crash(world->sim, server->env);
+    }
+    stop_server(world, server, is_death ? SIM_MS : 1 + draw(world, 4 * SIM_S));
+    start_server(world, server);
+}
+
 static void run_for(struct sim_world *world, uint64_t duration_ns)
 {
     const uint64_t end_ns = esi_env_sim_now_ns(world->sim) + duration_ns;
+    bool is_death = false;
 
     while (esi_env_sim_now_ns(world->sim) < end_ns) {
+        struct sim_server *server = sim_faults_next_restart(world, &is_death);
+        if (server != NULL) {
+            restart(world, server, is_death);
+        }
         esi_env_sim_step(world->sim, end_ns);
     }
 }
@@ -181,14 +226,16 @@ static void run_to_settled(struct sim_world *world)
 static void run_active(struct sim_world *world, uint64_t duration_ns)
 {
     enter_phase(world, PHASE_ACTIVE);
+    sim_faults_start(world);
     run_for(world, duration_ns);
 }
 
 static void run_to_end(struct sim_world *world)
 {
+    sim_faults_heal(world);
     enter_phase(world, PHASE_QUIET);
     run_to_settled(world);
-    run_for(world, 15 * SIM_S);
+    run_for(world, 30 * SIM_S);
     for (uint32_t i = 0; i < world->client_count; i++) {
         sim_client_check_complete(world->clients[i]);
     }
@@ -217,7 +264,9 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
         abort();
     }
     drawn.latency_ns_max = UINT64_C(1000) << draw(world, 16);
-    drawn.window_bytes_max = (size_t)1024 << draw(world, 9);
+    /* At least 200 KB/s, or nothing is ever through. */
+    drawn.window_bytes_min = 512 + (size_t)(drawn.latency_ns_max / 5000);
+    drawn.window_bytes_max = drawn.window_bytes_min + ((size_t)1024 << draw(world, 9));
     drawn.short_permille = (uint32_t)(draw(world, 3) == 0 ? 0 : draw(world, 500));
     drawn.stall_permille = (uint32_t)(draw(world, 2) == 0 ? 0 : draw(world, 10));
     drawn.full_permille = (uint32_t)(draw(world, 4) == 0 ? draw(world, 300) : 0);
@@ -230,8 +279,11 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
     world->is_printed = options->is_printed;
     world->link_ok_since_ns = esi_env_sim_now_ns(world->sim);
     world->book = sim_book_new(world);
-    load_server(world, SERVER_INNER, options->has_log);
-    start_server(world, &world->servers[SERVER_INNER]);
+    world->has_gateway = draw(world, 3) != 0;
+    for (int i = 0; i < (world->has_gateway ? SERVER_COUNT : 1); i++) {
+        load_server(world, (enum sim_server_kind)i, options->has_log);
+        start_server(world, &world->servers[i]);
+    }
     world->client_count = 2 + (uint32_t)draw(world, SIM_CLIENTS_MAX - 1);
     for (uint32_t i = 0; i < world->client_count; i++) {
         world->clients[i] = sim_client_new(world, i);

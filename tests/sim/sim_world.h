@@ -47,6 +47,8 @@ enum sim_phase {
     PHASE_OVER
 };
 
+enum sim_restart { RESTART_NONE, RESTART_STOP, RESTART_DEATH };
+
 struct sim_client;
 struct sim_book;
 struct sim_workers;
@@ -59,7 +61,11 @@ struct sim_world {
     enum sim_phase phase;
     bool has_gateway; /* both servers, linked; else the inner one alone */
     struct sim_server servers[SERVER_COUNT];
-    uint64_t link_ok_since_ns; /* when the link was last disturbed; UINT64_MAX: it is now */
+    bool is_link_cut;
+    uint64_t link_ok_since_ns;               /* when the link was last disturbed */
+    uint64_t fault_period_ns;                /* mean time between two faults, doubled; 0: none */
+    uint32_t cut_client;                     /* which one is cut off; SIM_CLIENTS_MAX: none */
+    enum sim_restart restarts[SERVER_COUNT]; /* to be done */
     uint32_t client_count;
     struct sim_client *clients[SIM_CLIENTS_MAX];
     struct sim_book *book;
