@@ -14,59 +14,17 @@ right is shown by messages that arrive, and by 503 where nobody is left.
 import random
 import signal
 import sys
-import threading
 import time
-import traceback
 
 from bystanders import main
 from gateway_peer import WAIT, want
 from gateway_traffic import interest_across, linked
-from gateway_world import LINK_S, World
+from gateway_world import LINK_S, Crossing, World
 from support import Mismatch, require, wait_until
 
 SUBJECTS = 100000
 SUBJECTS_SLOW = 20000  # where a sanitizer watches: what it would find does not depend on the number
 STORM_S = 60.0  # for 100,000 subjects to come or go; far above what a busy machine needs
-
-
-class Crossing:
-    """A subscriber and a publisher on two servers that exchange numbers over the link while the
-    case goes on. A context: its end demands that each number came, in order, once."""
-
-    def __init__(self, publisher, subscriber, subject="crossing"):
-        self.publisher, self.subscriber, self.subject = publisher, subscriber, subject
-        subscriber.sub(subject, 1)
-        interest_across(subscriber, publisher, LINK_S)
-        self.rounds, self.slowest_s, self.fault = 0, 0.0, None
-        self.is_ending = threading.Event()
-        self.thread = threading.Thread(target=self.run, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, kind, fault, trace):
-        self.is_ending.set()
-        self.thread.join()
-        if kind is None:
-            require(self.fault is None, "traffic over the link goes on", None, self.fault)
-            require(self.rounds >= 3, "numbers crossed", ">= 3", self.rounds)
-            self.subscriber.quiet("after the last number")
-
-    def run(self):
-        try:
-            while not self.is_ending.is_set() or self.rounds < 3:
-                began = time.monotonic()
-                self.publisher.pub(self.subject, str(self.rounds))
-                frame = self.subscriber.take(3 * WAIT, "number %d" % self.rounds)
-                want(int(frame.payload) == self.rounds, "number %d: %r" % (self.rounds, frame))
-                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-                self.rounds += 1
-                self.is_ending.wait(0.005)
-        except Mismatch as fault:
-            self.fault = str(fault)
-        except Exception:
-            self.fault = traceback.format_exc(limit=-3)
 
 
 def sub_all(client, subjects):

@@ -17,6 +17,7 @@ from gateway_peer import Peer, want
 from gateway_traffic import interest_across, linked
 from gateway_world import (
     LINK_S,
+    Crossing,
     World,
     everywhere,
     expect_numbers,
@@ -219,28 +220,29 @@ def cluster_of_three(bench):
         victim = next(member for member in members if member.gateway_port == port)
         others = [member for member in members if member is not victim]
         rest = [c for c in clients if not c.label.endswith(victim.name)]
-        victim.process.kill()
-        victim.process.wait()
-        linked_to_other(s, victim)
-        for client in rest[1:]:
-            linked(rest[0], client, LINK_S)
-        plain_everywhere(rest, "plain.two")
-        group_everywhere(rest, rest[1:], "jobs.two")
-        group_everywhere(rest, rest, "jobs.two.all")
+        # Its links end; those of the others stay, and lose nothing.
+        with Crossing(others[0].client("to S"), s.client("from N")):
+            victim.process.kill()
+            victim.process.wait()
+            linked_to_other(s, victim)
+            for client in rest[1:]:
+                linked(rest[0], client, LINK_S)
+            plain_everywhere(rest, "plain.two")
+            group_everywhere(rest, rest[1:], "jobs.two")
+            group_everywhere(rest, rest, "jobs.two.all")
 
-        victim.relaunch()
-        for member in members:
-            world.await_routes(member, 2)
-        victim.await_outbound("S")
-        wait_until(
-            lambda: s.links()[1] == ["N"] * 3, "S has a link from each member again", LINK_S
-        )
+            victim.relaunch()
+            for member in members:
+                world.await_routes(member, 2)
+            victim.await_outbound("S")
+            wait_until(
+                lambda: s.links()[1] == ["N"] * 3, "S has a link from each member again", LINK_S
+            )
         clients = rest + [victim.client("back")]
         plain_everywhere(clients, "plain.three")
         group_everywhere(clients, clients[1:], "jobs.three")
         requests_between(clients[0], clients[-1], "ask.back")
         requests_between(clients[-1], clients[0], "serve.back")
-        want(len(others) == 2, "two members were not killed")
 
 
 def linked_to_other(s, victim):
@@ -297,8 +299,44 @@ def several_gateways(bench):
             user.quiet("after one answer")
 
 
+def several_gateways_tls(bench):
+    """The same with mutual TLS. Event-gateways that allow each other's name link to each other too;
+    one that allows event-service alone is linked to that alone, and harms nobody."""
+    with World(bench) as world:
+
+        def gateway(certificate, names, name):
+            tls = dict(bench.pair(certificate), root_ca_path=bench.cert("ca"))
+            return {"name": name, "tls": tls, "allowed_names": names}
+
+        s = world.ours(
+            "event-service", gateway=gateway("event-service", ["event-gateway"], "event-service")
+        )
+        both = ["event-service", "event-gateway"]
+        outside = [
+            world.outside(name, [s], gateway=gateway("event-gateway", names, name))
+            for name, names in (("one", both), ("two", both), ("strict", ["event-service"]))
+        ]
+        one, two, strict = outside
+        s.await_outbound("one", "two", "strict")
+        one.await_outbound("event-service", "two")
+        two.await_outbound("event-service", "one")
+        strict.await_outbound("event-service")
+        inside, users = s.client("inside"), [node.client("user") for node in outside]
+        plain_everywhere([inside] + users[:2], "plain")
+        plain_everywhere([inside, users[2]], "plain.strict")
+        group_everywhere(users, [inside], "jobs.inside")
+        group_everywhere([inside], users, "jobs.outside")
+        for index, user in enumerate(users):
+            requests_between(user, inside, "ask.%d" % index)
+            requests_between(inside, user, "serve.%d" % index)
+        wait_until(
+            lambda: "LOG_GATEWAY_TLS_FAILED" in strict.log_text(), "strict says why", LINK_S
+        )
+
+
 CASES = [
     cluster_of_three,
+    several_gateways_tls,
     several_gateways,
     several_remotes,
     gossip,

@@ -11,11 +11,14 @@ import json
 import os
 import re
 import tempfile
+import threading
+import time
+import traceback
 
 from bystanders import COMPLAINTS, Adapter
-from gateway_peer import Client, want
+from gateway_peer import WAIT, Client, want
 from gateway_traffic import interest_across
-from support import NatsServer, Server, merge, require, wait_until
+from support import Mismatch, NatsServer, Server, merge, require, wait_until
 
 NATS_SERVER = os.environ.get("ES_NATS_SERVER", "nats-server")
 TOKEN = "outside-token-0123456789abcdef0123456789abcdef"
@@ -220,6 +223,46 @@ class World:
             interest_across(subscriber, publisher, LINK_S)
 
 
+class Crossing:
+    """A subscriber and a publisher on two servers that exchange numbers over the link while the
+    case goes on. A context: its end demands that each number came, in order, once."""
+
+    def __init__(self, publisher, subscriber, subject="crossing"):
+        self.publisher, self.subscriber, self.subject = publisher, subscriber, subject
+        subscriber.sub(subject, 1)
+        interest_across(subscriber, publisher, LINK_S)
+        self.rounds, self.slowest_s, self.fault = 0, 0.0, None
+        self.is_ending = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, fault, trace):
+        self.is_ending.set()
+        self.thread.join()
+        if kind is None:
+            require(self.fault is None, "traffic over the link goes on", None, self.fault)
+            require(self.rounds >= 3, "numbers crossed", ">= 3", self.rounds)
+            self.subscriber.quiet("after the last number")
+
+    def run(self):
+        try:
+            while not self.is_ending.is_set() or self.rounds < 3:
+                began = time.monotonic()
+                self.publisher.pub(self.subject, str(self.rounds))
+                frame = self.subscriber.take(3 * WAIT, "number %d" % self.rounds)
+                want(int(frame.payload) == self.rounds, "number %d: %r" % (self.rounds, frame))
+                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                self.rounds += 1
+                self.is_ending.wait(0.005)
+        except Mismatch as fault:
+            self.fault = str(fault)
+        except Exception:
+            self.fault = traceback.format_exc(limit=-3)
+
+
 def everywhere(clients):
     """All pairs of different clients."""
     return [(a, b) for a in clients for b in clients if a is not b]
@@ -253,6 +296,7 @@ __all__ = [
     "ALL",
     "Client",
     "ClusterMember",
+    "Crossing",
     "LINK_S",
     "Node",
     "TOKEN",
