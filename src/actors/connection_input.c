@@ -257,6 +257,16 @@ static bool must_wait(struct esi_connection *self, enum esi_client_op op)
     return is_connection_waiting(self);
 }
 
+/* Must parsing stop here? A full batch has gone to its router, whose answer is there already in most
+ * cases: then there is no need to keep the rest of the block for another turn. */
+static bool is_blocked(struct esi_connection *self)
+{
+    if (ESI_UNLIKELY(self->ops.routes_pending > 0)) {
+        esi_actor_drain(&self->actor);
+    }
+    return is_connection_waiting(self);
+}
+
 /* Parses what can be parsed now. Returns the number of bytes that are done with; *needed as
  * esi_reader_keep has it. */
 static size_t parse(struct esi_connection *self, const char *data, size_t len,
@@ -271,7 +281,7 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len,
     self->is_parsing = true;
     esi_batch_begin(self->local->batch, SOURCE_CLIENT, &self->target, self->connect.echo, block,
                     connection_now_ns(self));
-    while (!is_connection_waiting(self)) {
+    while (!is_blocked(self)) {
         size_t consumed = 0;
         const enum esi_client_op op =
             esi_client_parser_next(&self->parser, data + at, len - at, &consumed, &item);
@@ -374,6 +384,7 @@ void esi_connection_input_process(struct esi_connection *self, bool may_read)
         self->needs_read = self->stream != NULL && esi_stream_has_buffered_input(self->stream);
         return;
     }
+    self->pause_doublings = 0;
     const size_t done = parse(self, piece.data, piece.len, piece.block, &needed);
     if (esi_reader_keep(&self->reader, self->local, &piece, done, needed) != ES_OK) {
         esi_connection_close_now(self, "Memory Limit Exceeded");

@@ -68,15 +68,15 @@ bool esi_subject_is_valid(struct esi_str pattern)
 
 bool esi_subject_has_empty_token(struct esi_str subject)
 {
-    char before = '.';
+    struct esi_subject_cursor cursor = esi_subject_tokens(subject);
+    struct esi_str token;
 
-    for (size_t i = 0; i < subject.len; i++) {
-        if (subject.data[i] == '.' && before == '.') {
+    while (esi_subject_next_token(&cursor, &token)) {
+        if (token.len == 0) {
             return true;
         }
-        before = subject.data[i];
     }
-    return before == '.';
+    return false;
 }
 
 bool esi_subject_is_literal(struct esi_str subject)
@@ -94,6 +94,11 @@ bool esi_subject_is_literal(struct esi_str subject)
 
 bool esi_subject_has_wildcard(struct esi_str pattern)
 {
+    /* Most have none, and these two look at many bytes at a time. */
+    if (pattern.len == 0 || (memchr(pattern.data, '*', pattern.len) == NULL &&
+                             memchr(pattern.data, '>', pattern.len) == NULL)) {
+        return false;
+    }
     for (size_t i = 0; i < pattern.len; i++) {
         const char c = pattern.data[i];
         if ((c == '*' || c == '>') && (i == 0 || pattern.data[i - 1] == '.') &&
