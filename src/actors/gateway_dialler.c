@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "broker/batch.h"
+#include "broker/subtable.h"
 #include "net/stream.h"
 #include "net/tls.h"
 #include "proto/gateway_writer.h"
@@ -284,6 +285,15 @@ static enum es_err take_interest(struct esi_gateway_interest *interest, enum esi
     return ES_OK;
 }
 
+/* A wildcard of more tokens than the table takes reaches nothing that a client here can publish: a
+ * subject of so many does not fit into a control line of 4 KiB. It is no reason to end the link. */
+static bool is_storable(struct esi_str subject)
+{
+    return esi_subject_is_valid(subject) &&
+           (!esi_subject_has_wildcard(subject) ||
+            esi_subject_token_count(subject) <= ESI_SUBTABLE_TOKENS_MAX);
+}
+
 void esi_gateway_dialler_on_interest(struct esi_gateway_link *self, enum esi_gateway_op op,
                                      const struct esi_gateway_item *item)
 {
@@ -294,7 +304,7 @@ void esi_gateway_dialler_on_interest(struct esi_gateway_link *self, enum esi_gat
         return;
     }
     if (!esi_str_equal(item->account, ESI_ACCOUNT) ||
-        (has_subject && !esi_subject_is_valid(item->subject))) {
+        (has_subject && !is_storable(item->subject))) {
         return;
     }
     const enum es_err err = take_interest(&self->dialler.interest, op, item);

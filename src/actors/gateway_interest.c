@@ -26,6 +26,7 @@ struct entry {
 /* How many queue groups there are on one subject: each message on it names them all. */
 struct group_count {
     uint32_t count;
+    size_t bytes; /* of their names, each with a blank */
     size_t len;
     char subject[];
 };
@@ -191,14 +192,27 @@ enum es_err esi_gateway_interest_open(struct esi_gateway_interest *interest, boo
 
 /* --- stored interest --- */
 
+/* What an entry takes: a subject with wildcards has a node for each of its tokens. */
+static uint64_t weigh(struct esi_str subject, struct esi_str queue)
+{
+    uint64_t weight = subject.len + queue.len;
+
+    if (esi_subject_has_wildcard(subject)) {
+        weight += ESI_GATEWAY_TOKEN_WEIGHT;
+        for (size_t i = 0; i < subject.len; i++) {
+            weight += subject.data[i] == '.' ? ESI_GATEWAY_TOKEN_WEIGHT : 0;
+        }
+    }
+    return weight;
+}
+
 static enum es_err new_sub(struct esi_gateway_interest *interest, struct esi_str subject,
                            struct esi_str queue, struct esi_sub **out)
 {
-    const uint64_t text_bytes = interest->text_bytes + subject.len + queue.len;
-
     /* Both bounds, since a subject may be as long as a line. */
     if (interest->plain.count + interest->queues.count >= interest->max ||
-        text_bytes > (uint64_t)interest->max * ESI_GATEWAY_SUBJECT_MEAN_MAX) {
+        interest->weight + weigh(subject, queue) >
+            (uint64_t)interest->max * ESI_GATEWAY_SUBJECT_MEAN_MAX) {
         return ES_FULL;
     }
     struct esi_sub *sub = esi_sub_new(interest->target, subject, queue, ESI_STR(""));
@@ -233,20 +247,26 @@ static enum es_err sub_plain(struct esi_gateway_interest *interest, struct esi_s
         free(sub);
         return err;
     }
-    interest->text_bytes += subject.len;
+    interest->weight += weigh(subject, ESI_STR(""));
     return ES_OK;
 }
 
 /* One more group on the subject. */
-static enum es_err count_group(struct esi_gateway_interest *interest, struct esi_str subject)
+static enum es_err count_group(struct esi_gateway_interest *interest, struct esi_str subject,
+                               struct esi_str queue)
 {
     struct group_count *groups = esi_hashmap_find(&interest->groups, subject);
 
+    if (queue.len + 1 > ESI_GATEWAY_GROUPS_BYTES_MAX) {
+        return ES_FULL;
+    }
     if (groups != NULL) {
-        if (groups->count >= ESI_GATEWAY_GROUPS_MAX) {
+        if (groups->count >= ESI_GATEWAY_GROUPS_MAX ||
+            groups->bytes + queue.len + 1 > ESI_GATEWAY_GROUPS_BYTES_MAX) {
             return ES_FULL;
         }
         groups->count++;
+        groups->bytes += queue.len + 1;
         return ES_OK;
     }
     groups = malloc(sizeof *groups + subject.len + 1);
@@ -254,6 +274,7 @@ static enum es_err count_group(struct esi_gateway_interest *interest, struct esi
         return ES_NO_MEMORY;
     }
     groups->count = 1;
+    groups->bytes = queue.len + 1;
     groups->len = subject.len;
     memcpy(groups->subject, subject.data, subject.len);
     const struct esi_str key = {.data = groups->subject, .len = subject.len};
@@ -264,12 +285,14 @@ static enum es_err count_group(struct esi_gateway_interest *interest, struct esi
     return err;
 }
 
-static void uncount_group(struct esi_gateway_interest *interest, struct esi_str subject)
+static void uncount_group(struct esi_gateway_interest *interest, struct esi_str subject,
+                          struct esi_str queue)
 {
     struct group_count *groups = esi_hashmap_find(&interest->groups, subject);
 
     ESI_ASSERT(groups != NULL && groups->count > 0);
     groups->count--;
+    groups->bytes -= queue.len + 1;
     if (groups->count == 0) {
         esi_hashmap_remove(&interest->groups, subject);
         free(groups);
@@ -298,7 +321,7 @@ static enum es_err store_queue(struct esi_gateway_interest *interest, struct esi
         free(entry);
         return ES_OK;
     }
-    enum es_err err = count_group(interest, subject);
+    enum es_err err = count_group(interest, subject, queue);
     if (err != ES_OK) {
         free(entry);
         return err;
@@ -315,12 +338,12 @@ static enum es_err store_queue(struct esi_gateway_interest *interest, struct esi
         }
     }
     if (err != ES_OK) {
-        uncount_group(interest, subject);
+        uncount_group(interest, subject, queue);
         free(entry->sub);
         free(entry);
         return err;
     }
-    interest->text_bytes += subject.len + queue.len;
+    interest->weight += weigh(subject, queue);
     return ES_OK;
 }
 
@@ -348,7 +371,7 @@ static enum es_err unsub_plain(struct esi_gateway_interest *interest, struct esi
     struct esi_sub *sub = esi_hashmap_remove(&interest->plain, subject);
 
     if (sub != NULL) {
-        interest->text_bytes -= subject.len;
+        interest->weight -= weigh(subject, ESI_STR(""));
         esi_route_ops_remove(interest->ops, sub);
     }
     if (interest->mode == MODE_REFUSED && !interest->has_iom) {
@@ -372,8 +395,8 @@ static enum es_err unsub_queue(struct esi_gateway_interest *interest, struct esi
     }
     struct entry *entry = esi_hashmap_remove(&interest->queues, write_key(room, subject, queue));
     if (entry != NULL) {
-        interest->text_bytes -= subject.len + queue.len;
-        uncount_group(interest, subject);
+        interest->weight -= weigh(subject, queue);
+        uncount_group(interest, subject, queue);
         esi_route_ops_remove(interest->ops, entry->sub);
         free(entry);
     }

@@ -37,7 +37,9 @@ enum {
     ESI_GATEWAY_REFUSED_MAX = 2048, /* a real server refuses 1000 subjects, then it switches */
     ESI_GATEWAY_REFUSED_BYTES_MAX = 1024 * 1024, /* of their text */
     ESI_GATEWAY_GROUPS_MAX = 1024,               /* queue groups on one subject */
-    ESI_GATEWAY_SUBJECT_MEAN_MAX = 256           /* bytes, when there are as many as may be */
+    ESI_GATEWAY_GROUPS_BYTES_MAX = 32 * 1024,    /* of their names: they share one line of 64 KiB */
+    ESI_GATEWAY_SUBJECT_MEAN_MAX = 256,          /* weight, when there are as many as may be */
+    ESI_GATEWAY_TOKEN_WEIGHT = 64                /* of a token of a subject with wildcards */
 };
 
 enum esi_gateway_mode {
@@ -54,9 +56,9 @@ struct esi_gateway_interest {
     uint32_t flags;            /* of the subscriptions: bits of enum esi_sub_flag */
     bool has_iom;              /* the peer promises to be interest-only */
     enum esi_gateway_mode mode;
-    uint32_t max;        /* subscriptions that the peer may have here */
-    uint64_t text_bytes; /* of the subjects and groups stored */
-    uint64_t work;       /* refused subjects looked at: the caller sets it to 0 and ends its turn in
+    uint32_t max;    /* subscriptions that the peer may have here */
+    uint64_t weight; /* of what is stored: bytes of text, and for wildcards the tokens */
+    uint64_t work;   /* refused subjects looked at: the caller sets it to 0 and ends its turn in
                             time */
     struct esi_hashmap plain;   /* subject -> struct esi_sub, owned */
     struct esi_hashmap queues;  /* subject and group -> struct entry, owned */

@@ -478,6 +478,37 @@ def long_optimism(bench):
         i.expect("RMSG $G refused.7.x 3", b"yes")
 
 
+def long_subjects(bench):
+    """Interest and messages with subjects of 60,000 bytes and 30,000 tokens, as far as a line goes:
+    taken or refused, they hold nobody up; a longer line ends the link."""
+    with Hall(bench) as hall, hall.stand.bystanders():
+        f = hall.peer("F")
+        o = f.open_o(hall.server)
+        i = f.open_i()
+        i.switch()
+        deep = "a." * 30000
+        for subject in ("*." * 30000 + ">", deep + "*", "*." * 30000 + "x", deep + "x", "b" * 60000):
+            i.send("RS+ $G %s\r\nRS+ $G %s g 1\r\n" % (subject, subject))
+        i.flush(60)
+        hall.honest_is_well()
+        hall.client.sub("deep.>", 2)
+        hall.client.flush()
+        o.message("deep." + deep + "z", "x")
+        hall.client.expect("MSG deep.%sz 2 1" % deep, b"x")
+        for subject in ("*." * 30000 + ">", "b" * 60000):
+            i.send("RS- $G %s\r\nRS- $G %s g\r\n" % (subject, subject))
+        i.flush(60)
+        i.try_send("RS+ $G " + "c" * 70000 + "\r\n")
+        i.expect_close("maximum control line exceeded")
+        o.message("to.c", "x")
+        hall.client.expect("MSG to.c 1 1", b"x")
+        hall.client.unsub(2)
+        hall.client.flush()
+        wait_until(
+            lambda: "F" not in (hall.page().get("outbound_gateways") or {}), "F's link is gone", WAIT
+        )
+
+
 CASES = [
     half_handshakes,
     flapping,
@@ -491,6 +522,7 @@ CASES = [
     wrong_direction,
     duplicates,
     long_optimism,
+    long_subjects,
 ]
 
 if __name__ == "__main__":

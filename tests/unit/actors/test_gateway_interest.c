@@ -444,6 +444,54 @@ static void groups_of_a_subject_are_bounded(void **state)
     assert_int_equal(esi_gateway_interest_sub(&world->interest, str("jobs"), str("g5")), ES_FULL);
 }
 
+static void names_of_groups_are_bounded(void **state)
+{
+    struct world *world = *state;
+    static char group[ESI_GATEWAY_GROUPS_BYTES_MAX];
+
+    open_link(world, true);
+    memset(group, 'g', sizeof group - 1);
+    sub(world, "jobs", group);
+    unsub(world, "jobs", group);
+    group[10000] = '\0';
+    sub(world, "jobs", group);
+    group[9000] = '\0';
+    sub(world, "jobs", group);
+    group[8000] = '\0';
+    sub(world, "jobs", group);
+    group[7000] = '\0';
+    assert_int_equal(esi_gateway_interest_sub(&world->interest, str("jobs"), str(group)), ES_FULL);
+    sub(world, "other", group);
+    sub(world, "jobs", "short");
+}
+
+static void tokens_of_wildcards_are_bounded(void **state)
+{
+    struct world *world = *state;
+    char subject[2 * 200 + 8];
+    int count = 0;
+
+    open_link(world, true);
+    for (enum es_err err = ES_OK; err == ES_OK; count++) {
+        assert_true(count < INTEREST_MAX);
+        size_t len = (size_t)snprintf(subject, sizeof subject, "%d", count);
+        for (int token = 0; token < 199; token++) {
+            len += (size_t)snprintf(subject + len, sizeof subject - len, ".*");
+        }
+        err = esi_gateway_interest_sub(&world->interest, str(subject), str(""));
+        apply(world);
+        assert_true(err == ES_OK || err == ES_FULL);
+    }
+    assert_in_range(count - 1, 80, 100); /* 5000 * 256 / (200 * 64 + 400) is 97 */
+    /* The same as literals is no more than its text. */
+    for (int i = 0; subject[i] != '\0'; i++) {
+        subject[i] = (char)(subject[i] == '*' ? 'x' : subject[i]);
+    }
+    sub(world, subject, "");
+    unsub(world, "3", "");
+    assert_true(world->interest.weight > 0);
+}
+
 static void text_of_refusals_is_bounded(void **state)
 {
     struct world *world = *state;
@@ -482,6 +530,8 @@ int main(void)
         CASE(interest_is_bounded),
         CASE(text_of_interest_is_bounded),
         CASE(groups_of_a_subject_are_bounded),
+        CASE(names_of_groups_are_bounded),
+        CASE(tokens_of_wildcards_are_bounded),
         CASE(text_of_refusals_is_bounded),
     };
 
