@@ -174,6 +174,7 @@ URL_HOSTS = {
     "127.0.0.1": "this machine",
     "0.0.0.0": "any address",
     "github.com": "public projects",
+    "json-schema.org": "names the version of JSON Schema",
     "nats.io": "the protocol's home",
     "docs.nats.io": "the protocol's documentation",
     "www.gnu.org": "the licence",

@@ -451,6 +451,82 @@ def check_command(copies):
     yield "command: one fault", done.returncode == 1 and is_told, done.stdout
 
 
+LAYER_PROJECT = """cmake_minimum_required(VERSION 3.25)
+project(planted C)
+find_package(Threads REQUIRED)
+set(ES_TESTS ON)
+include(cmake/Layer.cmake)
+add_subdirectory(low)
+add_subdirectory(high)
+"""
+LAYER_FILES = {
+    "CMakeLists.txt": LAYER_PROJECT,
+    "low/CMakeLists.txt": "es_layer(low SOURCES low.c)\n",
+    "low/low.h": "int esi_low_x(void);\n",
+    "low/low.c": '#include "low/low.h"\nint esi_low_x(void)\n{\n    return 1;\n}\n',
+    "high/CMakeLists.txt": "es_layer(high SOURCES high.c USES low)\n",
+    "high/high.h": "int esi_high_x(void);\n",
+    "high/high.c": '#include "high/high.h"\n#include "low/low.h"\nint esi_high_x(void)\n{\n    return esi_low_x();\n}\n',
+}
+# (what, text behind low.c, whether the build succeeds, a word of what it says)
+LAYER_FAULTS = [
+    ("a layer that keeps its row", "", True, ""),
+    ("a header of a layer that is not used", '#include "high/high.h"\n', False, "high/high.h"),
+    ("a function of a layer that is not used",
+     "int esi_high_x(void);\nint esi_low_y(void);\nint esi_low_y(void)\n{\n    return esi_high_x();\n}\n", False, "esi_high_x"),
+]
+
+
+def check_layer_builds(copies):
+    """The two checks of the build itself (docs/style.md, section 13), in a project of two layers."""
+    if not is_wanted("layers"):
+        return
+    for number, (what, more, is_built, word) in enumerate(LAYER_FAULTS):
+        root = os.path.join(copies.folder, f"layers{number}")
+        for path, text in LAYER_FILES.items():
+            append(path, text + (more if path == "low/low.c" else ""))(root)
+        os.makedirs(os.path.join(root, "cmake"))
+        for name in ("Layer.cmake", "empty_main.c"):
+            shutil.copy(os.path.join(ROOT, "cmake", name), os.path.join(root, "cmake", name))
+        place = os.path.join(root, "build")
+        status, output = check.run(["cmake", "-G", "Ninja", "-S", root, "-B", place])
+        if status == 0:
+            status, output = check.run(["cmake", "--build", place])
+        is_good = (status == 0) == is_built and word in output
+        yield f"build: {what}", is_good, output[-800:]
+
+
+# (what, command, text of a source, whether it is refused, a word of what is said)
+TIDY = ["clang-tidy", "--quiet", "--config-file", os.path.join(ROOT, ".clang-tidy"), "{file}", "--", "-std=gnu17"]
+FORMAT = [os.path.join(ROOT, "scripts", "format"), "--check", "{file}"]
+TOOL_FAULTS = [
+    ("lint: clean code", TIDY, "int f(int a)\n{\n    return a;\n}\n", False, ""),
+    ("lint: a branch without braces", TIDY, "int f(int a)\n{\n    if (a > 1)\n        return 1;\n    return a;\n}\n", True,
+     "readability-braces-around-statements"),
+    ("lint: an atomic by operator", TIDY, "_Atomic int x;\nvoid f(void)\n{\n    x++;\n}\n", True, "atomic"),
+    ("lint: a pointer that may be null", TIDY, "int f(int a)\n{\n    int *p = 0;\n    return a > 1 ? *p : a;\n}\n", True,
+     "clang-analyzer"),
+    ("format: clean code", FORMAT, HEAD + "int f(int a)\n{\n    return a;\n}\n", False, ""),
+    ("format: another style", FORMAT, HEAD + "int f(int a) { return a; }\n", True, "planted.c"),
+    ("format: a comment that is too wide", FORMAT, HEAD + "/* " + "word " * 30 + "*/\nint x;\n", True, "planted.c"),
+]
+
+
+def check_tools(copies):
+    """clang-tidy and the format find their faults as well."""
+    place = os.path.join(copies.folder, "tools")
+    os.makedirs(place)
+    path = os.path.join(place, "planted.c")
+    shutil.copy(os.path.join(ROOT, ".clang-format"), place)
+    for what, command, text, is_refused, word in TOOL_FAULTS:
+        if not is_wanted(what.split(":")[0]):
+            continue
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        status, output = check.run([part.replace("{file}", path) for part in command])
+        yield what, (status != 0) == is_refused and word in output, output[-800:]
+
+
 def check_coverage(_):
     """Every rule has a fault of its own."""
     without = sorted(set(check.RULES) - {fault[0] for fault in FAULTS})
@@ -461,7 +537,7 @@ def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
         copies = Copies(folder)
-        for part in (check_coverage, check_faults, check_innocent, check_notes, check_command):
+        for part in (check_coverage, check_faults, check_innocent, check_layer_builds, check_tools, check_notes, check_command):
             for name, is_good, why in part(copies):
                 passed += is_good
                 failed += not is_good
