@@ -295,6 +295,13 @@ def own_name(bench):
         hall.i.flush()
         f.not_dialled_for(0.5, "by gossip of our own name")
         want("B" not in hall.remotes(), "remotes: %s" % hall.remotes())
+        # Our own address by another name: we meet ourselves, and part.
+        hall.i.gossip("MIRROR", ["127.0.0.1:%d" % hall.server.gateway_port])
+        wait_until(
+            lambda: hall.remotes().get("MIRROR", {"failures": 0})["failures"] > 0,
+            "ourselves were refused",
+            3 * WAIT,
+        )
         hall.i.command(2, gateway="B")
         hall.i.expect_close(
             'Connection from "B" rejected, wanted to connect to "K", this is "B"'

@@ -174,6 +174,38 @@ def new_link_to_many(bench):
         expect_arrivals(a.client(), subscriber, random.Random(8).sample(subjects, 200))
 
 
+def peer_of_many_dies(bench):
+    """A remote that wants 20,000 subjects dies and comes back with them: what it wanted is gone, and
+    is known again, and the link to another remote carries on."""
+    with World(bench) as world:
+        a, d = world.nats("A"), world.ours("D")
+        s = world.ours("S", [a, d])
+        s.await_outbound("A", "D")
+        a.await_outbound("D", "S")
+        count = SUBJECTS_SLOW
+        subjects = [(n, "many.%d" % n) for n in range(100, 100 + count)]
+        publisher = s.client("publisher")
+        with Crossing(s.client("crossing"), d.client("crossing")):
+            subscriber = a.client("many")
+            sub_all(subscriber, subjects)
+            await_known(s, a, count)
+            before = s.http_json("/varz")["subscriptions"]
+            a.process.kill()
+            a.process.wait()
+            wait_until(
+                lambda: s.http_json("/varz")["subscriptions"] <= before - count,
+                "S has forgotten what A wanted",
+                STORM_S,
+            )
+            expect_nobody(publisher, subjects[::1000], "_INBOX.dead")
+            require(a.spawn({a.port, a.gateway_port}), "A starts again")
+            subscriber = a.client("many again")
+            sub_all(subscriber, subjects)
+            s.await_outbound("A", "D")
+            await_known(s, a, count)
+            expect_arrivals(publisher, subscriber, subjects[::1000])
+
+
 def hanging_peer(bench):
     """A remote that stops taking bytes is cut off by the write deadline; publishers and the link to
     another remote are not held up. When it wakes up it is linked again."""
@@ -318,6 +350,7 @@ CASES = [
     silent_peer,
     storm_of_ours,
     storm_of_theirs,
+    peer_of_many_dies,
     storm_of_a_gateway,
     new_link_to_many,
 ]

@@ -334,6 +334,24 @@ def several_gateways_tls(bench):
         )
 
 
+def same_name(bench):
+    """Two event-gateways that share a name, as by default: event-service says so in its log, and what
+    their clients publish still reaches the inside, once."""
+    with World(bench) as world:
+        s = world.ours("event-service")
+        outside = [world.outside("event-gateway", [s]) for _ in range(2)]
+        wait_until(lambda: s.links()[1] == ["event-gateway"] * 2, "both link to S", LINK_S)
+        wait_until(lambda: "LOG_GATEWAY_SAME_NAME" in s.log_text(), "the log says so", LINK_S)
+        inside, users = s.client("inside"), [node.client("user") for node in outside]
+        inside.sub("in.>", 1)
+        World.known(*((inside, user) for user in users))
+        for index, user in enumerate(users):
+            for n in range(20):
+                user.pub("in.%d" % index, str(index * 20 + n))
+        settle(users, [inside])
+        expect_numbers(inside, range(40), "from outside")
+
+
 CASES = [
     cluster_of_three,
     several_gateways_tls,
@@ -341,6 +359,7 @@ CASES = [
     several_remotes,
     gossip,
     triangle,
+    same_name,
     advertised,
 ]
 
