@@ -84,6 +84,7 @@ static struct rounds *rounds;
 static struct node *nodes[NODES];
 static struct sent foreign_sent[FOREIGN];
 static _Atomic uint64_t under_way; /* messages, ticks and bytes */
+static _Atomic uint32_t started;   /* nodes; a visit meets nobody before */
 static sem_t done;
 static sem_t freed;
 
@@ -221,6 +222,8 @@ static void start(struct esi_actor *actor)
     struct node *self = ESI_CONTAINER_OF(actor, struct node, actor);
 
     self->home_seen = esi_worker_current();
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&started, 1, memory_order_relaxed);
     case_check(esi_actor_io_watch(&self->io, self->sock, POLL_READ) == ES_OK);
     set_timer(self);
 }
@@ -255,6 +258,11 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
     write_byte(self);
     write_byte(self);
     write_byte(self);
+    /* order: relaxed; whoever has counted itself stands in its worker's list. */
+    if (atomic_load_explicit(&started, memory_order_relaxed) < NODES) {
+        set_timer(self);
+        return;
+    }
     if (self->index == 0) {
         ask_for_round();
     }
@@ -346,6 +354,9 @@ static void end_round(struct rounds *self)
 {
     self->is_under_way = false;
     for (uint32_t i = 0; i < NODES; i++) {
+        if (self->met[i] != 1) {
+            fprintf(stderr, "node %u was met %u times\n", i, self->met[i]);
+        }
         case_check(self->met[i] == 1);
     }
     self->count++;
@@ -453,6 +464,8 @@ static void start_nodes(void)
     rounds = new_part(sizeof *rounds);
     esi_actor_init(&rounds->actor, &rounds_type, runtime, esi_runtime_worker(runtime, 0));
     /* Held up by one more, so that it does not reach zero before all have begun. */
+    /* order: relaxed; no node has begun. */
+    atomic_store_explicit(&started, 0, memory_order_relaxed);
     /* order: relaxed; no other thread knows of it yet. */
     atomic_store_explicit(&under_way, 1 + NODES * (1 + BYTES_EACH), memory_order_relaxed);
     for (uint32_t i = 0; i < NODES; i++) {
