@@ -76,6 +76,7 @@ struct esi_connection {
     uint32_t counted_subs; /* live subscriptions with a max */
     /* a reference: the target that must take some of what waits before we go on; NULL: none */
     struct esi_target *blocker;
+    uint32_t pause_doublings; /* of the next pause for memory or a blocker */
     uint32_t withdrawn_slots; /* on its way out: of its subscriptions, those that were looked at */
     uint64_t tls_bytes;       /* charged for the TLS session */
     /* flags */

@@ -15,19 +15,27 @@
 #include "base/log.h"
 #include "net/stream.h"
 
+/* Doubled with each pause that follows another one, so that thousands who wait cost little. */
 static const uint64_t PAUSE_NS = 5000000;
+enum { PAUSE_DOUBLINGS_MAX = 3 };
+
 static const uint64_t TICK_NS = 250000000;
 
 static void pause(struct esi_connection *self)
 {
     self->is_paused = true;
-    esi_actor_timer_set(&self->pause_timer, connection_now_ns(self) + PAUSE_NS);
+    esi_actor_timer_set(&self->pause_timer,
+                        connection_now_ns(self) + (PAUSE_NS << self->pause_doublings));
+    self->pause_doublings += self->pause_doublings < PAUSE_DOUBLINGS_MAX;
 }
 
 void esi_connection_pressure_pause(struct esi_connection *self)
 {
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.memory_pauses, 1, memory_order_relaxed);
+    /* Blocks that nobody uses are no reason to wait. */
+    esi_pool_trim(&self->local->pools.blocks);
+    esi_pool_trim(&self->local->pools.deliveries);
     pause(self);
 }
 

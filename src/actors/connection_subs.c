@@ -106,7 +106,8 @@ static void refuse_tokens(struct esi_connection *self, const struct esi_client_i
     esi_connection_output_answer_bytes(self, &text);
 }
 
-/* What no SUB may do, not even one that repeats a live sid; the peer is told. NATS: in this order. */
+/* What no SUB may do, not even one that repeats a live sid; the peer is told. NATS: in this
+ * order. */
 static bool may_subscribe(struct esi_connection *self, const struct esi_client_item *item)
 {
     const struct esi_config_limits *limits = &self->context->config->limits;

@@ -34,7 +34,7 @@ enum {
 };
 
 /* What a worker's own blocks and spare chunks need, several times over. */
-static const uint64_t MEMORY_BYTES_A_WORKER = 8 * 1024 * 1024;
+static const uint64_t MEMORY_BYTES_A_WORKER = 16 * 1024 * 1024;
 static const uint64_t MEMORY_BYTES_DEFAULT = 1024 * 1024 * 1024;
 
 static const char *door_advice(enum es_err err)

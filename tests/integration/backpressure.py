@@ -389,7 +389,7 @@ def disconnect(bench):
     with Stand(bench, {"limits": limits}) as stand, stand.bystanders():
         peer = stand.client(receive_buffer=SMALL)
         subscribe(peer, "all")
-        Writer(stand.client(), [numbered("all", 0, 20, 4000)] * 150, 60.0 * stand.slow).finish()
+        Writer(stand.client(), [numbered("all", 0, 20, 4000)] * 500, 60.0 * stand.slow).finish()
         wait_until(lambda: stand.varz()["slow_consumers"] == 1, "one slow consumer", 20.0 * stand.slow)
         peer.read_to_end(20.0 * stand.slow)
 
@@ -398,7 +398,7 @@ def drop_new(bench):
     """drop_new: above max_pending messages are left out whole and counted; what comes is in order; the client lives on,
     also past write_deadline, and gets what comes when it has caught up."""
     limits = {"slow_consumer": "drop_new", "max_pending": MEGABYTE, "write_deadline": "200ms"}
-    size, count = 4000, 3000
+    size, count = 4000, 6000
     with Stand(bench, {"limits": limits}) as stand, stand.bystanders(), stand.memory_bound(40):
         peer = stand.client(receive_buffer=SMALL)
         subscribe(peer, "all")
@@ -447,29 +447,34 @@ def block(bench):
 
 
 def closing_trickle(bench):
-    """A client that is being closed, and takes what still waits for it a few bytes at a time, is let go of."""
-    limits = {"write_deadline": "300ms"}
+    """A client that is being closed, and takes what still waits for it bit by bit, is let go of before it has all."""
+    limits = {"write_deadline": "1s"}
     with Stand(bench, {"limits": limits}) as stand, stand.bystanders():
-        peer = stand.client(receive_buffer=SMALL)
+        peer = stand.client(receive_buffer=65536)
         subscribe(peer, "all")
-        before = stand.connections()
-        Writer(stand.client(), [numbered("all", 0, 50, 4000)] * 40, 60.0 * stand.slow).finish()
+        before = stand.connections() - 1
+        Writer(stand.client(), [numbered("all", 0, 50, 4000)] * 150, 60.0 * stand.slow).finish()
+        require(connection_of(stand, peer)["pending_bytes"] > MEGABYTE, "much still waits for it")
         peer.send("FROB\r\n")
-        is_ending = threading.Event()
+        taken = [0]
 
         def trickle():
-            peer.sock.settimeout(5.0)
+            pace = threading.Event()
             try:
-                while not is_ending.wait(0.02) and peer.sock.recv(2000):
-                    pass
+                while not pace.wait(0.02):
+                    piece = peer.sock.recv(65536)
+                    if not piece:
+                        return
+                    taken[0] += len(piece)
             except OSError:
                 pass
 
         thread = threading.Thread(target=trickle, daemon=True)
         thread.start()
-        wait_until(lambda: stand.connections() == before, "it is let go of", 20.0 * stand.slow)
-        is_ending.set()
-        thread.join(10)
+        stand.expect_connections(before + 1)
+        stand.expect_peer_log(peer, "LOG_CLIENT_CLOSED", 'reason="Protocol Violation"')
+        thread.join(30.0 * stand.slow)
+        require(0 < taken[0] < 150 * 50 * 4000, "it was cut off in the middle", None, taken[0])
 
 
 CASES = (
