@@ -527,6 +527,31 @@ def check_tools(copies):
         yield what, (status != 0) == is_refused and word in output, output[-800:]
 
 
+def check_generator(copies):
+    """scripts/generate-docs tells what is stale, writes it, and then has nothing to say."""
+    if not is_wanted("generated"):
+        return
+    root = os.path.join(copies.folder, "generator")
+    shutil.copytree(copies.pristine("generated"), root)
+    command = [os.path.join(ROOT, "scripts", "generate-docs"), "--root", root, "--build", "build/release"]
+    log_page, schema_page = "docs/log-events.md", "docs/configuration.md"
+    status, output = check.run([*command, "--check"])
+    yield "generate-docs: all fresh", status == 0 and output == "", output
+    append(log_page, "more\n")(root)
+    append(schema_page, "more\n")(root)
+    status, output = check.run([*command, "--check"])
+    told = sorted(output.split("\n"))[1:]
+    yield "generate-docs: two stale", status == 1 and told == [f"stale: {schema_page}", f"stale: {log_page}"], output
+    status, output = check.run([*command, log_page])
+    yield "generate-docs: one written", status == 0 and output == f"written: {log_page}\n", output
+    status, output = check.run([*command, "--check"])
+    yield "generate-docs: the other still stale", status == 1 and output == f"stale: {schema_page}\n", output
+    status, output = check.run([*command])
+    yield "generate-docs: all written", status == 0 and output == f"written: {schema_page}\n", output
+    status, output = check.run([*command, "docs/nothing.md"])
+    yield "generate-docs: a page that is none", status == 2 and "docs/nothing.md" in output, output
+
+
 def check_coverage(_):
     """Every rule has a fault of its own."""
     without = sorted(set(check.RULES) - {fault[0] for fault in FAULTS})
@@ -537,7 +562,7 @@ def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
         copies = Copies(folder)
-        for part in (check_coverage, check_faults, check_innocent, check_layer_builds, check_tools, check_notes, check_command):
+        for part in (check_coverage, check_faults, check_innocent, check_layer_builds, check_tools, check_generator, check_notes, check_command):
             for name, is_good, why in part(copies):
                 passed += is_good
                 failed += not is_good
