@@ -335,6 +335,32 @@ static void put_server(struct metrics *self)
     }
 }
 
+static void put_memory(struct metrics *self)
+{
+    const struct esi_ledger *ledger = self->page.context->ledger;
+
+    begin_family(self, METRIC_MEMORY_LIMIT);
+    for (int i = 0; i < MEMORY_CLASS_COUNT; i++) {
+        put_u64(self, esi_ledger_class_name((enum esi_memory_class)i),
+                ledger->classes[i].limit_bytes);
+    }
+    begin_family(self, METRIC_MEMORY_LEASED);
+    for (int i = 0; i < MEMORY_CLASS_COUNT; i++) {
+        const enum esi_memory_class class = (enum esi_memory_class)i;
+        put_u64(self, esi_ledger_class_name(class), esi_ledger_leased_bytes(ledger, class));
+    }
+    begin_family(self, METRIC_MEMORY_REFUSED);
+    for (int i = 0; i < MEMORY_CLASS_COUNT; i++) {
+        put_u64(self, esi_ledger_class_name((enum esi_memory_class)i),
+                load(&ledger->classes[i].refused));
+    }
+    begin_family(self, METRIC_MEMORY_OWNED);
+    for (int i = 0; i < MEMORY_OWNER_COUNT; i++) {
+        const enum esi_memory_owner owner = (enum esi_memory_owner)i;
+        put_u64(self, esi_ledger_owner_name(owner), esi_ledger_owner_bytes(ledger, owner));
+    }
+}
+
 static void put_clients(struct metrics *self)
 {
     const struct esi_context *context = self->page.context;
@@ -386,6 +412,8 @@ static uint64_t figure_of(const struct worker_figures *worker, enum metric metri
         {METRIC_WORKER_WAKES, stats->wakes_sent},
         {METRIC_WORKER_MESSAGES, stats->messages},
         {METRIC_WORKER_REMOTE, stats->messages_remote},
+        {METRIC_WORKER_MOVES_IN, stats->moves_in},
+        {METRIC_WORKER_MOVES_OUT, stats->moves_out},
         {METRIC_WORKER_ACTORS, stats->actors},
         {METRIC_WORKER_QUEUE, stats->run_queue_length},
         {METRIC_CACHE_HITS, worker->cache.hits},
@@ -570,6 +598,7 @@ static enum esi_monitor_step finish(struct metrics *self)
     struct esi_monitor_page *page = &self->page;
 
     put_server(self);
+    put_memory(self);
     put_clients(self);
     put_gateways(self);
     put_workers(self);

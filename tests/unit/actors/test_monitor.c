@@ -342,7 +342,7 @@ static void tells_what_is_degraded(void **state)
     end_house(&house);
 }
 
-/* A worker that hangs is named, and the others' turns go on; so does the server, when it is back. */
+/* A worker that hangs is named, and the others' turns go on; so does the server when it is back. */
 static void tells_of_a_worker_that_hangs(void **state)
 {
     static struct house house;
