@@ -48,10 +48,10 @@ def without_secret(what, text):
         require(at < 0, "no secret in " + what, None, text[max(0, at - 200) : at + 60])
 
 
-def page(stand, path):
+def page(stand, path, token=SECRET + "monitor"):
     connection = http.client.HTTPConnection(HOST, stand.server.monitor_port, timeout=20.0 * stand.slow)
     with contextlib.closing(connection):
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": "Bearer " + token})
         answer = connection.getresponse()
         return answer.status, answer.read()
 
@@ -70,8 +70,11 @@ def look_everywhere(stand, *shown):
     """All that can be read from outside; shown: what must stand on some page, so that pages are not empty."""
     seen = b""
     for path in PAGES:
-        _, body = page(stand, path)
+        status, body = page(stand, path)
+        require(status == (404 if path == "/nothing" else 200), "the page " + path, None, (status, body[:200]))
         without_secret("the page " + path, body)
+        _, refused = page(stand, path, SECRET + "wrong-monitor")
+        without_secret("the page %s by a wrong token" % path, refused)
         seen += body
     for word in shown:
         require(word.encode() in seen, "%s is shown" % word, word, "no page has it")
@@ -179,7 +182,12 @@ def gateways(bench):
     """Passwords of gateway links: of the own port, in URLs of remotes, shown by peers that are refused."""
     def settings(name, **more):
         gateway = merge({"name": name, "user": "own", "password": SECRET + "own"}, more)
-        return {"service": {"name": "server-" + name}, "gateway": gateway, "log": {"level": "trace"}}
+        return {
+            "service": {"name": "server-" + name},
+            "gateway": gateway,
+            "log": {"level": "trace"},
+            "monitor": {"token": SECRET + "monitor"},
+        }
 
     with Stand(bench, settings("B")) as other:
         url = "nats://own:%s%%s@%s:%d" % (SECRET, HOST, other.server.gateway_port)
