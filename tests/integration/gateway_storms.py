@@ -159,19 +159,26 @@ def storm_of_a_gateway(bench):
 
 
 def new_link_to_many(bench):
-    """A peer that comes when 100,000 subjects are subscribed is told all of them, though less than
-    that may wait for it: limits.max_pending is for what it does not take, not for what is there."""
+    """A peer that comes when 20,000 long subjects are subscribed is told all of them, though less
+    than that may wait for it: limits.max_pending is for what it does not take, not for what is
+    there."""
     with World(bench) as world:
         s = world.ours("S", limits={"max_pending": 262144, "max_payload": 65536})
         subscriber = s.client("storm")
-        subjects = [(n, "storm.%d.%s" % (n, "x" * 40)) for n in range(100, 100 + SUBJECTS)]
+        base = s.http_json("/varz")["subscriptions"]
+        count = SUBJECTS_SLOW
+        subjects = [(n, "storm.%d.%s" % (n, "x" * 600)) for n in range(100, 100 + count)]
         sub_all(subscriber, subjects)
         a = world.nats("A", [s])
         a.await_outbound("S")
         wait_until(
-            lambda: a.account("S").get("num_subs", 0) >= SUBJECTS, "A knows all subjects", STORM_S
+            lambda: a.account("S").get("num_subs", 0) >= count, "A knows all subjects", STORM_S
         )
         expect_arrivals(a.client(), subscriber, random.Random(8).sample(subjects, 200))
+        subscriber.close()
+        wait_until(
+            lambda: s.http_json("/varz")["subscriptions"] <= base, "all has gone", STORM_S
+        )
 
 
 def peer_of_many_dies(bench):
