@@ -174,6 +174,23 @@ def matching_close(code, at):
     return len(code)
 
 
+def last_before(code, at):
+    """The position of the last character before `at` that is no blank; -1 where there is none."""
+    at -= 1
+    while at >= 0 and code[at].isspace():
+        at -= 1
+    return at
+
+
+def word_before(code, at):
+    """The word that ends before `at`, blanks between, and where it begins; "" where something else stands there."""
+    end = last_before(code, at) + 1
+    start = end
+    while start > 0 and (code[start - 1].isalnum() or code[start - 1] == "_"):
+        start -= 1
+    return code[start:end], start
+
+
 def functions(tree, path):
     """(name, position of its name, position of the end, number of parameters) of each function body."""
     code = DIRECTIVE.sub(lambda m: blank(m.group()), tree.code(path))
@@ -187,16 +204,15 @@ def functions(tree, path):
                     name, start, count = opened
                     found.append((name, start, at, count))
             continue
-        before = code[:at].rstrip()
+        end = last_before(code, at)
         opened = None
-        if before.endswith(")") and not any(stack):
-            end = len(before) - 1
+        if code[end : end + 1] == ")" and not any(stack):
             start = matching_open(code, end)
-            name = re.search(r"(\w+)\s*$", code[:start])
-            while name and name.group(1) in ("__attribute__", "__asm__"):
-                end = len(code[: name.start()].rstrip()) - 1
+            name, name_start = word_before(code, start)
+            while name in ("__attribute__", "__asm__"):
+                end = last_before(code, name_start)
                 start = matching_open(code, end)
-                name = re.search(r"(\w+)\s*$", code[:start])
+                name, name_start = word_before(code, start)
             if name:
                 inside = code[start + 1 : end]
                 while True:
@@ -205,6 +221,6 @@ def functions(tree, path):
                         break
                     inside = inner
                 count = 0 if inside.strip() in ("", "void") else inside.count(",") + 1
-                opened = (name.group(1), name.start(), count)
+                opened = (name, name_start, count)
         stack.append(opened)
     return found

@@ -28,14 +28,30 @@ HEAD = f"/* {check.SPDX} */\n/* A planted file: it says in a sentence what it is
 # --- ways to change a tree --------------------------------------------------------------------------------------------
 
 
+def read(full):
+    with open(full, encoding="utf-8") as file:
+        return file.read()
+
+
+def rewrite(full, text):
+    """A new file in the place of the old one: copies of the tree are links to the same files."""
+    mode = None
+    if os.path.exists(full):
+        mode = os.stat(full).st_mode
+        os.unlink(full)
+    with open(full, "w", encoding="utf-8") as file:
+        file.write(text)
+    if mode is not None:
+        os.chmod(full, mode)
+
+
 def append(path, text):
     """Puts text at the end of a file; makes the file, with its folder, where there is none."""
 
     def change(root):
         full = os.path.join(root, path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
-        with open(full, "a", encoding="utf-8") as file:
-            file.write(text)
+        rewrite(full, read(full) + text if os.path.exists(full) else text)
 
     return change
 
@@ -43,12 +59,10 @@ def append(path, text):
 def replace(path, old, new):
     def change(root):
         full = os.path.join(root, path)
-        with open(full, encoding="utf-8") as file:
-            text = file.read()
+        text = read(full)
         if old not in text:
             raise AssertionError(f"{path} has no '{old}' to change: mend this test")
-        with open(full, "w", encoding="utf-8") as file:
-            file.write(text.replace(old, new, 1))
+        rewrite(full, text.replace(old, new, 1))
 
     return change
 
@@ -399,7 +413,7 @@ class Copies:
         if rule not in self.before:
             self.before[rule] = self.findings(rule, origin)
         root = os.path.join(self.folder, "changed")
-        shutil.copytree(origin, root)
+        shutil.copytree(origin, root, copy_function=os.link)
         try:
             change(root)
             return self.findings(rule, root) - self.before[rule]
