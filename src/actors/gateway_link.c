@@ -416,6 +416,14 @@ static void cut(struct esi_actor *actor)
     esi_gateway_link_close_now(self_of(actor), "Server Shutdown");
 }
 
+static void moved(struct esi_actor *actor)
+{
+    struct esi_gateway_link *self = self_of(actor);
+
+    self->local = esi_worker_local(esi_actor_home(actor));
+    self->outbound.pools = &self->local->pools;
+}
+
 static void describe(const struct esi_actor *actor, struct esi_description *description)
 {
     const struct esi_gateway_link *self =
@@ -446,6 +454,8 @@ static void free_link(struct esi_actor *actor)
 const struct esi_actor_type esi_gateway_link_type = {
     .name = "gateway_link",
     .stop_phase = STOP_PEERS,
+    .may_move = true,
+    .moved = moved,
     .start = start,
     .handle = handle,
     .ready = ready,
