@@ -136,6 +136,10 @@ static bool must_wait(struct esi_gateway_link *self, enum esi_gateway_op op)
         esi_route_ops_submit(&self->ops);
         esi_actor_drain(&self->actor);
     }
+    if (self->dialler.interest.work > WORK_MAX) {
+        esi_actor_continue(&self->actor); /* others first */
+        return true;
+    }
     return esi_gateway_link_input_is_waiting(self);
 }
 
@@ -155,10 +159,6 @@ static size_t parse(struct esi_gateway_link *self, const struct esi_reader_piece
     self->dialler.interest.work = 0;
     while (!esi_gateway_link_input_is_waiting(self)) {
         size_t consumed = 0;
-        if (self->dialler.interest.work > WORK_MAX) {
-            esi_actor_continue(&self->actor); /* others first */
-            break;
-        }
         const enum esi_gateway_op op = esi_gateway_parser_next(&self->parser, piece->data + at,
                                                                piece->len - at, &consumed, &item);
         if (op == GATEWAY_MORE) {
