@@ -55,9 +55,12 @@ void esi_env_sim_cut(struct esi_env_sim *sim, const struct esi_env *a, const str
 void esi_env_sim_reset(struct esi_env_sim *sim, const struct esi_env *a, const struct esi_env *b);
 /* Resets all connections of a host, as the death of its process does; it stays usable. */
 void esi_env_sim_crash(struct esi_env_sim *sim, const struct esi_env *host);
-/* When a connection between two hosts last ended, by whomever; 0: never. */
-uint64_t esi_env_sim_ended_ns(const struct esi_env_sim *sim, const struct esi_env *a,
-                              const struct esi_env *b);
+/* When a connection between two hosts last began or ended, by whomever; 0: never. */
+uint64_t esi_env_sim_changed_ns(const struct esi_env_sim *sim, const struct esi_env *a,
+                                const struct esi_env *b);
+/* How many connections there are between two hosts, open on both sides. */
+uint32_t esi_env_sim_connections(const struct esi_env_sim *sim, const struct esi_env *a,
+                                 const struct esi_env *b);
 /* Sockets of a host that are open. */
 uint32_t esi_env_sim_sockets(const struct esi_env_sim *sim, const struct esi_env *host);
 

@@ -84,8 +84,8 @@ struct esi_env_sim {
     struct sim_host *hosts[SIM_HOSTS_MAX]; /* owned */
     uint32_t host_count;
     bool is_cut[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
-    uint64_t ended_ns[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* of the last connection that ended */
-    struct sim_event *events;                        /* owned: a heap, the next one first */
+    uint64_t changed_ns[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* a connection began or ended */
+    struct sim_event *events;                          /* owned: a heap, the next one first */
     size_t event_count;
     size_t event_capacity;
     struct esi_thread **threads; /* owned table; NULL: joined. Numbers are not used again */

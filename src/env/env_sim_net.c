@@ -18,6 +18,7 @@ enum {
     NO_PEER = -1,
     SYN_TRIES_MAX = 6,
     SLOW_PERMILLE = 5, /* packets that are lost and sent again */
+    WHOLE_BYTES_MAX = 1024,
     POLLED_MAX = 1024
 };
 
@@ -249,14 +250,14 @@ static void release_held(struct sim_socket *sock)
     }
 }
 
-static void note_end(const struct sim_socket *sock)
+static void note_change(const struct sim_socket *sock)
 {
     struct esi_env_sim *sim = sock->host->sim;
     const struct sim_host *other = find_host(sim, sock->remote.host);
 
     if (other != NULL && sock->state == SOCKET_CONNECTED) {
-        sim->ended_ns[sock->host->index][other->index] = sim->now_ns;
-        sim->ended_ns[other->index][sock->host->index] = sim->now_ns;
+        sim->changed_ns[sock->host->index][other->index] = sim->now_ns;
+        sim->changed_ns[other->index][sock->host->index] = sim->now_ns;
     }
 }
 
@@ -277,7 +278,7 @@ static void reset_socket(struct sim_socket *sock)
         sock->held_bytes -= segment->len - segment->offset;
         free(segment);
     }
-    note_end(sock);
+    note_change(sock);
     sock->last_arrive_ns = sim->now_ns;
     append_segment(sock, SEGMENT_RST, 0, sim->now_ns);
     esi_env_sim_trace(sim, SIM_RESET, sock->index, 0, 0);
@@ -383,6 +384,7 @@ void esi_env_sim_net_syn(struct esi_env_sim *sim, uint32_t index, uint32_t tries
     from->state = SOCKET_CONNECTED;
     from->peer = (int)made->index;
     from->window_bytes = draw_window(sim);
+    note_change(from);
     esi_env_sim_trace(sim, SIM_CONNECTED, from->index, made->index, 0);
     esi_env_sim_push(sim, sim->now_ns, SIM_EVENT_SOCKET, listener->index, 0);
     esi_env_sim_push(sim, sim->now_ns, SIM_EVENT_SOCKET, from->index, 0);
@@ -526,11 +528,15 @@ enum es_err esi_env_sim_net_writev(struct esi_env *env, int number, const struct
     for (size_t i = 0; i < part_count; i++) {
         total += parts[i].iov_len;
     }
+    const struct sim_socket *peer = peer_of(sock);
     const size_t room = room_of(sock);
     if (total > 0 && room == 0) {
         return ES_AGAIN;
     }
-    const size_t len = draw_short(sim, total < room ? total : room);
+    /* A send buffer with nothing in it takes a little as a whole. */
+    const bool is_taken_whole =
+        total <= WHOLE_BYTES_MAX && total <= room && (peer == NULL || peer->held_bytes == 0);
+    const size_t len = is_taken_whole ? total : draw_short(sim, total < room ? total : room);
     struct sim_segment *segment = send_segment(sock, SEGMENT_DATA, len);
     if (segment != NULL) {
         gather(parts, part_count, segment->data, len);
@@ -591,7 +597,7 @@ void esi_env_sim_net_close(struct esi_env *env, int number)
     if (sock->state == SOCKET_LISTENING) {
         close_listener(sock);
     } else {
-        note_end(sock);
+        note_change(sock);
         close_stream(sock);
     }
     struct sim_socket *peer = peer_of(sock);
@@ -827,10 +833,26 @@ void esi_env_sim_crash(struct esi_env_sim *sim, const struct esi_env *host)
     }
 }
 
-uint64_t esi_env_sim_ended_ns(const struct esi_env_sim *sim, const struct esi_env *a,
-                              const struct esi_env *b)
+uint64_t esi_env_sim_changed_ns(const struct esi_env_sim *sim, const struct esi_env *a,
+                                const struct esi_env *b)
 {
-    return sim->ended_ns[esi_env_sim_host_of(a)->index][esi_env_sim_host_of(b)->index];
+    return sim->changed_ns[esi_env_sim_host_of(a)->index][esi_env_sim_host_of(b)->index];
+}
+
+uint32_t esi_env_sim_connections(const struct esi_env_sim *sim, const struct esi_env *a,
+                                 const struct esi_env *b)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < sim->socket_count; i++) {
+        const struct sim_socket *sock = sim->sockets[i];
+        if (sock != NULL && sock->host == esi_env_sim_host_of(a) && peer_of(sock) != NULL &&
+            is_between(sock, esi_env_sim_host_of(a), esi_env_sim_host_of(b)) && !is_reset(sock) &&
+            !is_reset(peer_of(sock))) {
+            count++;
+        }
+    }
+    return count;
 }
 
 void esi_env_sim_net_end(struct esi_env_sim *sim)

@@ -6,6 +6,7 @@
 #include "sim_client.h"
 
 #include "sim_book.h"
+#include "sim_events.h"
 
 #include "base/bytes.h"
 #include "base/num.h"
@@ -24,6 +25,10 @@ enum {
     PONG_S_MAX = 30,
     CONNECT_S_MAX = 60
 };
+
+/* Of the subscription for answers about events; beside those of the book. */
+#define ANSWER_SID "900000"
+static const char answer_prefix[] = "_R.";
 
 enum state { CLIENT_AWAY, CLIENT_CONNECTING, CLIENT_GREETED, CLIENT_READY };
 
@@ -250,6 +255,19 @@ static void unsubscribe(struct sim_client *client)
     send_ping(client);
 }
 
+static void publish_events(struct sim_client *client)
+{
+    struct sim_events *events = client->world->events;
+    const uint64_t count = events == NULL ? 0 : 1 + draw(client, 5);
+    char reply[64];
+
+    for (uint64_t i = 0; i < count; i++) {
+        snprintf(reply, sizeof reply, "%s%" PRIu32 ".%" PRIu32, answer_prefix,
+                 client->receiver.connection, sim_events_next(events));
+        sim_events_publish(events, draw(client, 5) == 0 ? "" : reply, &client->out);
+    }
+}
+
 static size_t draw_payload_len(const struct sim_client *client)
 {
     switch (draw(client, 12)) {
@@ -373,6 +391,23 @@ static uint64_t read_count(const struct sim_client *client, struct esi_str word)
     return value;
 }
 
+static void take_answer(const struct sim_client *client, struct esi_str subject,
+                        struct esi_str answer)
+{
+    struct esi_str rest = {.data = subject.data + sizeof answer_prefix - 1,
+                           .len = subject.len - (sizeof answer_prefix - 1)};
+
+    while (rest.len > 0 && rest.data[0] != '.') {
+        rest.data++;
+        rest.len--;
+    }
+    sim_check(client->world, rest.len > 1, "an answer on %.*s", ESI_STR_ARG(subject));
+    sim_events_answered(
+        client->world->events,
+        (uint32_t)read_count(client, (struct esi_str){.data = rest.data + 1, .len = rest.len - 1}),
+        answer);
+}
+
 /* A message whose line is `rest`, its content `body`. Returns how much of body it takes; 0: not all
  * there yet. */
 static size_t take_message(struct sim_client *client, struct esi_str rest, struct esi_str body,
@@ -386,20 +421,28 @@ static size_t take_message(struct sim_client *client, struct esi_str rest, struc
         words[count++] = next_word(&rest);
     }
     const size_t numbers = has_headers ? 2 : 1;
-    sim_check(world, count == numbers + 2, "client %" PRIu32 ": a message line of %zu words",
-              client->index, count);
+    sim_check(world, count == numbers + 2 || count == numbers + 3,
+              "client %" PRIu32 ": a message line of %zu words", client->index, count);
     const size_t headers = has_headers ? read_count(client, words[count - 2]) : 0;
     const size_t total = read_count(client, words[count - 1]);
     if (body.len < total + 2) {
         return 0;
     }
+    const struct esi_str all = {.data = body.data + headers, .len = total - headers};
+    if (esi_str_equal(words[1], ESI_STR(ANSWER_SID))) {
+        take_answer(client, words[0], all);
+        return total + 2;
+    }
     struct sim_sub *sub = find_sub(client, read_count(client, words[1]));
     sim_check(world, sub != NULL, "client %" PRIu32 " gets a message for sid %.*s, which it left",
               client->index, ESI_STR_ARG(words[1]));
-    const struct esi_str payload = {.data = body.data + headers, .len = total - headers};
     sim_check(world, memcmp(body.data + total, "\r\n", 2) == 0, "client %" PRIu32 ": no line end",
               client->index);
-    sim_book_deliver(world->book, &client->receiver, sub, words[0], payload);
+    if (esi_str_starts_with(words[0], ESI_STR("event.")) ||
+        esi_str_starts_with(words[0], esi_str_from(answer_prefix))) {
+        return total + 2; /* events and their answers have a book of their own */
+    }
+    sim_book_deliver(world->book, &client->receiver, sub, words[0], all);
     if (sub->max != 0 && sub->received_count == sub->max) {
         forget_sub(client, sub, false); /* one more would be for a sid that it left */
     }
@@ -522,7 +565,10 @@ static void leave(struct sim_client *client)
 
 static void act_at_will(struct sim_client *client)
 {
-    switch (draw(client, 16)) {
+    switch (draw(client, 17)) {
+    case 16:
+        publish_events(client);
+        break;
     case 0:
     case 1:
     case 2:

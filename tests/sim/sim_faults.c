@@ -4,6 +4,7 @@
 #include "sim_faults.h"
 
 #include "sim_client.h"
+#include "sim_events.h"
 
 #include <inttypes.h>
 
@@ -100,7 +101,7 @@ static void go_wrong(void *argument)
     if (world->phase != PHASE_ACTIVE) {
         return;
     }
-    switch (draw(world, 5)) {
+    switch (draw(world, 6)) {
     case 0:
     case 1:
         disturb_link(world);
@@ -108,6 +109,12 @@ static void go_wrong(void *argument)
     case 2:
     case 3:
         disturb_client(world);
+        break;
+    case 4:
+        if (world->events != NULL) {
+            world->counts.faults++;
+            sim_events_disturb(world->events);
+        }
         break;
     default:
         disturb_server(world);

@@ -8,10 +8,12 @@
 
 #include "sim_book.h"
 #include "sim_client.h"
+#include "sim_events.h"
 #include "sim_faults.h"
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/own.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -19,7 +21,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINK_SETTLE_S = 10, PHASE_S_MAX = 300, TRACE_LINES = 60 };
+enum {
+    LINK_CONNECTIONS = 2, /* one each way */
+    LINK_SETTLE_S = 10,
+    PHASE_S_MAX = 300,
+    TRACE_LINES = 60
+};
 
 static const char *const hosts[SERVER_COUNT] = {"10.0.0.1", "10.0.0.2"};
 
@@ -34,6 +41,9 @@ _Noreturn void sim_world_fail(const struct sim_world *world, const char *conditi
         if (world->clients[i] != NULL) {
             sim_client_print(world->clients[i]);
         }
+    }
+    if (world->events != NULL) {
+        sim_events_print(world->events);
     }
     printf("FAILED: seed %" PRIu64 " at %" PRIu64 ".%09" PRIu64 ": ", world->seed, now_ns / SIM_S,
            now_ns % SIM_S);
@@ -54,11 +64,13 @@ bool sim_world_is_linked_since(const struct sim_world *world, uint64_t since_ns)
     if (!world->has_gateway || world->is_link_cut || !inner->is_up || !outer->is_up) {
         return false;
     }
+    if (esi_env_sim_connections(world->sim, inner->env, outer->env) != LINK_CONNECTIONS) {
+        return false;
+    }
     /* It may also have fallen by itself, as one that is too slow does. */
-    const uint64_t ended_ns = esi_env_sim_ended_ns(world->sim, inner->env, outer->env);
-    uint64_t ok_since_ns = world->link_ok_since_ns > ended_ns ? world->link_ok_since_ns : ended_ns;
-    ok_since_ns = ok_since_ns > inner->up_since_ns ? ok_since_ns : inner->up_since_ns;
-    ok_since_ns = ok_since_ns > outer->up_since_ns ? ok_since_ns : outer->up_since_ns;
+    const uint64_t changed_ns = esi_env_sim_changed_ns(world->sim, inner->env, outer->env);
+    const uint64_t ok_since_ns =
+        world->link_ok_since_ns > changed_ns ? world->link_ok_since_ns : changed_ns;
     return ok_since_ns + LINK_SETTLE_S * SIM_S < since_ns;
 }
 
@@ -92,6 +104,9 @@ static void write_config(struct sim_world *world, enum sim_server_kind kind, boo
                      kind == SERVER_OUTER ? ", disable_frontend_tls: true" : "", ping_s, write_s,
                      pending_kib, workers, routers, is_spread ? "spread" : "fill", work_bound,
                      has_log ? "info" : "error");
+    if (world->events != NULL && kind == SERVER_INNER) {
+        sim_events_configure(world, out);
+    }
     if (world->has_gateway && kind == SERVER_INNER) {
         esi_bytes_append_text(out, "gateway: {name: inner, port: 7222}\n");
     }
@@ -179,6 +194,9 @@ static void enter_phase(struct sim_world *world, enum sim_phase phase)
     for (uint32_t i = 0; i < world->client_count; i++) {
         sim_client_wake(world->clients[i]);
     }
+    if (world->events != NULL) {
+        sim_events_wake(world->events);
+    }
 }
 
 static void restart(struct sim_world *world, struct sim_server *server, bool is_death)
@@ -187,7 +205,7 @@ static void restart(struct sim_world *world, struct sim_server *server, bool is_
         esi_env_sim_note(world->sim, "server %d dies", (int)server->kind);
         esi_env_sim_crash(world->sim, server->env);
     }
-    stop_server(world, server, is_death ? SIM_MS : 1 + draw(world, 4 * SIM_S));
+    stop_server(world, server, is_death ? 2 * SIM_S : 2 * SIM_S + draw(world, 4 * SIM_S));
     start_server(world, server);
 }
 
@@ -223,6 +241,17 @@ static void run_to_settled(struct sim_world *world)
     }
 }
 
+/* Until every event that was accepted has come to its end. */
+static void run_events(struct sim_world *world)
+{
+    const uint64_t end_ns = esi_env_sim_now_ns(world->sim) + PHASE_S_MAX * SIM_S;
+
+    while (world->events != NULL && !sim_events_are_settled(world->events)) {
+        esi_env_sim_step(world->sim, end_ns);
+        sim_check(world, esi_env_sim_now_ns(world->sim) < end_ns, "events do not end");
+    }
+}
+
 static void run_active(struct sim_world *world, uint64_t duration_ns)
 {
     enter_phase(world, PHASE_ACTIVE);
@@ -236,6 +265,11 @@ static void run_to_end(struct sim_world *world)
     enter_phase(world, PHASE_QUIET);
     run_to_settled(world);
     run_for(world, 30 * SIM_S);
+    sim_check(world,
+              !world->has_gateway ||
+                  sim_world_is_linked_since(world, esi_env_sim_now_ns(world->sim)),
+              "the link does not come back");
+    run_events(world);
     for (uint32_t i = 0; i < world->client_count; i++) {
         sim_client_check_complete(world->clients[i]);
     }
@@ -265,7 +299,7 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
     }
     drawn.latency_ns_max = UINT64_C(1000) << draw(world, 16);
     /* At least 200 KB/s, or nothing is ever through. */
-    drawn.window_bytes_min = 512 + (size_t)(drawn.latency_ns_max / 5000);
+    drawn.window_bytes_min = 1024 + (size_t)(drawn.latency_ns_max / 5000);
     drawn.window_bytes_max = drawn.window_bytes_min + ((size_t)1024 << draw(world, 9));
     drawn.short_permille = (uint32_t)(draw(world, 3) == 0 ? 0 : draw(world, 500));
     drawn.stall_permille = (uint32_t)(draw(world, 2) == 0 ? 0 : draw(world, 10));
@@ -280,6 +314,7 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
     world->link_ok_since_ns = esi_env_sim_now_ns(world->sim);
     world->book = sim_book_new(world);
     world->has_gateway = draw(world, 3) != 0;
+    world->events = draw(world, 2) == 0 ? sim_events_new(world) : NULL;
     for (int i = 0; i < (world->has_gateway ? SERVER_COUNT : 1); i++) {
         load_server(world, (enum sim_server_kind)i, options->has_log);
         start_server(world, &world->servers[i]);
@@ -296,6 +331,7 @@ static void tear_down(struct sim_world *world)
         sim_client_free(world->clients[i]);
         world->clients[i] = NULL;
     }
+    sim_events_free(ESI_MOVE(world->events));
     for (int i = 0; i < SERVER_COUNT; i++) {
         if (world->servers[i].is_up) {
             stop_server(world, &world->servers[i], 2 * SIM_S);

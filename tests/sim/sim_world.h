@@ -51,7 +51,7 @@ enum sim_restart { RESTART_NONE, RESTART_STOP, RESTART_DEATH };
 
 struct sim_client;
 struct sim_book;
-struct sim_workers;
+struct sim_events;
 
 struct sim_world {
     uint64_t seed;
@@ -69,7 +69,7 @@ struct sim_world {
     uint32_t client_count;
     struct sim_client *clients[SIM_CLIENTS_MAX];
     struct sim_book *book;
-    struct sim_workers *workers; /* NULL: no events */
+    struct sim_events *events; /* NULL: none */
     struct {
         uint64_t published;
         uint64_t delivered;
