@@ -245,7 +245,13 @@ static void join_thread(struct esi_env *env, struct esi_thread *thread)
     }
     while (!thread->has_ended) {
         esi_env_sim_step(sim, deadline_ns);
-        ESI_ASSERT(sim->now_ns < deadline_ns);
+        if (sim->now_ns >= deadline_ns) {
+            esi_env_sim_print_last(sim, SIM_TRACE_LINES);
+            printf("FAILED: thread %u of host %s does not end; its next turn is at %llu\n",
+                   thread->index, thread->host->name, (unsigned long long)thread->run_at_ns);
+            fflush(stdout);
+            abort();
+        }
     }
     sim->threads[thread->index] = NULL;
     free(thread);

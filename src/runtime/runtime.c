@@ -236,7 +236,7 @@ static bool step_service(void *argument, uint64_t *next_ns)
     if (job != NULL) {
         job->run(job);
     }
-    *next_ns = runtime->jobs_head != NULL ? 0 : UINT64_MAX;
+    *next_ns = runtime->jobs_head != NULL || runtime->is_service_ending ? 0 : UINT64_MAX;
     return job != NULL || !runtime->is_service_ending;
 }
 
