@@ -13,6 +13,7 @@ address for the server. What is asked is who got on and who did not, never how l
 import contextlib
 import select
 import socket
+import ssl
 import sys
 import time
 
@@ -93,8 +94,18 @@ def waiting_clients(bench):
         second.expect("PONG\r\n", 5.0 * stand.slow)
 
 
+def client_hello(context):
+    """The first bytes of a handshake that its client then leaves alone."""
+    to_server = ssl.MemoryBIO()
+    session = context.wrap_bio(ssl.MemoryBIO(), to_server, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        session.do_handshake()
+    return to_server.read()
+
+
 def silent_handshakes(bench):
-    """The same where TLS comes first, on the port for clients and on the one for gRPC."""
+    """The same where TLS comes first, on the port for clients and on the one for gRPC; half of the crowd makes
+    the server work before it falls silent."""
     ours = bench.pair("event-service")
     settings = {
         "tls": dict(ours, root_ca_path=bench.cert("ca"), timeout="60s"),
@@ -104,7 +115,10 @@ def silent_handshakes(bench):
     with Stand(bench, settings) as stand, stand.memory_bound(30):
         tls = client_context(bench, "event-gateway")
         with stand.bystanders(tls=tls):
+            hello = client_hello(tls)
             crowd = [stand.raw() for _ in range(CROWD)]
+            for peer in crowd[::2]:
+                peer.send(hello)
             settle(crowd, PLACES // 2)
             peer = stranger(stand)
             peer.read_info()
@@ -113,6 +127,8 @@ def silent_handshakes(bench):
             peer.expect("PONG\r\n", 5.0 * stand.slow)
             port = stand.server.full["grpc"]["port"]
             crowd = [stand.raw(port) for _ in range(CROWD)]
+            for peer in crowd[::2]:
+                peer.send(hello)
             peer = stranger(stand, port)
             peer.start_tls(tls, "localhost")
             peer.abort()
@@ -161,6 +177,32 @@ def slow_passwords(bench):
                 each.abort()
 
 
+def hungry_clients(bench):
+    """A crowd that sends megabytes behind a password that takes long: what is kept of them is bounded."""
+    users = [{"user": "slow", "password": BCRYPT}, {"user": "quick", "password": SECRET + "quick"}]
+    settings = {
+        "auth": {"users": users, "timeout": "60s"},
+        "limits": {"max_handshakes": 8 * PLACES, "max_control_line": "1MiB"},
+    }
+    with Stand(bench, settings) as stand:
+        stand.client = lambda *_args, **_more: quick_client(stand)
+        with Bystanders(stand), stand.memory_bound(20):
+            crowd = [stand.raw() for _ in range(2 * CROWD)]
+            settle(crowd, 4 * PLACES)
+            for number, peer in enumerate(crowd):
+                wrong = connect_line(user="slow", **{"pass": SECRET + "wrong%d" % number})
+                lines = (wrong.encode() + b"PUB a 4\r\nmore\r\n" * 100000, b'CONNECT {"name":"' + b"x" * 900000)
+                peer.sock.setblocking(False)
+                with contextlib.suppress(OSError):
+                    peer.sock.send(lines[number % 2])
+            peer = stranger(stand)
+            peer.read_info()
+            peer.send(connect_line(user="slow", **{"pass": SECRET + "password"}) + "PING\r\n")
+            peer.expect("PONG\r\n", 20.0 * stand.slow)
+            for each in crowd:
+                each.abort()
+
+
 def slow_gateway_passwords(bench):
     """The same on the gateway port."""
     gateway = {"name": "A", "user": "link", "password": BCRYPT}
@@ -191,7 +233,7 @@ def quick_client(stand):
     return peer
 
 
-CASES = [waiting_clients, silent_gateways, slow_passwords, slow_gateway_passwords, silent_handshakes, silent_clients]
+CASES = [waiting_clients, silent_gateways, slow_passwords, slow_gateway_passwords, hungry_clients, silent_handshakes, silent_clients]
 
 if __name__ == "__main__":
     sys.exit(main(CASES, "crowds that have not shown who they are"))
