@@ -30,6 +30,7 @@ from c_source import (  # noqa: E402
     MEMORY_ORDERS,
     RCU_READ,
     Tree,
+    blank,
     functions,
     line_of,
     lock_purpose,
@@ -914,6 +915,31 @@ def check_manual_pages(tree):
             return
         for line in output.splitlines():
             yield path, 1, line.split(": ", 1)[-1]
+
+
+LINK = re.compile(r"\]\((?!https?:|mailto:)(?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
+
+
+def anchors(tree, path):
+    """The anchors of a page's headings, as they are made of their words."""
+    headings = re.findall(r"^#+ (.*)$", tree.text(path), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@rule("links")
+def check_links(tree):
+    for path in tree.files:
+        if not path.endswith(".md"):
+            continue
+        text = re.sub(r"```.*?```|`[^`\n]*`", lambda match: blank(match.group()), tree.text(path), flags=re.S)
+        for match in LINK.finditer(text):
+            target = path
+            if match["path"]:
+                target = os.path.normpath(os.path.join(os.path.dirname(path), match["path"]))
+            if not tree.has(target):
+                yield path, line_of(text, match.start()), f"a link to {target}, which is not there"
+            elif match["anchor"] and target.endswith(".md") and match["anchor"] not in anchors(tree, target):
+                yield path, line_of(text, match.start()), f"a link to #{match['anchor']}, which is no heading of {target}"
 
 
 CODE = ("src/", "include/")
