@@ -45,8 +45,10 @@ struct actorz {
     uint32_t type_count;
     uint64_t total; /* actors of the type asked for */
     bool has_routers;
-    bool is_cutting;
-    bool is_second_pass;
+    bool is_counted;              /* the first pass is over */
+    bool is_second_pass;          /* the window is cut out */
+    bool has_portion;             /* after work: there is one; else the page is complete */
+    bool is_visited;              /* its actors have written */
     struct esi_bytes description; /* scratch */
 };
 
@@ -442,7 +444,7 @@ static void write_types(struct actorz *self, struct esi_json_writer *json)
     esi_json_writer_array_end(json);
 }
 
-static enum esi_monitor_step finish(struct actorz *self)
+static void finish(struct actorz *self)
 {
     struct esi_monitor_page *page = &self->page;
     struct esi_json_writer *json = &page->json;
@@ -464,12 +466,24 @@ static enum esi_monitor_step finish(struct actorz *self)
     }
     esi_json_writer_key(json, "actors");
     esi_json_writer_raw(json, esi_bytes_str(&self->list.text));
-    return esi_monitor_page_end(page);
+    (void)esi_monitor_page_end(page);
 }
 
+/* With many actors this sorts and copies megabytes: not on a worker. */
 static void work(struct esi_monitor_page *page)
 {
-    esi_monitor_list_cut(&self_of(page)->list, page->query.offset, page->query.limit);
+    struct actorz *self = self_of(page);
+
+    if (self->is_second_pass) {
+        esi_monitor_list_end_portion(&self->list);
+    } else {
+        esi_monitor_list_cut(&self->list, page->query.offset, page->query.limit);
+        self->is_second_pass = true;
+    }
+    self->has_portion = esi_monitor_list_next_portion(&self->list);
+    if (!self->has_portion) {
+        finish(self);
+    }
 }
 
 static enum esi_monitor_step next(struct esi_monitor_page *page)
@@ -480,18 +494,19 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
         self->has_routers = true;
         return STEP_VISIT;
     }
-    if (!self->is_cutting) {
-        self->is_cutting = true;
-        return self->list.failed ? esi_monitor_page_fail(page, 500, "out of memory") : STEP_WORK;
-    }
-    if (self->is_second_pass) {
-        esi_monitor_list_end_portion(&self->list);
-    }
-    self->is_second_pass = true;
     if (self->list.failed) {
         return esi_monitor_page_fail(page, 500, "out of memory");
     }
-    return esi_monitor_list_next_portion(&self->list) ? STEP_VISIT : finish(self);
+    if (!self->is_counted || self->is_visited) {
+        self->is_counted = true;
+        self->is_visited = false;
+        return STEP_WORK;
+    }
+    if (!self->has_portion) {
+        return STEP_DONE;
+    }
+    self->is_visited = true;
+    return STEP_VISIT;
 }
 
 const struct esi_monitor_page_type esi_monitor_actorz_page = {.make = make,

@@ -23,10 +23,11 @@ enum {
 };
 
 enum phase {
-    PHASE_NOTING,  /* the first pass; see monitor_list.h */
-    PHASE_CUTTING, /* the window is cut out */
-    PHASE_OPEN,    /* the portion's open ones write */
-    PHASE_CLOSED   /* its closed ones */
+    PHASE_NOTING,   /* the first pass; see monitor_list.h */
+    PHASE_CUTTING,  /* the window is cut out */
+    PHASE_OPEN,     /* the portion's open ones write */
+    PHASE_CLOSED,   /* its closed ones */
+    PHASE_GATHERING /* what they wrote is put together */
 };
 
 struct connz {
@@ -34,6 +35,7 @@ struct connz {
     struct esi_monitor_list list;
     uint64_t total;
     enum phase phase;
+    bool has_portion;       /* after a cut, or gathering: there is one; else the page is complete */
     uint64_t closed_number; /* PHASE_CLOSED: of the last one that was looked at */
 };
 
@@ -216,11 +218,6 @@ static enum esi_monitor_step begin(struct esi_monitor_page *page)
     return STEP_WORK;
 }
 
-static void work(struct esi_monitor_page *page)
-{
-    esi_monitor_list_cut(&self_of(page)->list, page->query.offset, page->query.limit);
-}
-
 static void write_sub_subject(void *argument, const struct esi_sub *sub, uint64_t delivered,
                               uint64_t max)
 {
@@ -398,7 +395,7 @@ static bool write_closed(struct connz *self)
     return false;
 }
 
-static enum esi_monitor_step finish(struct connz *self)
+static void finish(struct connz *self)
 {
     struct esi_monitor_page *page = &self->page;
     struct esi_json_writer *json = &page->json;
@@ -413,13 +410,29 @@ static enum esi_monitor_step finish(struct connz *self)
     }
     esi_json_writer_key(json, "connections");
     esi_json_writer_raw(json, esi_bytes_str(&self->list.text));
-    return esi_monitor_page_end(page);
+    (void)esi_monitor_page_end(page);
+}
+
+/* With many connections this sorts and copies megabytes: not on a worker. */
+static void work(struct esi_monitor_page *page)
+{
+    struct connz *self = self_of(page);
+
+    if (self->phase == PHASE_CUTTING) {
+        esi_monitor_list_cut(&self->list, page->query.offset, page->query.limit);
+    } else {
+        esi_monitor_list_end_portion(&self->list);
+    }
+    self->has_portion = esi_monitor_list_next_portion(&self->list);
+    if (!self->has_portion) {
+        finish(self);
+    }
 }
 
 static enum esi_monitor_step begin_portion(struct connz *self)
 {
-    if (!esi_monitor_list_next_portion(&self->list)) {
-        return finish(self);
+    if (!self->has_portion) {
+        return STEP_DONE;
     }
     self->closed_number = 0;
     if ((self->page.query.states & STATES_OPEN) != 0) {
@@ -442,6 +455,7 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
         self->phase = PHASE_CUTTING;
         return STEP_WORK;
     case PHASE_CUTTING:
+    case PHASE_GATHERING:
         return begin_portion(self);
     case PHASE_OPEN:
         if ((page->query.states & STATES_CLOSED) != 0) {
@@ -455,8 +469,8 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
         }
         break;
     }
-    esi_monitor_list_end_portion(&self->list);
-    return begin_portion(self);
+    self->phase = PHASE_GATHERING;
+    return STEP_WORK;
 }
 
 const struct esi_monitor_page_type esi_monitor_connz_page = {
