@@ -35,6 +35,7 @@ struct esi_counters {
     _Atomic uint32_t connections;
     _Atomic uint32_t listeners; /* connections that hold a subscription */
     _Atomic uint64_t slow_consumers;
+    _Atomic uint64_t slow_gateways;         /* of them, links */
     _Atomic uint64_t memory_slow_consumers; /* of them: closed because memory was short */
     _Atomic uint64_t memory_pauses;         /* publishers not read for a while because of that */
     /* limits.slow_consumer: drop_new, of connections that are closed */

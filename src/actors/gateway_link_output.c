@@ -92,6 +92,8 @@ static void close_slow(struct esi_gateway_link *self, const char *reason)
 {
     /* order: relaxed; a counter. */
     atomic_fetch_add_explicit(&self->context->counters.slow_consumers, 1, memory_order_relaxed);
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&self->context->counters.slow_gateways, 1, memory_order_relaxed);
     esi_log(LOG_SLOW_CONSUMER, ESI_LOG_U64("cid", self->cid),
             ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_U64("port", self->peer.port),
             ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)),

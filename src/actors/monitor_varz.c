@@ -178,6 +178,7 @@ static void write_traffic(struct varz *self, struct esi_json_writer *json)
 {
     const struct esi_context *context = self->page.context;
     const struct esi_counters *counters = &context->counters;
+    const uint64_t slow_gateways = load(&counters->slow_gateways);
     const uint64_t slow_consumers = load(&counters->slow_consumers);
 
     /* order: relaxed; a figure on a page. */
@@ -194,9 +195,11 @@ static void write_traffic(struct varz *self, struct esi_json_writer *json)
     esi_json_writer_field_u64(json, "slow_consumers", slow_consumers);
     esi_json_writer_key(json, "slow_consumer_stats");
     esi_json_writer_object_start(json);
-    esi_json_writer_field_u64(json, "clients", slow_consumers);
+    /* The two are counted one after the other: not more of the part than of the whole. */
+    esi_json_writer_field_u64(json, "clients",
+                              slow_consumers > slow_gateways ? slow_consumers - slow_gateways : 0);
     esi_json_writer_field_u64(json, "routes", 0);
-    esi_json_writer_field_u64(json, "gateways", 0);
+    esi_json_writer_field_u64(json, "gateways", slow_gateways);
     esi_json_writer_field_u64(json, "leafs", 0);
     esi_json_writer_object_end(json);
     esi_json_writer_field_u64(json, "auth_failures", load(&counters->auth_failures));
