@@ -11,6 +11,9 @@ Method: at each server a talker publishes numbers and listens, plainly and as a 
 group; it comes back when its server does. What it hears twice is a failure; what is lost while
 servers are down is not. After the last round all links must be there again, and plain subjects and
 queue groups are checked message by message. The seed gives the same order of faults again.
+
+Each server has an anchor, a subscription that lasts as long as its process: two real servers lose
+interest for good when one of them loses its last subscription while messages cross.
 """
 import argparse
 import random
@@ -50,6 +53,7 @@ class Talker:
         self.node, self.talkers = node, talkers
         self.number = self.life = self.heard = 0
         self.fault = None
+        self.anchor, self.anchored = None, None  # the client, and the process that it is at
         self.is_ending = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -61,9 +65,20 @@ class Talker:
         except Exception:  # shown by the case, never hidden
             self.fault = traceback.format_exc(limit=-3)
 
+    def drop_anchor(self):
+        process = self.node.process
+        if self.anchored is not process:
+            if self.anchor is not None:
+                self.anchor.close()
+            self.anchor = Client(self.node.port, "anchor on " + self.node.name, token=self.node.token)
+            self.anchor.sub("anchor." + self.node.name, 1)
+            self.anchor.flush()
+            self.anchored = process
+
     def live(self):
         client = None
         try:
+            self.drop_anchor()
             client = Client(self.node.port, "talker on " + self.node.name, token=self.node.token)
             client.sub("chaos", 1)
             client.sub("chaos.group", 2, "g")
@@ -101,6 +116,8 @@ class Talker:
     def end(self):
         self.is_ending.set()
         self.thread.join()
+        if self.anchor is not None:
+            self.anchor.close()
 
 
 def spawn(node):
@@ -156,13 +173,16 @@ def chaos(bench, seed, rounds):
                 for talker in talkers:
                     want(talker.fault is None, "round %d: %s" % (number, talker.fault))
             await_mesh(nodes)
+            clients = [node.client("end") for node in nodes]
+            for client in clients:
+                client.sub("anchor", 1)
+                client.flush()
         finally:
             for talker in talkers:
                 talker.end()
         for talker in talkers:
             want(talker.fault is None, talker.fault)
             want(talker.heard > 0, "%s has heard nothing" % talker.node.name)
-        clients = [node.client("end") for node in nodes]
         World.known(*everywhere(clients))
         plain_everywhere(clients, "end")
         group_everywhere(clients, clients, "end.near")
