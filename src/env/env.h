@@ -317,8 +317,8 @@ static inline uint64_t esi_env_memory_bytes(struct esi_env *env)
     return env->ops->memory_bytes != NULL ? env->ops->memory_bytes(env) : 0;
 }
 
-/* Keeps the calling thread on one core, by the system's number. ES_NOT_FOUND: the process may not use
- * it. ES_UNSUPPORTED. */
+/* Keeps the calling thread on one core, by the system's number. ES_NOT_FOUND: the process may not
+ * use it. ES_UNSUPPORTED. */
 ES_MUST_USE static inline enum es_err esi_env_thread_pin(struct esi_env *env, uint32_t core)
 {
     return env->ops->thread_pin != NULL ? env->ops->thread_pin(env, core) : ES_UNSUPPORTED;

@@ -3,6 +3,8 @@
  * The world: time, chance, threads and files. What happens next is on a heap by time; at one time,
  * the order is drawn. The network is env_sim_net.c.
  */
+#include "env/env_sim.h"
+
 #include "env/env_sim_internal.h"
 
 #include "base/assert.h"

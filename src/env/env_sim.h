@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The simulated environment: a world of hosts in one thread, with virtual time, an in-memory network
- * and files. All that is left to chance (delays, order of turns, short reads and writes, what the
- * servers ask for as randomness) is drawn from one seed, so that a world can be played again.
+ * The simulated environment: a world of hosts in one thread, with virtual time, an in-memory
+ * network and files. All that is left to chance (delays, order of turns, short reads and writes,
+ * what the servers ask for as randomness) is drawn from one seed, so that a world can be played
+ * again.
  *
  * Time passes from event to event. Threads are steps (env.h): a step takes no time, and the thread
- * is then busy for a drawn while. A connection is two queues of segments with times of arrival, each
- * with a window; order holds as in TCP. What a host without a listener, a closed socket or a lost
- * packet means is as Linux has it.
+ * is then busy for a drawn while. A connection is two queues of segments with times of arrival,
+ * each with a window; order holds as in TCP. What a host without a listener, a closed socket or a
+ * lost packet means is as Linux has it.
  *
  * For tests: the programs do not contain it.
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The simulated network. A connected socket holds what its peer has sent: segments with the times
- * when they arrive, in order, at most a window of bytes. A segment that ends a connection (FIN, RST)
- * travels in the same order; a reset also ends the writing at once when it arrives, and what arrived
- * before it stays readable, as on Linux. A cut holds segments back until it is healed.
+ * when they arrive, in order, at most a window of bytes. A segment that ends a connection (FIN,
+ * RST) travels in the same order; a reset also ends the writing at once when it arrives, and what
+ * arrived before it stays readable, as on Linux. A cut holds segments back until it is healed.
  */
 #include "env/env_sim_internal.h"
 

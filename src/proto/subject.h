@@ -63,9 +63,9 @@ bool esi_subject_is_reserved_publish(struct esi_str subject);
  * with a byte behind. */
 bool esi_subject_is_reserved_reply(struct esi_str reply);
 /*
- * True for queue groups that a client must not join: "_sys_", as nats-server, and the group by which
- * event-service takes events into its queue. A client in that group would be given events in place
- * of the queue, and they would be lost to their workers.
+ * True for queue groups that a client must not join: "_sys_", as nats-server, and the group by
+ * which event-service takes events into its queue. A client in that group would be given events in
+ * place of the queue, and they would be lost to their workers.
  */
 bool esi_subject_is_reserved_queue(struct esi_str queue);
 /* The queue group of the event queue: one name for all event-services, so that each event is queued

@@ -7,8 +7,8 @@
  *   sim --file FILE                              each seed of a file, a line each
  *   sim --twice A-B                              each twice: the traces must be the same
  *
- * A seed says everything: what failed once fails again, with the same trace, in any build of the same
- * code.
+ * A seed says everything: what failed once fails again, with the same trace, in any build of the
+ * same code.
  */
 #include "sim_world.h"
 

@@ -11,8 +11,8 @@
 struct sim_client *sim_client_new(struct sim_world *world, uint32_t index);
 /* After PHASE_OVER: joins its thread and frees it. */
 void sim_client_free(struct sim_client *client);
-/* True when the client has nothing left to do in this phase: in PHASE_QUIET a PONG stands behind all
- * it did, in PHASE_LEAVE it is gone. */
+/* True when the client has nothing left to do in this phase: in PHASE_QUIET a PONG stands behind
+ * all it did, in PHASE_LEAVE it is gone. */
 bool sim_client_is_settled(const struct sim_client *client);
 /* The phase has changed. */
 void sim_client_wake(struct sim_client *client);

@@ -5,8 +5,8 @@
  * answer well, badly, late or never, as it is drawn.
  *
  * Checked: an event that was accepted, and that no restart of event-service has lost with its
- * memory, is in the end delivered, or given up for a reason; where nothing goes wrong it is delivered
- * once; a worker gets nothing that was not published.
+ * memory, is in the end delivered, or given up for a reason; where nothing goes wrong it is
+ * delivered once; a worker gets nothing that was not published.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What goes wrong in a world, as it is drawn: the link between the servers is cut or reset, a client
- * is cut off or reset, a server is stopped or dies and is started again. */
+/* What goes wrong in a world, as it is drawn: the link between the servers is cut or reset, a
+ * client is cut off or reset, a server is stopped or dies and is started again. */
 #pragma once
 
 #include "sim_world.h"

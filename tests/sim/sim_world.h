@@ -3,8 +3,8 @@
  * What the parts of a simulated world know of each other: the servers, the clients, and the book in
  * which every publication and every delivery is kept, so that order, loss and doubles can be told.
  *
- * A check that fails prints the seed, the virtual time and the last lines of the trace, and ends the
- * process.
+ * A check that fails prints the seed, the virtual time and the last lines of the trace, and ends
+ * the process.
  */
 #pragma once
 

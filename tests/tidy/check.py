@@ -114,6 +114,9 @@ DOOR_HEADERS = {
 
 # Global symbols of X.o begin with esi_X (or es_, the public interface); these files have other prefixes.
 SYMBOL_PREFIXES = {
+    "src/env/env_sim_net.c": {"esi_env_sim_": "the network of env_sim; declared in env_sim.h"},
+    "src/env/env_sim_trace.c": {"esi_env_sim_": "the trace of env_sim; declared in env_sim.h"},
+    "src/runtime/move.c": {"esi_actor_move": "the actor's side of a move; declared in actor.h"},
     "src/net/http1_request.c": {"esi_http1_": "a request of http1.h: what it says"},
     "src/journal/journal_memory.c": {"esi_journal_": "implements journal.h, which other stores implement too"},
     "src/broker/batch.c": {"esi_delivery_": "a delivery is what a batch hands over; declared in batch.h"},
@@ -256,6 +259,10 @@ NO_UNIT_TEST = {
     },
     "src/programs/event_bench/bench_options.c": "the command line: tests/integration/test_event_bench.py",
     "src/programs/event_bench/event_bench.c": "main: tests/integration/test_event_bench.py",
+    **{
+        f"src/env/env_sim{part}.c": "for tests: tests/sim runs whole servers in it, and compares two runs of one seed"
+        for part in ("", "_net", "_trace")
+    },
     "src/programs/event_docs/event_docs.c": "prints what config/describe.c makes, which has its test",
     "src/programs/program.c": "command line and signals of a process: tests/integration/bad_start.py and conformance",
     "src/server/assemble.c": "makes a whole server: every integration test; what cannot start: bad_start.py",

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Goal: an actor that moves takes its mailbox, timers and sockets along, in order and without a loss;
- * it comes to a bad end only where its new home cannot watch its socket, and then by its cut; what
- * ends stays. Method: a traveller that does what it is told, on two workers, in an environment whose
- * pollers can be made to refuse. (Random moves under load: tests/stress/moving.c.)
+ * Goal: an actor that moves takes its mailbox, timers and sockets along, in order and without a
+ * loss; it comes to a bad end only where its new home cannot watch its socket, and then by its cut;
+ * what ends stays. Method: a traveller that does what it is told, on two workers, in an environment
+ * whose pollers can be made to refuse. (Random moves under load: tests/stress/moving.c.)
  */
 #include <setjmp.h>
 #include <stdarg.h>
