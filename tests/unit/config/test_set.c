@@ -145,8 +145,9 @@ static void what_is_allowed_is_described(void **state)
     esi_bytes_append_text(&out, "|");
     esi_set_describe(row_of(GROUP_LIMITS, "max_payload"), &out);
     esi_bytes_append(&out, "", 1);
-    assert_string_equal(out.data,
-                        "one of disconnect, drop_new, block|a size from 1 to 64MiB, such as 4096, 64KB or 1MiB,");
+    assert_string_equal(
+        out.data,
+        "one of disconnect, drop_new, block|a size from 1 to 64MiB, such as 4096, 64KB or 1MiB,");
     esi_bytes_deinit(&out);
 }
 
