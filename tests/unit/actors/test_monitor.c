@@ -36,6 +36,7 @@ static const uint64_t LEDGER_BYTES = (uint64_t)1 << 30;
 struct guest {
     struct esi_actor actor; /* first */
     struct esi_msg release_msg;
+    struct esi_job release_job;
     bool holds_stop;
     sem_t *waits_for; /* in its turn: its worker does nothing else; NULL: it ends */
 };
@@ -139,12 +140,21 @@ static void *run_stop(void *argument)
     return NULL;
 }
 
+static void run_release(struct esi_job *job)
+{
+    struct guest *guest = ESI_CONTAINER_OF(job, struct guest, release_job);
+
+    esi_actor_send(&guest->actor, &guest->release_msg);
+}
+
+/* From a thread of the runtime, which its end waits for: a sender must be done before it. */
 static void release(struct house *house)
 {
     struct guest *guest = &house->guests[0];
 
     guest->release_msg = (struct esi_msg){.free = keep};
-    esi_actor_send(&guest->actor, &guest->release_msg);
+    guest->release_job = (struct esi_job){.run = run_release};
+    esi_runtime_submit(house->context.runtime, &guest->release_job);
 }
 
 static void close_house(struct house *house)
