@@ -5,10 +5,11 @@
  */
 #include "env/env_sim.h"
 
-#include "env/env_sim_internal.h"
+#include "env/env_sim.h"
 
 #include "base/assert.h"
 #include "base/own.h"
+#include "env/env_sim_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * One connection at a time. What is written goes through a buffer that the socket takes as it can;
- * a PING remembers what stands before it, and its PONG, which must come in time, puts that in force.
+ * a PING remembers what stands before it, and its PONG, which must come in time, puts that in
+ * force.
  */
 #include "sim_client.h"
 
@@ -449,7 +450,8 @@ static size_t take_message(struct sim_client *client, struct esi_str rest, struc
     return total + 2;
 }
 
-/* One line. Returns bytes taken beyond it, or SIZE_MAX: wait for more; the connection may be gone. */
+/* One line. Returns bytes taken beyond it, or SIZE_MAX: wait for more; the connection may be
+ * gone. */
 static size_t take_line(struct sim_client *client, struct esi_str line, struct esi_str body)
 {
     if (esi_str_starts_with(line, ESI_STR("MSG ")) || esi_str_starts_with(line, ESI_STR("HMSG "))) {
@@ -742,6 +744,10 @@ void sim_client_cut(struct sim_client *client, bool is_cut)
 {
     client->is_cut = is_cut;
     client->disturbed_ns = now_of(client);
+    for (int i = 0; i < SIM_GROUPS; i++) {
+        /* Its server may have taken it for a member all the time. */
+        sim_book_group_broken(client->world->book, i);
+    }
     for (int i = 0; i < SERVER_COUNT; i++) {
         if (client->world->servers[i].env != NULL) {
             esi_env_sim_cut(client->world->sim, client->env, client->world->servers[i].env, is_cut);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One world: servers are started, clients come, things go wrong for a while; then nothing goes wrong
- * any more, what must have come is asked for, everybody leaves, and the servers must be as empty as
- * at the start.
+ * One world: servers are started, clients come, things go wrong for a while; then nothing goes
+ * wrong any more, what must have come is asked for, everybody leaves, and the servers must be as
+ * empty as at the start.
  */
 #include "sim_world.h"
 
@@ -23,6 +23,8 @@
 
 enum {
     LINK_CONNECTIONS = 2, /* one each way */
+    KEPT_OUTBOUND_BYTES_MAX = 64 * 1024,
+    KEPT_BLOCKS_BYTES_MAX = 16 * 1024 * 1024,
     LINK_SETTLE_S = 10,
     PHASE_S_MAX = 300,
     TRACE_LINES = 60
@@ -90,7 +92,7 @@ static void write_config(struct sim_world *world, enum sim_server_kind kind, boo
     const uint64_t pending_kib = 256 + draw(world, 2048);
     const uint64_t workers = 1 + draw(world, 3);
     const uint64_t routers = 1 + draw(world, 2);
-    const bool is_spread = draw(world, 2) == 0;
+    const bool is_moving = draw(world, 2) == 0; /* connections, between workers, all the time */
     const uint64_t work_bound = 1 + draw(world, 64);
 
     esi_bytes_printf(out,
@@ -102,8 +104,8 @@ static void write_config(struct sim_world *world, enum sim_server_kind kind, boo
                      "log: {level: %s}\n",
                      (int)kind, hosts[kind],
                      kind == SERVER_OUTER ? ", disable_frontend_tls: true" : "", ping_s, write_s,
-                     pending_kib, workers, routers, is_spread ? "spread" : "fill", work_bound,
-                     has_log ? "info" : "error");
+                     pending_kib, workers, routers, is_moving ? "shuffle, rebalance: 20ms" : "fill",
+                     work_bound, has_log ? "info" : "error");
     if (world->events != NULL && kind == SERVER_INNER) {
         sim_events_configure(world, out);
     }
@@ -169,6 +171,29 @@ static void stop_server(struct sim_world *world, struct sim_server *server, uint
               esi_env_sim_sockets(world->sim, server->env));
 }
 
+static void check_owner(const struct sim_world *world, const struct sim_server *server,
+                        enum esi_memory_owner owner, uint64_t bytes_max)
+{
+    const uint64_t bytes = esi_ledger_owner_bytes(server->assembly.context.ledger, owner);
+
+    sim_check(world, bytes <= bytes_max, "server %d still holds %" PRIu64 " bytes of %s",
+              (int)server->kind, bytes, esi_ledger_owner_name(owner));
+}
+
+/* Only what is kept for the next ones, the link, and dead letters may be left. */
+static void check_memory(const struct sim_world *world, const struct sim_server *server)
+{
+    check_owner(world, server, MEMORY_CONNECTIONS, 0);
+    check_owner(world, server, MEMORY_SUBSCRIPTIONS, 0);
+    check_owner(world, server, MEMORY_PARTIAL_INPUT, 0);
+    check_owner(world, server, MEMORY_TLS, 0);
+    check_owner(world, server, MEMORY_OUTBOUND, world->has_gateway ? KEPT_OUTBOUND_BYTES_MAX : 0);
+    check_owner(world, server, MEMORY_BLOCKS, KEPT_BLOCKS_BYTES_MAX);
+    if (world->events == NULL) {
+        check_owner(world, server, MEMORY_QUEUE, 0);
+    }
+}
+
 /* Nobody is connected any more. */
 static void check_empty(const struct sim_world *world, const struct sim_server *server)
 {
@@ -183,6 +208,7 @@ static void check_empty(const struct sim_world *world, const struct sim_server *
     sim_check(world, connections == 0 && listeners == 0,
               "server %d counts %" PRIu32 " connections, %" PRIu32 " listeners", (int)server->kind,
               connections, listeners);
+    check_memory(world, server);
 }
 
 /* --- phases --- */

@@ -259,10 +259,6 @@ NO_UNIT_TEST = {
     },
     "src/programs/event_bench/bench_options.c": "the command line: tests/integration/test_event_bench.py",
     "src/programs/event_bench/event_bench.c": "main: tests/integration/test_event_bench.py",
-    **{
-        f"src/env/env_sim{part}.c": "for tests: tests/sim runs whole servers in it, and compares two runs of one seed"
-        for part in ("", "_net", "_trace")
-    },
     "src/programs/event_docs/event_docs.c": "prints what config/describe.c makes, which has its test",
     "src/programs/program.c": "command line and signals of a process: tests/integration/bad_start.py and conformance",
     "src/server/assemble.c": "makes a whole server: every integration test; what cannot start: bad_start.py",
