@@ -72,8 +72,9 @@ class Step:
 class Client:
     """What the generator knows of one client while it writes its stream."""
 
-    def __init__(self, rng, number, second_connect):
+    def __init__(self, rng, number, second_connect, has_maxima):
         self.rng, self.number, self.second_connect = rng, number, second_connect
+        self.has_maxima = has_maxima
         self.pending = b""  # of an operation whose beginning has been sent
         self.pongs = 0
         self.headers = False
@@ -154,7 +155,7 @@ class Client:
         rng = self.rng
         sid = rng.choice(self.sids) if self.sids and rng.random() < 0.9 else b"%d" % rng.randrange(9)
         words = [sid]
-        if not sid.startswith(b"g") and rng.random() < 0.5:
+        if self.has_maxima and not sid.startswith(b"g") and rng.random() < 0.5:
             words.append(rng.choice((b"1", b"2", b"3", b"5", b"0", b"x", b"-1", b"9999999999")))
         return self.line(self.verb(b"UNSUB"), *words)
 
@@ -239,25 +240,28 @@ def mutate(rng, data):
 class Session:
     """Everything that is sent in one session.
 
-    steps     in their order
-    last      (client, pieces): bytes after which this client closes its writing side and reads on
-              to the end, or None
+    steps       in their order
+    has_maxima  whether subscriptions may be given a maximum
+    last        (client, pieces): bytes after which this client closes its writing side and reads on
+                to the end, or None
     """
 
     def __init__(self, seed, number, second_connect=True):
         rng = random.Random("%s/%d" % (seed, number))
+        self.has_maxima = rng.random() < 0.5
         self.clients = [
-            Client(rng, i, second_connect) for i in range(rng.choice((1, 1, 2, 2, 3)))
+            Client(rng, i, second_connect, self.has_maxima)
+            for i in range(rng.choice((1, 1, 2, 2, 3)))
         ]
         self.steps = []
         self.last = None
         key = 0
         for client in self.clients:
             self.fence(rng, client, client.connect(), b"")
-        for _ in range(rng.randrange(1, 9)):
+        for _ in range(rng.randrange(3, 14)):
             client = rng.choice(self.clients)
             data, client.pending = client.pending, b""
-            for _ in range(rng.choice((0, 1, 1, 2, 3, 6))):
+            for _ in range(rng.choice((0, 1, 2, 3, 4, 8))):
                 key += 1
                 data += client.operation(key)
             beginning = b""
