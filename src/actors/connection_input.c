@@ -257,8 +257,8 @@ static bool must_wait(struct esi_connection *self, enum esi_client_op op)
     return is_connection_waiting(self);
 }
 
-/* Must parsing stop here? A full batch has gone to its router, whose answer is there already in most
- * cases: then there is no need to keep the rest of the block for another turn. */
+/* Must parsing stop here? A full batch has gone to its router, whose answer is there already in
+ * most cases: then there is no need to keep the rest of the block for another turn. */
 static bool is_blocked(struct esi_connection *self)
 {
     if (ESI_UNLIKELY(self->ops.routes_pending > 0)) {

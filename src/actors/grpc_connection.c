@@ -38,6 +38,7 @@ enum connection_state { STATE_SHAKING, STATE_OPEN, STATE_CLOSING, STATE_LINGER, 
 
 enum {
     CONNECTIONS_MAX = 1024, /* each may hold some MiB of requests */
+    OWN_BYTES = 64 * 1024,  /* of each: HTTP/2 session, streams, small requests */
     STREAMS_MAX = 64,
     REQUEST_FRAMING_BYTES = 4096, /* a PublishRequest around an event */
     LINGER_BYTES_MAX = 1024 * 1024
@@ -64,6 +65,7 @@ struct esi_grpc_connection {
     struct esi_byte_pipe pipe;
     struct esi_grpc_server *server; /* owned */
     uint32_t publishes;             /* with the queue */
+    uint64_t ledger_bytes;          /* what it holds, as the ledger knows it */
     uint64_t activity_ns;
     uint64_t lingered_bytes;
     const char *close_reason;
@@ -126,11 +128,33 @@ static void end_stream(struct esi_grpc_connection *self)
     esi_actor_timer_set(&self->state_timer, now_ns(self) + LINGER_NS);
 }
 
+static struct esi_lease *lease_of(const struct esi_grpc_connection *self)
+{
+    const struct esi_local *local = esi_worker_local(esi_actor_home(&self->actor));
+
+    return local->lease;
+}
+
+/* Tells the ledger what the connection holds: once a turn, since its parts are bounded. */
+static void count_memory(struct esi_grpc_connection *self)
+{
+    const uint64_t bytes =
+        OWN_BYTES + esi_grpc_server_reserved_bytes(self->server) + self->pipe.output.capacity;
+
+    if (bytes > self->ledger_bytes) {
+        esi_ledger_charge(lease_of(self), MEMORY_GRPC, bytes - self->ledger_bytes);
+    } else if (bytes < self->ledger_bytes) {
+        esi_ledger_give(lease_of(self), MEMORY_GRPC, self->ledger_bytes - bytes);
+    }
+    self->ledger_bytes = bytes;
+}
+
 static void finish_if_done(struct esi_grpc_connection *self)
 {
     if (self->state != STATE_CLOSED || self->publishes > 0 || self->actor.is_finished) {
         return;
     }
+    esi_ledger_give(lease_of(self), MEMORY_GRPC, self->ledger_bytes);
     /* order: relaxed; a counter with a bound. */
     atomic_fetch_sub_explicit(&self->context->grpc_door->connections, 1, memory_order_relaxed);
     esi_actor_finish(&self->actor);
@@ -504,6 +528,7 @@ static void turn_end(struct esi_actor *actor)
     if (self->state == STATE_OPEN || self->state == STATE_CLOSING) {
         set_call_timer(self);
     }
+    count_memory(self);
     if (self->state != STATE_CLOSED) {
         watch(self);
     }
@@ -617,7 +642,8 @@ static enum es_err on_accepted(struct esi_context *context, struct esi_worker *h
     _Atomic uint32_t *connections = &context->grpc_door->connections;
 
     /* order: relaxed; a counter with a bound. */
-    if (atomic_fetch_add_explicit(connections, 1, memory_order_relaxed) >= CONNECTIONS_MAX) {
+    if (atomic_fetch_add_explicit(connections, 1, memory_order_relaxed) >= CONNECTIONS_MAX ||
+        esi_ledger_is_short(context->ledger, MEMORY_INPUT)) {
         esi_env_close(context->env, sock);
         esi_listener_release(ticket);
         /* order: relaxed; as above. */

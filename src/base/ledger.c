@@ -35,6 +35,7 @@ static const struct {
     [MEMORY_SUBSCRIPTIONS] = {"subscriptions", MEMORY_LASTING},
     [MEMORY_QUEUE] = {"queue", MEMORY_LASTING},
     [MEMORY_PARTIAL_INPUT] = {"partial_input", MEMORY_INPUT},
+    [MEMORY_GRPC] = {"grpc", MEMORY_INPUT},
 };
 
 enum es_err esi_ledger_new(uint64_t limit_bytes, uint32_t lease_count, struct esi_ledger **out)

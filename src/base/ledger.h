@@ -36,6 +36,7 @@ enum esi_memory_owner {
     MEMORY_SUBSCRIPTIONS, /* subscriptions and their place in the table */
     MEMORY_QUEUE,         /* queued events and dead letters */
     MEMORY_PARTIAL_INPUT, /* bytes read and not yet parsed, large messages being read */
+    MEMORY_GRPC,          /* gRPC clients and their requests, as far as they have come */
     MEMORY_OWNER_COUNT
 };
 

@@ -672,6 +672,11 @@ uint64_t esi_grpc_server_ping_age_ns(const struct esi_grpc_server *server, uint6
     return esi_http2_ping_age_ns(server->http2, now_ns);
 }
 
+size_t esi_grpc_server_reserved_bytes(const struct esi_grpc_server *server)
+{
+    return server->pool.bytes_reserved;
+}
+
 void esi_grpc_server_shutdown(struct esi_grpc_server *server)
 {
     ESI_REQUIRE(server->magic == MAGIC);
