@@ -26,11 +26,39 @@ static void indent(struct printing *printing)
     }
 }
 
+/* The bytes of a character that YAML takes for a line break or does not take at all, written as
+ * \\uXXXX; 0: none stands here. */
+static size_t escape_character(const unsigned char *text, struct esi_bytes *out)
+{
+    const bool is_control = text[0] == 0xC2 && text[1] >= 0x80 && text[1] <= 0x9F;
+    const bool is_separator =
+        text[0] == 0xE2 && text[1] == 0x80 && (text[2] == 0xA8 || text[2] == 0xA9);
+    const bool is_mark = text[0] == 0xEF && ((text[1] == 0xBB && text[2] == 0xBF) ||
+                                             (text[1] == 0xBF && text[2] >= 0xBE));
+
+    if (is_control) {
+        esi_bytes_printf(out, "\\u%04X", (unsigned)text[1]);
+        return 2;
+    }
+    if (is_separator || is_mark) {
+        const unsigned high = (text[0] & 0x0FU) << 12;
+        const unsigned middle = (text[1] & 0x3FU) << 6;
+        esi_bytes_printf(out, "\\u%04X", high | middle | (text[2] & 0x3FU));
+        return 3;
+    }
+    return 0;
+}
+
 /* In double quotes: what stands in them is the same in YAML as in JSON. */
 static void print_text(const char *text, struct esi_bytes *out)
 {
     esi_bytes_append_text(out, "\"");
-    for (; *text != '\0'; text++) {
+    while (*text != '\0') {
+        const size_t escaped = escape_character((const unsigned char *)text, out);
+        if (escaped > 0) {
+            text += escaped;
+            continue;
+        }
         if (*text == '"' || *text == '\\') {
             esi_bytes_append_text(out, "\\");
         }
@@ -39,6 +67,7 @@ static void print_text(const char *text, struct esi_bytes *out)
             esi_bytes_append_text(out, "$");
         }
         esi_bytes_append(out, text, 1);
+        text++;
     }
     esi_bytes_append_text(out, "\"");
 }

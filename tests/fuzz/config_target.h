@@ -10,6 +10,29 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { FILE_BYTES_MAX = 1 << 20 };
+
+/* What is printed is a configuration: read again it is the same. */
+static void read_again(const struct esi_config *config, struct esi_bytes *text)
+{
+    const struct esi_config_source source = {.path = "again.yaml",
+                                             .text = esi_bytes_str(text),
+                                             .program = config->program,
+                                             .without_files = true};
+    struct esi_config *again = NULL;
+    struct esi_bytes errors;
+    struct esi_bytes second;
+
+    esi_bytes_init(&errors, 0);
+    esi_bytes_init(&second, 0);
+    ESI_ASSERT(esi_config_parse(NULL, &source, &again, &errors) == ES_OK);
+    esi_config_print(again, &second);
+    ESI_ASSERT(esi_str_equal(esi_bytes_str(text), esi_bytes_str(&second)));
+    esi_config_free(again);
+    esi_bytes_deinit(&second);
+    esi_bytes_deinit(&errors);
+}
+
 /* Parses for both programs; checks that errors and result agree. */
 static void try_config(const char *path, const uint8_t *data, size_t size)
 {
@@ -30,6 +53,9 @@ static void try_config(const char *path, const uint8_t *data, size_t size)
         if (err == ES_OK) {
             esi_config_print(config, &text);
             ESI_ASSERT(text.len > 0);
+            if (text.len <= FILE_BYTES_MAX) {
+                read_again(config, &text);
+            }
         } else {
             ESI_ASSERT(errors.data[errors.len - 1] == '\n');
         }

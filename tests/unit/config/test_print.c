@@ -62,6 +62,11 @@ static void what_is_printed_reads_back(void **state)
                                             "frontend_tls: [{cert_path: /a, key_path: /b}]\n"
                                             "tls: {cert_path: /a, key_path: /b, root_ca_path: /c}\n"
                                             "internal_event_service: {host: inside.example}\n");
+    /* Characters that YAML breaks lines at or refuses: NEL, PS, BOM, U+FFFE; and some that it does
+     * not. */
+    expect_round_trip(
+        CONFIG_EVENT_SERVICE,
+        "service: {name: \"a\\u0085\\u2029\\uFEFF\\uFFFEb\\u00e4\\u20ac\\U0001F600\"}\n");
     expect_round_trip(CONFIG_EVENT_GATEWAY,
                       "auth: {token: x, users: [{user: a, password: b}], no_auth_user: a}\n"
                       "gateway: {user: c, password: d, remotes: [{name: r, urls: "
