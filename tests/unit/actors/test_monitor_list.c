@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -214,6 +215,46 @@ static void stops_at_its_bound(void **state)
     }
 }
 
+/* What a portion's items write together may be too much, whoever comes first. The first ones in the
+ * order asked for are shown all the same, and nothing is missing between them. */
+static void shows_the_first_ones_of_too_many(void **state)
+{
+    enum { ITEMS = 100, ITEM_BYTES = 1000, BYTES_MAX = 40 * 1024 };
+    static char item[ITEM_BYTES];
+    struct esi_monitor_list list;
+
+    (void)state;
+    memset(item, 'x', sizeof item);
+    esi_monitor_list_init(&list, true, BYTES_MAX);
+    for (uint64_t id = 1; id <= ITEMS; id++) {
+        esi_monitor_list_note(&list, id, id);
+    }
+    esi_monitor_list_cut(&list, 0, UINT64_MAX);
+    while (esi_monitor_list_next_portion(&list)) {
+        /* Visited the other way round: the last ones write first. */
+        for (uint64_t id = 1; id <= ITEMS; id++) {
+            struct esi_monitor_entry *entry = esi_monitor_list_find(&list, id);
+            if (entry != NULL) {
+                const size_t start = list.portion.len;
+                esi_bytes_printf(&list.portion, "%03u", (unsigned)id);
+                esi_bytes_append(&list.portion, item, sizeof item);
+                esi_monitor_list_end_item(&list, entry, start);
+            }
+        }
+        esi_monitor_list_end_portion(&list);
+    }
+    assert_true(list.is_truncated);
+    assert_in_range(list.shown, BYTES_MAX / ITEM_BYTES - 3, BYTES_MAX / ITEM_BYTES);
+    const char *at = list.text.data;
+    for (unsigned id = ITEMS; id > ITEMS - list.shown; id--) {
+        char wanted[16];
+        snprintf(wanted, sizeof wanted, " %03ux", id);
+        at = memmem(at, (size_t)(list.text.data + list.text.len - at), wanted, strlen(wanted));
+        assert_non_null(at);
+    }
+    esi_monitor_list_deinit(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +265,7 @@ int main(void)
         cmocka_unit_test(leaves_out_what_has_gone),
         cmocka_unit_test(writes_many_in_portions),
         cmocka_unit_test(stops_at_its_bound),
+        cmocka_unit_test(shows_the_first_ones_of_too_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

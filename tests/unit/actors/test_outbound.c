@@ -474,6 +474,54 @@ static void test_texts_reuse_their_memory(void **state)
     expect_so_far();
 }
 
+/* For monitoring: the subject of the oldest message that waits whole, whatever stands around it. */
+static void expect_subject(const char *wanted)
+{
+    const struct esi_str subject = esi_outbound_subject(&outbound);
+
+    assert_int_equal(subject.len, strlen(wanted));
+    assert_memory_equal(subject.data, wanted, subject.len);
+}
+
+static void test_subjects_are_told(void **state)
+{
+    static const char text[] =
+        "MSG a.b 1 3\r\nxyz\r\nHMSG c 2 12 12\r\nNATS/1.0\r\n\r\n\r\nMSG d 3 0\r\n\r\n";
+    bool has_progress = false;
+
+    (void)state;
+    expect_subject("");
+    assert_int_equal(esi_outbound_push_text(&outbound, ESI_STR("PING\r\n")), ES_OK);
+    esi_bytes_append_text(&expected, "PING\r\n");
+    expect_subject("");
+    memcpy(sources[0]->data, text, sizeof text - 1);
+    push_piece(sources[0], 0, sizeof text - 1, true);
+    expect_subject("a.b");
+    socket_room = strlen("PING\r\nMSG a.b 1");
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    expect_subject("c");
+    socket_room = strlen(" 3\r\nxyz\r\nHMSG c");
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    expect_subject("d");
+    socket_room = strlen(" 2 12 12\r\nNATS/1.0\r\n\r\n\r\nM");
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    expect_subject("");
+    socket_room = 1000;
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
+    expect_so_far();
+    /* Neither a line that is cut off nor an endless subject leads astray. */
+    memcpy(sources[1]->data, "MSG short", 9);
+    push_piece(sources[1], 0, 9, true);
+    expect_subject("");
+    memset(sources[1]->data + 4, 'x', 1000);
+    push_piece(sources[1], 0, 1000, true);
+    expect_subject("");
+    socket_room = 2000;
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
+    esi_bytes_clear(&expected);
+    esi_bytes_clear(&arrived);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +535,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_peer_that_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_skipped_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_texts_reuse_their_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_subjects_are_told, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
