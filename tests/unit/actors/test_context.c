@@ -10,6 +10,9 @@
 #include <cmocka.h>
 
 #include "actors/context.h"
+#include "base/own.h"
+#include "runtime/actor.h"
+#include "runtime_case.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -102,12 +105,78 @@ static void test_large_room(void **state)
     memset(room, 1, room_len);
 }
 
+/* --- handshakes --- */
+
+enum { TURNS = 3, ASKED_A_TURN = 7 };
+
+static struct esi_local shaken;
+static uint32_t granted[TURNS];
+static uint32_t turn;
+static sem_t shaker_done;
+
+static void ask(struct esi_actor *actor)
+{
+    for (int i = 0; turn < TURNS && i < ASKED_A_TURN; i++) {
+        granted[turn] += esi_context_may_shake(&shaken);
+    }
+    if (++turn < TURNS) {
+        esi_actor_continue(actor);
+    } else if (turn == TURNS) {
+        (void)sem_post(&shaker_done);
+    }
+}
+
+static void handle_nothing(struct esi_actor *actor, struct esi_msg *msg)
+{
+    (void)actor;
+    (void)msg;
+}
+
+static void free_shaker(struct esi_actor *actor)
+{
+    free(actor);
+}
+
+static const struct esi_actor_type shaker_type = {.name = "shaker",
+                                                  .stop_phase = STOP_PEERS,
+                                                  .turn_end = ask,
+                                                  .handle = handle_nothing,
+                                                  .start = esi_actor_continue,
+                                                  .stop = esi_actor_finish,
+                                                  .free = free_shaker};
+
+/* Few steps in a turn of the worker, however many ask; and as many again in the next. */
+static void test_handshakes_take_turns(void **state)
+{
+    (void)state;
+    memset(&shaken, 0, sizeof shaken);
+    memset(granted, 0, sizeof granted);
+    turn = 0;
+    assert_int_equal(sem_init(&shaker_done, 0, 0), 0);
+    struct esi_runtime *runtime = start_runtime(1);
+    struct esi_actor *shaker = aligned_alloc(ESI_CACHE_LINE, sizeof *shaker);
+    assert_non_null(shaker);
+    esi_actor_init(shaker, &shaker_type, runtime, esi_runtime_worker(runtime, 0));
+    esi_actor_start(shaker);
+    await(&shaker_done);
+    stop_runtime(runtime);
+    sem_destroy(&shaker_done);
+    uint32_t total = 0;
+    for (int i = 0; i < TURNS; i++) {
+        assert_true(granted[i] <= 4);
+        total += granted[i];
+    }
+    /* Two turns of an actor may fall into one of the worker. */
+    assert_true(total >= 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_room_is_used_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_is_not_written_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large_room, set_up, tear_down),
+        cmocka_unit_test(test_handshakes_take_turns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
