@@ -2,6 +2,7 @@
 /* One allocation an entry: the struct and its strings. */
 #include "actors/monitor_closed.h"
 #include "actors/connection.h"
+#include "base/assert.h"
 #include "base/own.h"
 #include "net/certificate.h"
 
@@ -110,6 +111,7 @@ static void drop_oldest(struct esi_monitor_closed *closed)
     closed->count--;
     closed->bytes -= entry->bytes;
     esi_list_remove(&entry->link);
+    ESI_ASSERT(closed->entries.next != &entry->link);
     free(entry);
 }
 
