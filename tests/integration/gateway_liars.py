@@ -78,6 +78,7 @@ class Hall:
         self.client.expect("MSG to.c 1 %d" % len(str(n)), b"%d" % n, 3 * WAIT)
         self.i.quiet("after one message")
         self.client.quiet("after one message")
+        self.o.fence()  # interest that came meanwhile; and its PINGs are answered
 
     def page(self):
         for _ in range(4):  # a thousand links under a sanitizer take longer than one request may
