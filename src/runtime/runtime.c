@@ -512,21 +512,11 @@ static bool run_left_jobs(struct esi_runtime *runtime)
     return has_any;
 }
 
-/*
- * All threads have ended. Whatever is still under way between actors, jobs and the reclaimer is
- * brought to its end here, by one thread: messages find their receivers or are freed, and who has
- * given its last reference up is freed.
- */
-static void sweep(struct esi_runtime *runtime)
+/* Bounded, should two parts answer each other for ever. */
+static void bring_to_end(struct esi_runtime *runtime)
 {
     bool has_work = true;
 
-    for (uint32_t i = 0; i < runtime->worker_count; i++) {
-        /* Also who came too late to be waited for. */
-        runtime->has_forced |= !esi_list_is_empty(&runtime->workers[i].actors);
-        esi_worker_finish_actors(&runtime->workers[i]);
-    }
-    /* Bounded, should two parts answer each other for ever. */
     for (uint32_t round = 0; has_work && round < SWEEPS_MAX; round++) {
         has_work = run_left_jobs(runtime);
         has_work |= answer_left_graces(runtime);
@@ -534,6 +524,23 @@ static void sweep(struct esi_runtime *runtime)
             has_work |= esi_worker_sweep(&runtime->workers[i]);
         }
     }
+}
+
+/*
+ * All threads have ended. Whatever is still under way between actors, jobs and the reclaimer is
+ * brought to its end here, by one thread: messages find their receivers or are freed, and who has
+ * given its last reference up is freed.
+ */
+static void sweep(struct esi_runtime *runtime)
+{
+    /* Answers first: who waits for one knows that it will come, and holds no reference for it. */
+    bring_to_end(runtime);
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        /* Also who came too late to be waited for. */
+        runtime->has_forced |= !esi_list_is_empty(&runtime->workers[i].actors);
+        esi_worker_finish_actors(&runtime->workers[i]);
+    }
+    bring_to_end(runtime);
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         void *local = ESI_MOVE(runtime->workers[i].local);
         if (local != NULL && runtime->options.local_free != NULL) {
