@@ -518,8 +518,12 @@ static void bring_to_end(struct esi_runtime *runtime)
     bool has_work = true;
 
     for (uint32_t round = 0; has_work && round < SWEEPS_MAX; round++) {
+        /* As a worker: a thread that is none holds an actor while it sends, and one that was
+         * finished by force, with its last reference gone, would be freed twice. */
+        esi_worker_assume(&runtime->workers[0]);
         has_work = run_left_jobs(runtime);
         has_work |= answer_left_graces(runtime);
+        esi_worker_assume(NULL);
         for (uint32_t i = 0; i < runtime->worker_count; i++) {
             has_work |= esi_worker_sweep(&runtime->workers[i]);
         }

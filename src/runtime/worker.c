@@ -557,6 +557,11 @@ bool esi_worker_step(void *argument, uint64_t *next_ns)
     return !worker->is_ending;
 }
 
+void esi_worker_assume(struct esi_worker *worker)
+{
+    current_worker = worker;
+}
+
 void esi_worker_finish_actors(struct esi_worker *worker)
 {
     current_worker = worker;

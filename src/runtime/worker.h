@@ -69,6 +69,9 @@ void esi_worker_run(void *argument);
  * section and no worker is within one when another has its turn, so nothing tells liburcu.
  */
 bool esi_worker_step(void *argument, uint64_t *next_ns);
+/* After the threads have ended: the caller acts as the worker from now on; NULL: as none. Thread:
+ * the one that stops the runtime. */
+void esi_worker_assume(struct esi_worker *worker);
 /* After the threads have ended: finishes the actors that are left. Thread: the one that stops the
  * runtime. */
 void esi_worker_finish_actors(struct esi_worker *worker);
