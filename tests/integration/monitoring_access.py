@@ -150,7 +150,7 @@ def settings_of(name, certs):
     cert, key = certs.paths("event-service")
     settings["monitor"] = {"tls": {"cert_path": cert, "key_path": key}}
     if name == "tls_refusals":
-        settings["monitor"]["tls"]["timeout"] = "500ms"
+        settings["monitor"]["tls"]["timeout"] = "2s"
     if name == "certificates":
         settings["monitor"]["tls"].update(root_ca_path=certs.ca(), allowed_names=["agent"])
     return settings

@@ -126,7 +126,7 @@ def case_metrics(bench):
         for name in ("event_service_message_waiting_seconds", "event_service_turn_service_seconds"):
             count = after[(name + "_count", label)]
             require_equal(after[(name + "_bucket", ("le", "+Inf"), label)], count, name + " in all")
-            require(after[(name + "_sum", label)] > 0 and count > 0, name + " has counted")
+            require(after[(name + "_sum", label)] >= 0 and count > 0, name + " has counted")
     families = {name for name in table_of_metrics() if any(key[0].startswith(name) for key in after)}
     missing = {name for name in table_of_metrics() - families if "tls_certificate" not in name}
     require_equal(missing, set(), "families of the table that are not on the page")
