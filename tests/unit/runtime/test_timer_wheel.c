@@ -240,6 +240,31 @@ static void test_changes_during_expiry(void **state)
     assert_null(esi_timer_wheel_expire(&wheel, 11 * TICK_NS));
 }
 
+/* Whatever the time of the other wheel, a timer taken there fires at the same tick. */
+static void test_a_deadline_goes_to_another_wheel(void **state)
+{
+    static struct esi_timer_wheel other;
+    struct esi_timer timer;
+
+    (void)state;
+    for (uint32_t round = 0; round < 1000; round++) {
+        const uint64_t now_ns = next_random() % (1000 * ROUND_TICKS);
+        const uint64_t deadline_ns = now_ns + next_random() % (100000 * TICK_NS);
+        esi_timer_wheel_init(&wheel, now_ns);
+        esi_timer_wheel_init(&other, now_ns - now_ns % (100 * TICK_NS));
+        esi_timer_wheel_init_timer(&timer);
+        assert_int_equal(esi_timer_wheel_deadline_ns(&timer), 0);
+        esi_timer_wheel_set(&wheel, &timer, deadline_ns);
+        const uint64_t carried_ns = esi_timer_wheel_deadline_ns(&timer);
+        const uint64_t tick = timer.deadline_tick;
+        esi_timer_wheel_cancel(&wheel, &timer);
+        esi_timer_wheel_set(&other, &timer, carried_ns);
+        assert_int_equal(timer.deadline_tick, tick);
+        assert_true(tick * TICK_NS > deadline_ns);
+        esi_timer_wheel_cancel(&other, &timer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_far_deadlines_end_the_search),
         cmocka_unit_test(test_past_deadlines_fire_at_the_next_tick),
         cmocka_unit_test(test_changes_during_expiry),
+        cmocka_unit_test(test_a_deadline_goes_to_another_wheel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
