@@ -118,10 +118,10 @@ static void decide(struct esi_worker *worker, uint32_t *busy_permille, const str
         .placement = esi_runtime_options(worker->runtime)->placement,
         .worker_count = esi_runtime_worker_count(worker->runtime),
         .self = worker->index,
-        .busy_permille = busy_permille,
         .random = &balance->random,
     };
 
+    view.busy_permille = busy_permille;
     balance->overloaded_windows =
         esi_placement_is_overloaded(&view) ? balance->overloaded_windows + 1 : 0;
     balance->calm_windows = esi_placement_is_calm(&view) ? balance->calm_windows + 1 : 0;
