@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 enum {
-    CACHE_ENTRIES = 16384,
+    CACHE_ENTRIES = 131072, /* some 25 MB, where so many subjects are in use */
     BLOCKS_POPULATED = 8,
     DELIVERIES_POPULATED = 64,
     PAUSE_BYTES = 1024 * 1024,

@@ -13,7 +13,8 @@
 #include <string.h>
 
 enum {
-    SEEN_BITS = 15,
+    SEEN_BITS = 17,
+    CAPACITY_MIN = 1024,
     SET_SLOTS =
         /* where a subject can stand: a set is two cache lines, and rarely full while the cache is
          * not */
@@ -50,6 +51,7 @@ struct esi_match_cache {
     const struct esi_targets *targets; /* borrowed */
     struct slot *slots;                /* owned; capacity a power of two */
     uint32_t capacity;
+    uint32_t capacity_max;
     /* Subjects seen once: a bit each, forgotten in whole when half full. */
     uint64_t seen[(1 << SEEN_BITS) / 64];
     uint32_t seen_count;
@@ -71,6 +73,16 @@ struct esi_match_cache {
     size_t scratch_bytes;
 };
 
+static struct slot *new_slots(uint32_t capacity)
+{
+    struct slot *slots = aligned_alloc(ESI_CACHE_LINE, capacity * sizeof *slots);
+
+    if (slots != NULL) {
+        memset(slots, 0, capacity * sizeof *slots);
+    }
+    return slots;
+}
+
 enum es_err esi_match_cache_new(const struct esi_subtable *table, const struct esi_targets *targets,
                                 uint32_t capacity, struct esi_match_cache **out)
 {
@@ -81,16 +93,17 @@ enum es_err esi_match_cache_new(const struct esi_subtable *table, const struct e
     }
     cache->table = table;
     cache->targets = targets;
-    cache->capacity = 64;
-    while (cache->capacity < capacity) {
-        cache->capacity *= 2;
+    cache->capacity_max = 64;
+    while (cache->capacity_max < capacity) {
+        cache->capacity_max *= 2;
     }
-    cache->slots = aligned_alloc(ESI_CACHE_LINE, cache->capacity * sizeof *cache->slots);
+    cache->capacity =
+        cache->capacity_max < CAPACITY_MIN ? cache->capacity_max : (uint32_t)CAPACITY_MIN;
+    cache->slots = new_slots(cache->capacity);
     if (cache->slots == NULL) {
         free(cache);
         return ES_NO_MEMORY;
     }
-    memset(cache->slots, 0, cache->capacity * sizeof *cache->slots);
     *out = cache;
     return ES_OK;
 }
@@ -461,9 +474,39 @@ static bool was_seen(struct esi_match_cache *cache, uint64_t hash)
     return false;
 }
 
+static struct slot *set_in(struct slot *slots, uint32_t capacity, uint64_t hash)
+{
+    return &slots[(hash & (capacity / SET_SLOTS - 1)) * SET_SLOTS];
+}
+
 static struct slot *set_of(const struct esi_match_cache *cache, uint64_t hash)
 {
-    return &cache->slots[(hash & (cache->capacity / SET_SLOTS - 1)) * SET_SLOTS];
+    return set_in(cache->slots, cache->capacity, hash);
+}
+
+/* Twice the sets: what stood in one spreads over two, so none overflows. Without memory for it the
+ * cache stays as it is. */
+static void grow(struct esi_match_cache *cache)
+{
+    const uint32_t capacity = cache->capacity * 2;
+    struct slot *slots = new_slots(capacity);
+
+    if (slots == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < cache->capacity; i++) {
+        const struct slot *old = &cache->slots[i];
+        struct slot *slot = set_in(slots, capacity, old->hash);
+        if (old->match != NULL) {
+            while (slot->match != NULL) {
+                slot++;
+            }
+            *slot = *old;
+        }
+    }
+    free(cache->slots);
+    cache->slots = slots;
+    cache->capacity = capacity;
 }
 
 static struct slot *find_slot(const struct esi_match_cache *cache, struct esi_str subject,
@@ -481,8 +524,9 @@ static struct slot *find_slot(const struct esi_match_cache *cache, struct esi_st
 }
 
 /*
- * The slot for a subject: its own, a free one, that of a stale entry, else any of its set, but then
- * only now and then: where one subject too many takes turns, most stay. NULL: none this time.
+ * The slot for a subject: its own, a free one, else one of its set, by turns: if its entry is
+ * stale, or now and then: where one subject too many takes turns, most stay. Only that one entry is
+ * looked at, since each stands in memory of its own. NULL: none this time.
  */
 static struct slot *choose_slot(const struct esi_match_cache *cache, struct esi_str subject,
                                 uint64_t hash)
@@ -493,11 +537,10 @@ static struct slot *choose_slot(const struct esi_match_cache *cache, struct esi_
     for (uint32_t i = 0; i < SET_SLOTS && chosen == NULL; i++) {
         chosen = set[i].match == NULL ? &set[i] : NULL;
     }
-    for (uint32_t i = 0; i < SET_SLOTS && chosen == NULL; i++) {
-        chosen = esi_match_cache_is_current(cache, set[i].match) ? NULL : &set[i];
-    }
-    if (chosen == NULL && cache->stats.misses % SET_SLOTS == 0) {
-        chosen = &set[cache->stats.misses / SET_SLOTS % SET_SLOTS];
+    if (chosen == NULL) {
+        struct slot *next = &set[cache->stats.misses % SET_SLOTS];
+        const bool is_due = cache->stats.misses / SET_SLOTS % SET_SLOTS == 0;
+        chosen = is_due || !esi_match_cache_is_current(cache, next->match) ? next : NULL;
     }
     return chosen;
 }
@@ -521,6 +564,9 @@ static struct slot *admit(struct esi_match_cache *cache, struct esi_str subject,
     }
     if (cache->stats.bytes + bytes > CACHE_BYTES_MAX) {
         forget_all(cache);
+    }
+    if (cache->stats.entries > cache->capacity / 4 * 3 && cache->capacity < cache->capacity_max) {
+        grow(cache);
     }
     return choose_slot(cache, subject, hash);
 }

@@ -53,8 +53,9 @@ struct esi_match {
 struct esi_match_cache;
 
 /*
- * capacity: cached subjects at most. Their memory is bounded too: a match is as long as its list of
- * receivers, and a peer chooses both subjects and subscriptions.
+ * capacity: cached subjects at most; there is room for a few at first, and more as they come. Their
+ * memory is bounded too: a match is as long as its list of receivers, and a peer chooses both
+ * subjects and subscriptions.
  */
 ES_MUST_USE enum es_err esi_match_cache_new(const struct esi_subtable *table,
                                             const struct esi_targets *targets, uint32_t capacity,

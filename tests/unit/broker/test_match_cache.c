@@ -371,6 +371,36 @@ static void test_against_a_fresh_cache(void **state)
     }
 }
 
+/* A cache that may hold many begins small and grows with the subjects in use: after a few rounds
+ * nearly every look-up is a hit, and what it tells is right. */
+static void test_grows_with_its_subjects(void **state)
+{
+    enum { SUBJECTS = 20000, ROUNDS = 8 };
+    struct esi_match_cache *cache = NULL;
+    struct esi_match_cache_stats before;
+    struct esi_match_cache_stats after;
+    char subject[32];
+
+    (void)state;
+    struct sink *sink = new_sink(&broker, false);
+    struct esi_sub *even = subscribe(sink, "*.even", "", "1", 0);
+    assert_int_equal(esi_match_cache_new(broker.table, broker.targets, 65536, &cache), ES_OK);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        esi_match_cache_stats(cache, &before);
+        for (uint32_t i = 0; i < SUBJECTS; i++) {
+            snprintf(subject, sizeof subject, "n%u.%s", i, i % 2 == 0 ? "even" : "odd");
+            const struct esi_match *match = esi_match_cache_find(cache, esi_str_from(subject));
+            assert_int_equal(match->plain_count, i % 2 == 0);
+        }
+    }
+    esi_match_cache_stats(cache, &after);
+    assert_in_range(after.entries, SUBJECTS * 9 / 10, SUBJECTS);
+    assert_true(after.hits - before.hits > SUBJECTS * 9 / 10);
+    esi_match_cache_free(cache);
+    unsubscribe(even);
+    free_sink(sink);
+}
+
 /* More subjects in turn than the cache holds: most of those that it holds are found, and few are
  * replaced. */
 static void test_one_too_many_does_not_empty_it(void **state)
@@ -400,6 +430,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_group_names_of_a_line_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_denied_deliveries_are_left_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_subjects, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_grows_with_its_subjects, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_too_many_does_not_empty_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_against_a_fresh_cache, set_up, tear_down),
