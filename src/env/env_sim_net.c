@@ -448,6 +448,20 @@ static size_t draw_short(struct esi_env_sim *sim, size_t count)
                : count;
 }
 
+/* Bytes that could be read now, at most capacity. */
+static size_t count_arrived(const struct sim_socket *sock, size_t capacity)
+{
+    size_t count = 0;
+
+    for (const struct sim_segment *segment = sock->first;
+         segment != NULL && segment->kind == SEGMENT_DATA && count < capacity &&
+         segment->arrive_ns <= sock->host->sim->now_ns;
+         segment = segment->next) {
+        count += segment->len - segment->offset;
+    }
+    return count < capacity ? count : capacity;
+}
+
 static size_t take_arrived(struct sim_socket *sock, char *buffer, size_t capacity)
 {
     size_t taken = 0;
@@ -476,7 +490,8 @@ enum es_err esi_env_sim_net_read(struct esi_env *env, int number, void *buffer, 
     struct esi_env_sim *sim = sock->host->sim;
 
     ESI_REQUIRE(capacity > 0);
-    const size_t taken = take_arrived(sock, buffer, draw_short(sim, capacity));
+    const size_t there = count_arrived(sock, capacity);
+    const size_t taken = take_arrived(sock, buffer, draw_short(sim, there));
     if (taken > 0) {
         *count = taken;
         esi_env_sim_trace(sim, SIM_READ, sock->index, taken, esi_env_sim_trace_hash(buffer, taken));

@@ -321,6 +321,13 @@ static void publish(struct sim_client *client)
 
 /* --- what it hears --- */
 
+/* No more may come. Before its PONG more than the count may: they were on their way when the server
+ * read it. */
+static bool has_had_all(const struct sim_sub *sub)
+{
+    return sub->max != 0 && sub->in_force_ns != 0 && sub->received_count >= sub->max;
+}
+
 static void take_pong(struct sim_client *client)
 {
     struct sim_world *world = client->world;
@@ -355,6 +362,9 @@ static void take_pong(struct sim_client *client)
             sub->in_force_ns = now_of(client);
             if (sub->group >= 0 && sub->max == 0) {
                 sim_book_group_joined(world->book, sub->group, client->server);
+            }
+            if (has_had_all(sub)) {
+                forget_sub(client, sub, false);
             }
         }
     }
@@ -444,7 +454,7 @@ static size_t take_message(struct sim_client *client, struct esi_str rest, struc
         return total + 2; /* events and their answers have a book of their own */
     }
     sim_book_deliver(world->book, &client->receiver, sub, words[0], all);
-    if (sub->max != 0 && sub->received_count == sub->max) {
+    if (has_had_all(sub)) {
         forget_sub(client, sub, false); /* one more would be for a sid that it left */
     }
     return total + 2;
