@@ -526,31 +526,51 @@ def idle(bench):
                     require(peer.read_to_end() == b"", "the end of the stream without a word")
 
 
+def start_and_tell(bench, stand, log, wait):
+    """Starts event-service, sends SIGTERM when `wait` returns, and returns its status."""
+    with open(log, "ab") as file:
+        process = subprocess.Popen(
+            [bench.program("event-service"), "--config", stand.server.config_path],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        wait()
+        process.send_signal(signal.SIGTERM)
+        return process.wait(END_S * stand.slow)
+    finally:
+        process.kill()
+
+
 def early(bench):
     """A signal in the middle of the start: it ends well then too."""
     pause = threading.Event()
     with Stand(bench) as stand:
-        path, log = stand.server.config_path, os.path.join(stand.server.folder, "early.log")
+        log = os.path.join(stand.server.folder, "early.log")
         stand.server.stop()
+
+        def has_begun(log):
+            with open(log, errors="replace") as file:
+                return "LOG_SERVER_STARTING" in file.read()
+
         for number in range(30):
-            with open(log, "ab") as file:
-                process = subprocess.Popen(
-                    [bench.program("event-service"), "--config", path],
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=file,
-                )
-            pause.wait(number * 0.001)
-            process.send_signal(signal.SIGTERM)
-            try:
-                status = process.wait(END_S * stand.slow)
-            finally:
-                process.kill()
+            status = start_and_tell(bench, stand, log, lambda ms=number: pause.wait(ms * 0.001))
             # Before its first lines of code have run the system's own default ends a process.
             require(status in (0, -signal.SIGTERM), "status", "0, or the default action", status)
-        require(status == 0, "30 ms after its birth it ends in order", 0, status)
-        with open(log, errors="replace") as file:
-            require("Sanitizer" not in file.read(), "no complaint")
+        logs = [log]
+        for number in range(3):
+            logs.append(os.path.join(stand.server.folder, "begun.%d.log" % number))
+            status = start_and_tell(
+                bench,
+                stand,
+                logs[-1],
+                lambda: wait_until(lambda: has_begun(logs[-1]), "the start is told", 10.0 * stand.slow),
+            )
+            require(status == 0, "told in the first moment of its life it ends in order", 0, status)
+        for path in logs:
+            with open(path, errors="replace") as file:
+                require("Sanitizer" not in file.read(), "no complaint")
 
 
 CASES = [
