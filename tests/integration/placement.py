@@ -347,6 +347,22 @@ def a_hot_neighbour_starves_nobody(bench):
             load.wait()
 
 
+def a_ping_cut_in_two_waits_whole(bench):
+    """A PING behind an UNSUB waits until no worker delivers any more, also when its bytes come by two reads."""
+    with Stand(bench, SHUFFLE) as stand:
+        peer = stand.client()
+        others = [stand.client() for _ in range(3)]
+        for number in range(200):
+            for other in others:
+                other.send("PUB a 1\r\nx\r\n")  # workers with something to do: the wait is not over at once
+            cut = number % 6
+            peer.send("SUB b.%d 1\r\nUNSUB 1\r\n%s" % (number, "PING\r\n"[:cut]))
+            if number % 2 == 0:
+                others[0].read_until_pong()
+            peer.send("PING\r\n"[cut:])
+            require_equal(next_item(peer), ("PONG",), "number %d, cut at %d" % (number, cut))
+
+
 if __name__ == "__main__":
     sys.exit(
         main(
@@ -355,6 +371,7 @@ if __name__ == "__main__":
                 groups_lose_nothing_when_members_leave,
                 newcomers_are_moved_in_their_handshakes,
                 a_blocked_peer_moves_with_what_waits,
+                a_ping_cut_in_two_waits_whole,
                 a_hot_neighbour_starves_nobody,
                 few_fill_one_worker,
                 spread_goes_round,
