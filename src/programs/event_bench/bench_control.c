@@ -121,11 +121,11 @@ static void append_churn(struct esi_bench_shard *shard, struct esi_bench_client 
 
     for (uint64_t i = 0; i < options->in_flight; i++) {
         esi_bytes_printf(&client->out, "SUB %s.%llu.%llu %llu\r\n", options->subject,
-                         (unsigned long long)shard->index, (unsigned long long)(*next + i),
-                         (unsigned long long)(*next + i));
+                         (unsigned long long)shard->index, (unsigned long long)*next + i,
+                         (unsigned long long)*next + i);
     }
     for (uint64_t i = 0; i < options->in_flight; i++) {
-        esi_bytes_printf(&client->out, "UNSUB %llu\r\n", (unsigned long long)(*next + i));
+        esi_bytes_printf(&client->out, "UNSUB %llu\r\n", (unsigned long long)*next + i);
     }
     *next += options->in_flight;
 }

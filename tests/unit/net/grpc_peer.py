@@ -22,6 +22,7 @@ class Handler(grpc.GenericRpcHandler):
     """Serves /test.Peer/METHOD with bytes as messages."""
 
     def __init__(self):
+        self.begun = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
         self.server = None
 
@@ -47,8 +48,15 @@ class Handler(grpc.GenericRpcHandler):
         context.add_callback(self.cancelled.release)
         done = threading.Event()
         context.add_callback(done.set)
+        self.begun.release()
         done.wait(30)
         return b""
+
+    def waitbegun(self, request, context):
+        """Until one more Slow has begun: one that is cancelled before is never told of it."""
+        if not self.begun.acquire(timeout=20):
+            context.abort(grpc.StatusCode.INTERNAL, "no slow call came")
+        return b"begun"
 
     def waitcancelled(self, request, context):
         for _ in range(int(request)):
@@ -113,7 +121,7 @@ def call_all(port):
     expect_error(grpc.StatusCode.RESOURCE_EXHAUSTED, None, echo, b"x" * (5 << 20), timeout=20)
     token = channel.unary_unary("/test.Peer/Token")
     expect(token(b"", metadata=(("api-token", "t0ken"),), timeout=20) == b"t0ken", "metadata")
-    expect_error(grpc.StatusCode.DEADLINE_EXCEEDED, None, slow, b"", timeout=0.2)
+    expect_error(grpc.StatusCode.DEADLINE_EXCEEDED, None, slow, b"", timeout=3)
     call = slow.future(b"", timeout=60)
     count = channel.unary_unary("/test.Peer/WaitSlow")
     expect(count(b"", timeout=20) == b"2", "slow calls that arrived")

@@ -598,11 +598,13 @@ static void works_with_grpcio_as_server(void **state)
     echo_long_messages(client, fd);
     echo_many(client, fd);
     /* A deadline and a cancel both reach the server. */
-    id = call(client, "Slow", ESI_STR(""), SECOND_NS / 5);
+    id = call(client, "Slow", ESI_STR(""), 3 * SECOND_NS);
+    uint32_t begun_id = call(client, "WaitBegun", ESI_STR(""), 20 * SECOND_NS);
+    expect(client, fd, begun_id, GRPC_OK);
     expect(client, fd, id, GRPC_DEADLINE_EXCEEDED);
     id = call(client, "Slow", ESI_STR(""), 0);
-    const uint32_t echo_id = call(client, "Echo", ESI_STR(""), 0);
-    expect(client, fd, echo_id, GRPC_OK);
+    begun_id = call(client, "WaitBegun", ESI_STR(""), 20 * SECOND_NS);
+    expect(client, fd, begun_id, GRPC_OK);
     esi_grpc_client_cancel(client, id);
     expect(client, fd, id, GRPC_CANCELLED);
     id = call(client, "WaitCancelled", ESI_STR("2"), 20 * SECOND_NS);
