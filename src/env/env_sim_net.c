@@ -105,6 +105,7 @@ static struct sim_socket *find_socket(struct esi_env *env, int sock)
 
 static struct sim_socket *peer_of(const struct sim_socket *sock)
 {
+    ESI_REQUIRE(sock->host != NULL);
     return sock->peer == NO_PEER ? NULL : sock->host->sim->sockets[sock->peer];
 }
 
