@@ -14,6 +14,7 @@
 
 enum {
     SEEN_BITS = 17,
+    REPLACE_ONE_IN = 64, /* misses in a full set: more would cost more than the few hits bring */
     CAPACITY_MIN = 1024,
     SET_SLOTS =
         /* where a subject can stand: a set is two cache lines, and rarely full while the cache is
@@ -524,9 +525,9 @@ static struct slot *find_slot(const struct esi_match_cache *cache, struct esi_st
 }
 
 /*
- * The slot for a subject: its own, a free one, else one of its set, by turns: if its entry is
- * stale, or now and then: where one subject too many takes turns, most stay. Only that one entry is
- * looked at, since each stands in memory of its own. NULL: none this time.
+ * The slot for a subject: its own, a free one, else any of its set, but then only now and then:
+ * where one subject too many takes turns, most stay. None of the others is looked at, stale or not:
+ * each stands in memory of its own. NULL: none this time.
  */
 static struct slot *choose_slot(const struct esi_match_cache *cache, struct esi_str subject,
                                 uint64_t hash)
@@ -537,10 +538,8 @@ static struct slot *choose_slot(const struct esi_match_cache *cache, struct esi_
     for (uint32_t i = 0; i < SET_SLOTS && chosen == NULL; i++) {
         chosen = set[i].match == NULL ? &set[i] : NULL;
     }
-    if (chosen == NULL) {
-        struct slot *next = &set[cache->stats.misses % SET_SLOTS];
-        const bool is_due = cache->stats.misses / SET_SLOTS % SET_SLOTS == 0;
-        chosen = is_due || !esi_match_cache_is_current(cache, next->match) ? next : NULL;
+    if (chosen == NULL && cache->stats.misses % REPLACE_ONE_IN == 0) {
+        chosen = &set[cache->stats.misses / REPLACE_ONE_IN % SET_SLOTS];
     }
     return chosen;
 }
