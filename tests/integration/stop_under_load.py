@@ -55,6 +55,17 @@ class Worker:
     def run(self):
         raise NotImplementedError
 
+    def end(self, deadline):
+        """Ends what it waits for, then waits for it: a socket is closed when nobody reads it any more. One
+        that is closed under its reader leaves its number to the next socket, also to that of another case,
+        and the reader takes bytes of that."""
+        while self.thread.is_alive():
+            require(time.monotonic() < deadline, self.name + ": its thread ends")
+            if self.peer is not None:
+                with contextlib.suppress(OSError):
+                    self.peer.sock.shutdown(socket.SHUT_RDWR)
+            self.thread.join(0.05)
+
 
 class Publisher(Worker):
     """Numbered messages on a subject of its own; `answered` is the number that a PONG has stood behind."""
@@ -217,7 +228,7 @@ class Comer(Worker):
         self.stand, self.token, self.contexts, self.count = stand, token, contexts, 0
 
     def run(self):
-        while True:
+        while not self.load.is_told:
             self.peer = connect(self.stand.server.port)
             self.peer.read_info()
             context = self.contexts[self.count % len(self.contexts)]
@@ -235,7 +246,7 @@ class PageReader(Worker):
         self.server, self.count = server, 0
 
     def run(self):
-        while True:
+        while not self.load.is_told:
             for path in ("/connz?subs=1", "/varz", "/actorz", "/gatewayz", "/healthz"):
                 status, _, _ = self.server.http(path)
                 if status != 200:
@@ -248,7 +259,7 @@ class Load:
 
     def __init__(self, bench, victim="service"):
         self.bench, self.victim_name = bench, victim
-        self.faults, self.is_told = [], False
+        self.faults, self.is_told, self.workers = [], False, []
         self.closing = contextlib.ExitStack()
 
     def __enter__(self):
@@ -263,7 +274,11 @@ class Load:
 
     def __exit__(self, kind, fault, trace):
         self.is_told = True
-        self.closing.__exit__(kind, fault, trace)
+        try:
+            for worker in self.workers:
+                worker.end(time.monotonic() + 15.0 * self.bench.slow)
+        finally:
+            self.closing.__exit__(kind, fault, trace)
 
     def start_programs(self):
         bench = self.bench
@@ -352,7 +367,8 @@ class Load:
         ]
         self.start_idlers()
         self.wait_for_interest()
-        for worker in self.publishers + self.subscribers + [responder] + self.counted:
+        self.workers = self.publishers + self.subscribers + [responder] + self.counted
+        for worker in self.workers:
             worker.thread.start()
 
     def start_idlers(self):
