@@ -160,10 +160,17 @@ static void run_churn(struct esi_bench_shard *shard, struct caller *callers, uin
 
 /* --- idle --- */
 
+/* As many subscriptions as --subjects says: what one takes is seen with a million of them. */
 static void subscribe_idle(struct esi_bench_shard *shard, struct caller *caller, uint64_t number)
 {
-    esi_bytes_printf(&caller->client.out, "SUB %s.%llu.%llu 1\r\n", shard->link.options->subject,
-                     (unsigned long long)shard->index, (unsigned long long)number);
+    const struct esi_bench_options *options = shard->link.options;
+
+    for (uint64_t i = 0; i < options->subjects; i++) {
+        esi_bytes_printf(&caller->client.out, "SUB %s.%llu.%llu.%s%07llu %llu\r\n",
+                         options->subject, (unsigned long long)shard->index,
+                         (unsigned long long)number, i % 100 < options->wildcards ? "*." : "s.",
+                         (unsigned long long)i, (unsigned long long)i + 1);
+    }
     esi_bench_client_ping(&caller->client);
     esi_bench_client_flush(&caller->client);
 }

@@ -274,8 +274,11 @@ static void append_operations(const struct esi_bench_result *result, struct esi_
         esi_bytes_printf(out, " connections that said nothing for %.2f s\n", result->seconds);
         if (result->has_server) {
             esi_bytes_printf(out,
-                             "Server: %.0f bytes resident a connection, %.2f ms CPU a second\n",
-                             esi_bench_result_idle_bytes(result), 1000 * result->server_cores);
+                             "Server: %.0f bytes resident a connection, %.0f a subscription, "
+                             "%.2f ms CPU a second\n",
+                             esi_bench_result_idle_bytes(result),
+                             esi_bench_result_subscription_bytes(result),
+                             1000 * result->server_cores);
         }
         return;
     }

@@ -55,6 +55,7 @@ static void write_load_options(struct esi_json_writer *json,
     esi_json_writer_field_u64(json, "size_bytes", options->size_bytes);
     esi_json_writer_field_u64(json, "publishers", options->publishers);
     esi_json_writer_field_u64(json, "subscribers", options->subscribers);
+    esi_json_writer_field_u64(json, "subjects", options->subjects);
     esi_json_writer_field_u64(json, "in_flight", options->in_flight);
     esi_json_writer_field_u64(json, "messages", options->messages);
     esi_json_writer_field_double(json, "duration_seconds", (double)options->duration_ns / 1e9);
@@ -126,6 +127,8 @@ static void write_costs(struct esi_json_writer *json, const struct esi_bench_res
     if (result->options->scenario == BENCH_IDLE) {
         esi_json_writer_field_double(json, "resident_bytes_per_connection",
                                      esi_bench_result_idle_bytes(result));
+        esi_json_writer_field_double(json, "resident_bytes_per_subscription",
+                                     esi_bench_result_subscription_bytes(result));
     }
     esi_json_writer_object_end(json);
 }

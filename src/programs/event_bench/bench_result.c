@@ -166,3 +166,8 @@ double esi_bench_result_idle_bytes(const struct esi_bench_result *result)
 
     return divide(grown, (double)result->delivered);
 }
+
+double esi_bench_result_subscription_bytes(const struct esi_bench_result *result)
+{
+    return esi_bench_result_idle_bytes(result) / (double)result->options->subjects;
+}

@@ -57,3 +57,5 @@ void esi_bench_result_collect(struct esi_bench_result *result,
 
 /* Of the idle scenario: by how many bytes the server's resident memory grew for a connection. */
 double esi_bench_result_idle_bytes(const struct esi_bench_result *result);
+/* The same for a subscription. */
+double esi_bench_result_subscription_bytes(const struct esi_bench_result *result);
