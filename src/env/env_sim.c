@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The world: time, chance, threads and files. What happens next is on a heap by time; at one time,
- * the order is drawn. The network is env_sim_net.c.
+ * the order is drawn. The network is env_sim_net*.c.
  */
-#include "env/env_sim.h"
-
 #include "env/env_sim.h"
 
 #include "base/assert.h"
@@ -291,10 +289,10 @@ void esi_env_sim_step(struct esi_env_sim *sim, uint64_t deadline_ns)
         run_thread(sim, sim->threads[event.index]);
         break;
     case SIM_EVENT_SOCKET:
-        esi_env_sim_net_touch(sim, event.index);
+        esi_env_sim_net_poller_touch(sim, event.index);
         break;
     case SIM_EVENT_SYN:
-        esi_env_sim_net_syn(sim, event.index, event.tries);
+        esi_env_sim_net_socket_syn(sim, event.index, event.tries);
         break;
     case SIM_EVENT_CALL:
         event.happen(event.argument);
@@ -437,7 +435,7 @@ void esi_env_sim_free(struct esi_env_sim *sim)
     for (uint32_t i = 0; i < sim->thread_count; i++) {
         ESI_REQUIRE(sim->threads[i] == NULL);
     }
-    esi_env_sim_net_end(sim);
+    esi_env_sim_net_socket_end(sim);
     while (sim->files != NULL) {
         struct sim_file *file = sim->files;
         sim->files = file->next;
@@ -460,15 +458,15 @@ struct esi_env *esi_env_sim_host(struct esi_env_sim *sim, const char *name)
         .now_ns = now_ns,
         .wall_ns = wall_ns,
         .random = fill_random,
-        .listen = esi_env_sim_net_listen,
-        .accept = esi_env_sim_net_accept,
-        .connect = esi_env_sim_net_connect,
-        .connect_result = esi_env_sim_net_connect_result,
-        .local_address = esi_env_sim_net_local_address,
-        .read = esi_env_sim_net_read,
-        .writev = esi_env_sim_net_writev,
-        .shutdown_write = esi_env_sim_net_shutdown_write,
-        .close = esi_env_sim_net_close,
+        .listen = esi_env_sim_net_socket_listen,
+        .accept = esi_env_sim_net_socket_accept,
+        .connect = esi_env_sim_net_socket_connect,
+        .connect_result = esi_env_sim_net_socket_connect_result,
+        .local_address = esi_env_sim_net_socket_local_address,
+        .read = esi_env_sim_net_stream_read,
+        .writev = esi_env_sim_net_stream_writev,
+        .shutdown_write = esi_env_sim_net_stream_shutdown_write,
+        .close = esi_env_sim_net_socket_close,
         .poller_new = esi_env_sim_net_poller_new,
         .poller_free = esi_env_sim_net_poller_free,
         .poller_add = esi_env_sim_net_poller_add,

@@ -117,22 +117,23 @@ void esi_env_sim_schedule(struct esi_env_sim *sim, struct esi_thread *thread, ui
  * memory: a test ends there. */
 void *esi_env_sim_grow(void *table, uint32_t count, size_t entry_bytes);
 
-/* --- env_sim_net.c: the calls of the table that are about sockets and pollers --- */
+/* --- env_sim_net_*.c: the calls of the table that are about sockets, streams and pollers --- */
 
-enum es_err esi_env_sim_net_listen(struct esi_env *env, const char *host, uint16_t port, int *sock,
-                                   struct esi_address *bound);
-enum es_err esi_env_sim_net_accept(struct esi_env *env, int listener, int *sock,
-                                   struct esi_address *peer);
-enum es_err esi_env_sim_net_connect(struct esi_env *env, const struct esi_address *address,
-                                    int *sock);
-enum es_err esi_env_sim_net_connect_result(struct esi_env *env, int sock);
-enum es_err esi_env_sim_net_local_address(struct esi_env *env, int sock, struct esi_address *local);
-enum es_err esi_env_sim_net_read(struct esi_env *env, int sock, void *buffer, size_t capacity,
-                                 size_t *count);
-enum es_err esi_env_sim_net_writev(struct esi_env *env, int sock, const struct iovec *parts,
-                                   size_t part_count, size_t *count);
-void esi_env_sim_net_shutdown_write(struct esi_env *env, int sock);
-void esi_env_sim_net_close(struct esi_env *env, int sock);
+enum es_err esi_env_sim_net_socket_listen(struct esi_env *env, const char *host, uint16_t port,
+                                          int *sock, struct esi_address *bound);
+enum es_err esi_env_sim_net_socket_accept(struct esi_env *env, int listener, int *sock,
+                                          struct esi_address *peer);
+enum es_err esi_env_sim_net_socket_connect(struct esi_env *env, const struct esi_address *address,
+                                           int *sock);
+enum es_err esi_env_sim_net_socket_connect_result(struct esi_env *env, int sock);
+enum es_err esi_env_sim_net_socket_local_address(struct esi_env *env, int sock,
+                                                 struct esi_address *local);
+enum es_err esi_env_sim_net_stream_read(struct esi_env *env, int sock, void *buffer,
+                                        size_t capacity, size_t *count);
+enum es_err esi_env_sim_net_stream_writev(struct esi_env *env, int sock, const struct iovec *parts,
+                                          size_t part_count, size_t *count);
+void esi_env_sim_net_stream_shutdown_write(struct esi_env *env, int sock);
+void esi_env_sim_net_socket_close(struct esi_env *env, int sock);
 
 enum es_err esi_env_sim_net_poller_new(struct esi_env *env, struct esi_poller **poller);
 void esi_env_sim_net_poller_free(struct esi_env *env, struct esi_poller *poller);
@@ -151,11 +152,11 @@ void esi_env_sim_net_poller_own(struct esi_poller *poller, struct esi_thread *th
 bool esi_env_sim_net_poller_is_ready(const struct esi_poller *poller);
 
 /* Something has arrived at a socket, or it has room again. */
-void esi_env_sim_net_touch(struct esi_env_sim *sim, uint32_t index);
+void esi_env_sim_net_poller_touch(struct esi_env_sim *sim, uint32_t index);
 /* A connection attempt comes to its listener. */
-void esi_env_sim_net_syn(struct esi_env_sim *sim, uint32_t index, uint32_t tries);
+void esi_env_sim_net_socket_syn(struct esi_env_sim *sim, uint32_t index, uint32_t tries);
 /* Closes all sockets that are left. */
-void esi_env_sim_net_end(struct esi_env_sim *sim);
+void esi_env_sim_net_socket_end(struct esi_env_sim *sim);
 
 /* --- env_sim_trace.c --- */
 

@@ -233,6 +233,7 @@ ACTOR_PARTS = {
     "queue_report.c": "queue: what monitoring sees",
     "reader.c": "reading into the worker's block, for connection and gateway link",
     "route_ops.c": "the run of SUB and UNSUB that goes to a router",
+    "tls_section.c": "a TLS section of the configuration as options of TLS, for every door and call",
     "token_watch.c": "authenticator: sees changes of the token file",
 }
 
@@ -263,6 +264,10 @@ NO_UNIT_TEST = {
     "src/programs/program.c": "command line and signals of a process: tests/integration/bad_start.py and conformance",
     "src/server/assemble.c": "makes a whole server: every integration test; what cannot start: bad_start.py",
     "src/server/server.c": "a whole server by the public interface: every integration test; bad_start.py",
+    **{
+        f"src/env/env_sim_net_{part}.c": "a part of the simulated network: test_env_sim_net.c"
+        for part in "poller socket stream".split()
+    },
     "src/actors/connection.c": "needs a whole server and a client: tests/conformance, suite client, has a check a rule",
     **{
         f"src/actors/connection_{part}.c": "a part of the connection: tests/conformance, suite client"
