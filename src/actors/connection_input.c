@@ -385,6 +385,7 @@ void esi_connection_input_process(struct esi_connection *self, bool may_read)
         return;
     }
     self->pause_doublings = 0;
+    esi_outbound_note_read(&self->outbound);
     const size_t done = parse(self, piece.data, piece.len, piece.block, &needed);
     if (esi_reader_keep(&self->reader, self->local, &piece, done, needed) != ES_OK) {
         esi_connection_close_now(self, "Memory Limit Exceeded");

@@ -219,6 +219,7 @@ void esi_gateway_link_input_process(struct esi_gateway_link *self, bool may_read
         return;
     }
     if (err == ES_OK) {
+        esi_outbound_note_read(&self->outbound);
         if (piece.read_len > 0) {
             self->activity_ns = link_now_ns(self);
         }

@@ -4,6 +4,7 @@
 #include "actors/outbound.h"
 #include "base/assert.h"
 #include "net/stream.h"
+#include "runtime/runtime.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -368,6 +369,14 @@ void esi_outbound_settle(struct esi_outbound *outbound)
         .block = small, .data = small->data, .len = len, .owns_block = true};
     outbound->count = 1;
     outbound->copied_count = 1;
+}
+
+void esi_outbound_note_read(struct esi_outbound *outbound)
+{
+    if (outbound->read_bytes != outbound->written_bytes) {
+        outbound->read_bytes = outbound->written_bytes;
+        esi_worker_note_answer(esi_worker_current());
+    }
 }
 
 enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream,

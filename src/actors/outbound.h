@@ -42,6 +42,7 @@ struct esi_outbound {
     uint64_t queued_bytes;  /* of all parts */
     uint64_t written_bytes; /* in all */
     uint64_t ticked_bytes;  /* of them: at the last esi_outbound_is_lagging */
+    uint64_t read_bytes;    /* of them: at the last esi_outbound_note_read */
 };
 
 void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target,
@@ -67,6 +68,9 @@ ES_MUST_USE enum es_err esi_outbound_push_text(struct esi_outbound *outbound, st
  */
 ES_MUST_USE enum es_err esi_outbound_write(struct esi_outbound *outbound, struct esi_stream *stream,
                                            uint64_t now_ns, bool *has_progress);
+/* The peer was read from: when something was written to it since the last time it has answered, and
+ * the worker is told so. */
+void esi_outbound_note_read(struct esi_outbound *outbound);
 static inline bool esi_outbound_is_empty(const struct esi_outbound *outbound)
 {
     return outbound->count == 0;

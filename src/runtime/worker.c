@@ -40,6 +40,11 @@ uint64_t esi_worker_now_ns(const struct esi_worker *worker)
     return worker->now_ns;
 }
 
+void esi_worker_note_answer(struct esi_worker *worker)
+{
+    worker->is_in_dialogue = true;
+}
+
 void esi_worker_stats(const struct esi_worker *worker, struct esi_worker_stats *out)
 {
     *out = worker->stats;
@@ -222,9 +227,10 @@ static size_t linger_awake(struct esi_worker *worker, int64_t limit_ns, uint64_t
 
 /*
  * Nothing to run: waits for a socket, a timer or another worker. A processor that has gone to sleep
- * takes tens of microseconds to wake, more than it takes to serve a request. So while work has been
- * coming in quick succession the worker stays awake for a moment first; one that has been idle for
- * longer sleeps at once.
+ * takes tens of microseconds to wake, more than it takes to serve a request. So while peers answer
+ * what is written to them, in quick succession, the worker stays awake for a moment first. One that
+ * only carries a stream sleeps at once: who waits for that is not held up by a sleep, only by the
+ * last message of many.
  */
 static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
                             struct esi_poll_ready *ready)
@@ -233,9 +239,10 @@ static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
     size_t count = 0;
 
     esi_rcu_offline();
-    if (worker->may_linger && worker->wait_ns_average < 2 * LINGER_NS) {
+    if (worker->may_linger && worker->is_in_dialogue && worker->wait_ns_average < 2 * LINGER_NS) {
         count = linger_awake(worker, limit_ns, start_ns, ready);
     }
+    worker->is_in_dialogue = false;
     if (count == 0 && !has_inbound_actors(worker)) {
         worker->stats.sleeps++;
         count = esi_env_poller_wait(worker->env, worker->poller, limit_ns, ready, READY_MAX);

@@ -34,6 +34,7 @@ struct esi_worker {
     struct esi_worker_mark busy_mark; /* where the window of busy_permille began */
     uint32_t stopped_phases;  /* bits by enum esi_stop_phase: whose actors have been told to stop */
     uint64_t wait_ns_average; /* of the last waits for work */
+    bool is_in_dialogue;      /* a peer has answered since the last wait */
     bool may_linger;          /* more than one core: waiting awake takes it from nobody */
     bool is_ending;
     struct esi_worker_times times;
