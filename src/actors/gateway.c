@@ -8,6 +8,7 @@
 #include "actors/gateway_internal.h"
 #include "actors/gateway_link.h"
 #include "actors/listener.h"
+#include "actors/tls_section.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "broker/batch.h"
@@ -323,19 +324,9 @@ static enum es_err new_tls(struct esi_gateway *self, const struct esi_config_tls
                            enum esi_tls_role role, struct esi_tls_context **out,
                            struct es_error *error)
 {
-    const struct esi_config_texts *allowed = &esi_gateway_config(self)->allowed_names;
-    const struct esi_tls_certificate certificate = {.cert_path = config->cert_path,
-                                                    .key_path = config->key_path};
-    const struct esi_tls_options options = {
-        .role = role,
-        .min_version = config->min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
-        .certificates = &certificate,
-        .certificate_count = 1,
-        .root_ca_path = config->root_ca_path,
-        .verify_peer = config->root_ca_path != NULL,
-        .allowed_names = (const char *const *)allowed->items,
-        .allowed_name_count = allowed->count,
-    };
+    struct esi_tls_certificate certificate;
+    const struct esi_tls_options options = esi_tls_section_options(
+        config, role, &esi_gateway_config(self)->allowed_names, &certificate);
 
     return config->is_set ? esi_tls_context_new(self->context->env, &options, out, error) : ES_OK;
 }

@@ -20,6 +20,7 @@
 #include "actors/monitor_query.h"
 #include "actors/monitor_sample.h"
 #include "actors/queue.h"
+#include "actors/tls_section.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -786,18 +787,9 @@ static enum es_err make_tls(struct esi_context *context, struct esi_tls_context 
                             struct es_error *error)
 {
     const struct esi_config_tls *config = &context->config->monitor.tls;
-    const struct esi_tls_certificate certificate = {.cert_path = config->cert_path,
-                                                    .key_path = config->key_path};
-    const struct esi_tls_options options = {
-        .role = TLS_SERVER,
-        .min_version = config->min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
-        .certificates = &certificate,
-        .certificate_count = 1,
-        .root_ca_path = config->root_ca_path,
-        .verify_peer = config->root_ca_path != NULL,
-        .allowed_names = (const char *const *)config->allowed_names.items,
-        .allowed_name_count = config->allowed_names.count,
-    };
+    struct esi_tls_certificate certificate;
+    const struct esi_tls_options options =
+        esi_tls_section_options(config, TLS_SERVER, &config->allowed_names, &certificate);
 
     return config->is_set ? esi_tls_context_new(context->env, &options, out, error) : ES_OK;
 }

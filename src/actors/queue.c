@@ -17,6 +17,7 @@
 #include "actors/context.h"
 #include "actors/handler.h"
 #include "actors/queue_internal.h"
+#include "actors/tls_section.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -619,7 +620,6 @@ end:
 static enum es_err make_handler_tls(struct esi_queue *queue, struct es_error *error)
 {
     const struct esi_config *config = queue->context->config;
-    const struct esi_config_tls *tls = &config->tls;
     bool is_needed = false;
 
     for (size_t i = 0; i < config->handler_count; i++) {
@@ -628,17 +628,12 @@ static enum es_err make_handler_tls(struct esi_queue *queue, struct es_error *er
     if (!is_needed) {
         return ES_OK;
     }
-    const struct esi_tls_certificate certificate = {.cert_path = tls->cert_path,
-                                                    .key_path = tls->key_path};
-    const struct esi_tls_options options = {
-        .role = TLS_CLIENT,
-        .min_version = tls->min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
-        .certificates = &certificate,
-        .certificate_count = 1,
-        .root_ca_path = tls->root_ca_path,
-        .verify_peer = true,
-        .alpn = "h2",
-    };
+    struct esi_tls_certificate certificate;
+    /* A worker service is known by the name of its own handler, see event/registry.h. */
+    struct esi_tls_options options =
+        esi_tls_section_options(&config->tls, TLS_CLIENT, NULL, &certificate);
+    options.verify_peer = true;
+    options.alpn = "h2";
     return esi_tls_context_new(queue->context->env, &options, &queue->handler_tls, error);
 }
 

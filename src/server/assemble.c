@@ -12,6 +12,7 @@
 #include "actors/monitor.h"
 #include "actors/queue.h"
 #include "actors/router.h"
+#include "actors/tls_section.h"
 #include "base/hashmap.h"
 #include "base/log.h"
 #include "env/env.h"
@@ -86,23 +87,19 @@ static enum es_err make_client_tls(struct esi_context *context, struct es_error 
     if (certificates == NULL) {
         return ES_NO_MEMORY;
     }
-    for (size_t i = 0; i < count; i++) {
-        certificates[i].cert_path =
-            is_frontend ? config->frontend_tls[i].cert_path : config->tls.cert_path;
-        certificates[i].key_path =
-            is_frontend ? config->frontend_tls[i].key_path : config->tls.key_path;
+    struct esi_tls_options options = esi_tls_section_options(
+        &config->tls, TLS_SERVER, is_frontend ? NULL : &config->tls.allowed_names, certificates);
+    if (is_frontend) {
+        /* Clients of an event-gateway show tokens, no certificates. */
+        for (size_t i = 0; i < count; i++) {
+            certificates[i] =
+                (struct esi_tls_certificate){.cert_path = config->frontend_tls[i].cert_path,
+                                             .key_path = config->frontend_tls[i].key_path};
+        }
+        options.certificate_count = count;
+        options.root_ca_path = NULL;
+        options.verify_peer = false;
     }
-    const struct esi_tls_options options = {
-        .role = TLS_SERVER,
-        .min_version =
-            config->tls.min_version == CONFIG_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2,
-        .certificates = certificates,
-        .certificate_count = count,
-        .root_ca_path = is_frontend ? NULL : config->tls.root_ca_path,
-        .verify_peer = !is_frontend && config->tls.root_ca_path != NULL,
-        .allowed_names = is_frontend ? NULL : (const char *const *)config->tls.allowed_names.items,
-        .allowed_name_count = is_frontend ? 0 : config->tls.allowed_names.count,
-    };
     const enum es_err err =
         esi_tls_context_new(context->env, &options, &context->client_tls, error);
     free(certificates);
