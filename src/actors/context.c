@@ -55,6 +55,7 @@ void *esi_context_local_new(void *argument, uint32_t worker_index)
         ES_OK) {
         goto fail;
     }
+    esi_match_cache_charge_to(local->cache, local->lease);
     const struct esi_batch_options options = {
         .table = context->table,
         .targets = context->targets,

@@ -68,7 +68,8 @@ static void look_at_memory(struct esi_monitor_health *health)
 {
     for (int i = 0; i < MEMORY_CLASS_COUNT; i++) {
         const enum esi_memory_class class = (enum esi_memory_class)i;
-        if (esi_ledger_is_short(health->context->ledger, class)) {
+        /* What could be done without may be used up: nobody is refused because of that. */
+        if (class != MEMORY_AUXILIARY && esi_ledger_is_short(health->context->ledger, class)) {
             add(health, "memory is short (%s)", esi_ledger_class_name(class));
         }
     }

@@ -10,17 +10,19 @@
 #include <string.h>
 
 enum {
-    EIGHTHS = 8,
+    SIXTEENTHS = 16,
     CHUNKS_A_LEASE = 64, /* a class should not be used up by spare chunks */
     CHUNK_BYTES_MIN = 16 * 1024,
     CHUNK_BYTES_MAX = 1024 * 1024
 };
 
-static const uint32_t class_eighths[MEMORY_CLASS_COUNT] = {
-    [MEMORY_TRANSIT] = 4, [MEMORY_LASTING] = 3, [MEMORY_INPUT] = 1};
+static const uint32_t class_sixteenths[MEMORY_CLASS_COUNT] = {
+    [MEMORY_TRANSIT] = 8, [MEMORY_LASTING] = 5, [MEMORY_INPUT] = 2, [MEMORY_AUXILIARY] = 1};
 
-static const char *const class_names[MEMORY_CLASS_COUNT] = {
-    [MEMORY_TRANSIT] = "transit", [MEMORY_LASTING] = "lasting", [MEMORY_INPUT] = "input"};
+static const char *const class_names[MEMORY_CLASS_COUNT] = {[MEMORY_TRANSIT] = "transit",
+                                                            [MEMORY_LASTING] = "lasting",
+                                                            [MEMORY_INPUT] = "input",
+                                                            [MEMORY_AUXILIARY] = "auxiliary"};
 
 static const struct {
     const char *name;
@@ -29,13 +31,17 @@ static const struct {
     [MEMORY_BLOCKS] = {"blocks", MEMORY_TRANSIT},
     [MEMORY_DELIVERIES] = {"deliveries", MEMORY_TRANSIT},
     [MEMORY_OUTBOUND] = {"outbound", MEMORY_TRANSIT},
+    [MEMORY_HANDLERS] = {"handlers", MEMORY_TRANSIT},
     [MEMORY_CONNECTIONS] = {"connections", MEMORY_LASTING},
     [MEMORY_LINKS] = {"links", MEMORY_LASTING},
     [MEMORY_TLS] = {"tls", MEMORY_LASTING},
     [MEMORY_SUBSCRIPTIONS] = {"subscriptions", MEMORY_LASTING},
+    [MEMORY_INTEREST] = {"interest", MEMORY_LASTING},
     [MEMORY_QUEUE] = {"queue", MEMORY_LASTING},
     [MEMORY_PARTIAL_INPUT] = {"partial_input", MEMORY_INPUT},
     [MEMORY_GRPC] = {"grpc", MEMORY_INPUT},
+    [MEMORY_MATCH_CACHES] = {"match_caches", MEMORY_AUXILIARY},
+    [MEMORY_MONITOR] = {"monitor", MEMORY_AUXILIARY},
 };
 
 enum es_err esi_ledger_new(uint64_t limit_bytes, uint32_t lease_count, struct esi_ledger **out)
@@ -48,7 +54,7 @@ enum es_err esi_ledger_new(uint64_t limit_bytes, uint32_t lease_count, struct es
         free(leases);
         return ES_NO_MEMORY;
     }
-    const uint64_t chunk_bytes = limit_bytes / EIGHTHS / CHUNKS_A_LEASE / lease_count;
+    const uint64_t chunk_bytes = limit_bytes / SIXTEENTHS / CHUNKS_A_LEASE / lease_count;
     memset(ledger, 0, sizeof *ledger);
     memset(leases, 0, lease_count * sizeof *leases);
     ledger->limit_bytes = limit_bytes;
@@ -57,7 +63,7 @@ enum es_err esi_ledger_new(uint64_t limit_bytes, uint32_t lease_count, struct es
                                                           : chunk_bytes;
     for (int i = 0; i < MEMORY_CLASS_COUNT; i++) {
         struct esi_ledger_class *class = &ledger->classes[i];
-        class->limit_bytes = limit_bytes / EIGHTHS * class_eighths[i];
+        class->limit_bytes = limit_bytes / SIXTEENTHS * class_sixteenths[i];
         class->short_bytes = class->limit_bytes / 4 * 3;
         atomic_init(&class->leased_bytes, 0);
         atomic_init(&class->refused, 0);
@@ -183,6 +189,17 @@ void esi_ledger_give(struct esi_lease *lease, enum esi_memory_owner owner, uint6
         *spare = kept;
     }
     add_to_owner(lease, owner, -(int64_t)bytes);
+}
+
+void esi_ledger_settle(struct esi_lease *lease, enum esi_memory_owner owner, uint64_t *counted,
+                       uint64_t bytes)
+{
+    if (bytes > *counted) {
+        esi_ledger_charge(lease, owner, bytes - *counted);
+    } else if (bytes < *counted) {
+        esi_ledger_give(lease, owner, *counted - bytes);
+    }
+    *counted = bytes;
 }
 
 uint64_t esi_ledger_owner_bytes(const struct esi_ledger *ledger, enum esi_memory_owner owner)

@@ -2,11 +2,12 @@
 /*
  * Ledger: how much memory the server holds, by whom it is held, and how much it may hold.
  *
- * The ceiling is divided into three classes, so that one kind of use can never starve another:
+ * The ceiling is divided into classes, so that one kind of use can never starve another:
  *
- *   TRANSIT | half           | messages on their way: blocks, deliveries, what waits to be written
- *   LASTING | three eighths  | what stays: connections, TLS sessions, subscriptions, queued events
- *   INPUT   | one eighth     | messages that have come in part
+ *   TRANSIT   | 8 sixteenths | messages on their way: blocks, deliveries, what waits to be written
+ *   LASTING   | 5 sixteenths | what stays: connections, TLS sessions, subscriptions, queued events
+ *   INPUT     | 2 sixteenths | messages that have come in part
+ *   AUXILIARY | 1 sixteenth  | what could be done without: match caches, monitoring
  *
  * Each worker has a lease: it takes from the classes in chunks and spends its chunks without
  * touching anything shared. Memory may be given back to another lease than it was taken from; the
@@ -24,19 +25,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum esi_memory_class { MEMORY_TRANSIT, MEMORY_LASTING, MEMORY_INPUT, MEMORY_CLASS_COUNT };
+enum esi_memory_class {
+    MEMORY_TRANSIT,
+    MEMORY_LASTING,
+    MEMORY_INPUT,
+    MEMORY_AUXILIARY,
+    MEMORY_CLASS_COUNT
+};
 
 enum esi_memory_owner {
     MEMORY_BLOCKS,        /* read blocks and formatted messages, in use and kept in pools */
     MEMORY_DELIVERIES,    /* what brings them to their targets */
     MEMORY_OUTBOUND,      /* lists and own lines of what waits to be written */
+    MEMORY_HANDLERS,      /* connections to worker services, with the calls on them */
     MEMORY_CONNECTIONS,   /* client connections themselves */
     MEMORY_LINKS,         /* gateway links themselves */
     MEMORY_TLS,           /* TLS sessions */
     MEMORY_SUBSCRIPTIONS, /* subscriptions and their place in the table */
+    MEMORY_INTEREST,      /* interest of gateway peers, and ours on its way to them */
     MEMORY_QUEUE,         /* queued events and dead letters */
     MEMORY_PARTIAL_INPUT, /* bytes read and not yet parsed, large messages being read */
     MEMORY_GRPC,          /* gRPC clients and their requests, as far as they have come */
+    MEMORY_MATCH_CACHES,  /* what subjects match, as each worker remembers it */
+    MEMORY_MONITOR,       /* pages being made and waiting, connections that have ended */
     MEMORY_OWNER_COUNT
 };
 
@@ -89,6 +100,19 @@ ES_MUST_USE bool esi_ledger_take(struct esi_lease *lease, enum esi_memory_owner 
 void esi_ledger_charge(struct esi_lease *lease, enum esi_memory_owner owner, uint64_t bytes);
 /* Gives bytes back. */
 void esi_ledger_give(struct esi_lease *lease, enum esi_memory_owner owner, uint64_t bytes);
+
+/*
+ * For an owner that counts what it holds now and then: charges or gives back the difference.
+ *   counted   what the ledger knows of this holder; becomes bytes
+ */
+void esi_ledger_settle(struct esi_lease *lease, enum esi_memory_owner owner, uint64_t *counted,
+                       uint64_t bytes);
+
+/* What the allocator takes for len bytes, in the C library of Linux. */
+static inline uint64_t esi_ledger_heap_bytes(uint64_t len)
+{
+    return len <= 24 ? 32 : (len + 8 + 15) / 16 * 16;
+}
 
 /* What an owner holds now, in all leases. Thread: any; a sum of figures that may be moving. */
 uint64_t esi_ledger_owner_bytes(const struct esi_ledger *ledger, enum esi_memory_owner owner);

@@ -22,8 +22,8 @@ enum {
     8,
     CACHE_BYTES_MAX =
         64 * 1024 *
-        1024, /* all entries; when reached they are forgotten, and the cache fills anew */
-    ENTRY_BYTES_MAX = CACHE_BYTES_MAX / 4,
+        1024,       /* all entries; when reached they are forgotten, and the cache fills anew */
+    ENTRY_PART = 4, /* of that, one entry at most; and so the slots */
     LINK_QUEUES_BYTES_MAX =
         32 * 1024 /* group names on one message line, so that it stays under 64 KiB */
 };
@@ -53,6 +53,8 @@ struct esi_match_cache {
     struct slot *slots;                /* owned; capacity a power of two */
     uint32_t capacity;
     uint32_t capacity_max;
+    size_t bytes_max;        /* of all entries */
+    struct esi_lease *lease; /* borrowed; NULL: nobody counts */
     /* Subjects seen once: a bit each, forgotten in whole when half full. */
     uint64_t seen[(1 << SEEN_BITS) / 64];
     uint32_t seen_count;
@@ -74,6 +76,19 @@ struct esi_match_cache {
     size_t scratch_bytes;
 };
 
+/* Memory of the cache has become more, or less, by that. */
+static void note_more(struct esi_match_cache *cache, size_t bytes)
+{
+    cache->stats.held_bytes += bytes;
+    esi_ledger_charge(cache->lease, MEMORY_MATCH_CACHES, bytes);
+}
+
+static void note_less(struct esi_match_cache *cache, size_t bytes)
+{
+    cache->stats.held_bytes -= bytes;
+    esi_ledger_give(cache->lease, MEMORY_MATCH_CACHES, bytes);
+}
+
 static struct slot *new_slots(uint32_t capacity)
 {
     struct slot *slots = aligned_alloc(ESI_CACHE_LINE, capacity * sizeof *slots);
@@ -94,6 +109,7 @@ enum es_err esi_match_cache_new(const struct esi_subtable *table, const struct e
     }
     cache->table = table;
     cache->targets = targets;
+    cache->bytes_max = CACHE_BYTES_MAX;
     cache->capacity_max = 64;
     while (cache->capacity_max < capacity) {
         cache->capacity_max *= 2;
@@ -105,8 +121,22 @@ enum es_err esi_match_cache_new(const struct esi_subtable *table, const struct e
         free(cache);
         return ES_NO_MEMORY;
     }
+    note_more(cache, sizeof *cache + cache->capacity * sizeof *cache->slots);
     *out = cache;
     return ES_OK;
+}
+
+void esi_match_cache_charge_to(struct esi_match_cache *cache, struct esi_lease *lease)
+{
+    ESI_REQUIRE(cache->lease == NULL && cache->stats.entries == 0);
+    if (lease == NULL) {
+        return;
+    }
+    const struct esi_ledger *ledger = lease->ledger;
+    const uint64_t part_bytes = ledger->classes[MEMORY_AUXILIARY].short_bytes / ledger->lease_count;
+    cache->bytes_max = part_bytes < CACHE_BYTES_MAX ? (size_t)part_bytes : (size_t)CACHE_BYTES_MAX;
+    cache->lease = lease;
+    esi_ledger_charge(lease, MEMORY_MATCH_CACHES, cache->stats.held_bytes);
 }
 
 void esi_match_cache_free(struct esi_match_cache *cache)
@@ -114,6 +144,7 @@ void esi_match_cache_free(struct esi_match_cache *cache)
     if (cache == NULL) {
         return;
     }
+    note_less(cache, cache->stats.held_bytes);
     for (uint32_t i = 0; i < cache->capacity; i++) {
         free(cache->slots[i].match);
     }
@@ -149,6 +180,7 @@ static void add_found(struct esi_match_cache *cache, struct growable *list, stru
             cache->has_failed = true;
             return;
         }
+        note_more(cache, (capacity - list->capacity) * sizeof(struct esi_sub *));
         list->subs = subs;
         list->capacity = capacity;
     }
@@ -250,6 +282,7 @@ static bool stamp(struct esi_match_cache *cache, const struct esi_sub *sub)
         }
         memset(stamps + cache->stamp_capacity, 0,
                (capacity - cache->stamp_capacity) * sizeof *stamps);
+        note_more(cache, (capacity - cache->stamp_capacity) * sizeof *stamps);
         cache->stamps = stamps;
         cache->stamp_capacity = capacity;
     }
@@ -333,6 +366,7 @@ static struct link_run *new_run(struct esi_match_cache *cache)
             cache->has_failed = true;
             return NULL;
         }
+        note_more(cache, (capacity - cache->run_capacity) * sizeof *runs);
         cache->runs = runs;
         cache->run_capacity = capacity;
     }
@@ -495,6 +529,7 @@ static void grow(struct esi_match_cache *cache)
     if (slots == NULL) {
         return;
     }
+    note_more(cache, (capacity - cache->capacity) * sizeof *slots);
     for (uint32_t i = 0; i < cache->capacity; i++) {
         const struct slot *old = &cache->slots[i];
         struct slot *slot = set_in(slots, capacity, old->hash);
@@ -544,27 +579,36 @@ static struct slot *choose_slot(const struct esi_match_cache *cache, struct esi_
     return chosen;
 }
 
+static void forget(struct esi_match_cache *cache, struct slot *slot)
+{
+    if (slot->match != NULL) {
+        note_less(cache, slot->match->bytes);
+        cache->stats.bytes -= slot->match->bytes;
+        cache->stats.entries--;
+        free(ESI_MOVE(slot->match));
+    }
+}
+
 static void forget_all(struct esi_match_cache *cache)
 {
     for (uint32_t i = 0; i < cache->capacity; i++) {
-        free(cache->slots[i].match);
-        cache->slots[i] = (struct slot){0};
+        forget(cache, &cache->slots[i]);
+        cache->slots[i].hash = 0;
     }
-    cache->stats.bytes = 0;
-    cache->stats.entries = 0;
 }
 
 /* Where a match of this size goes; NULL: nowhere, it is used once. */
 static struct slot *admit(struct esi_match_cache *cache, struct esi_str subject, uint64_t hash,
                           size_t bytes)
 {
-    if (!was_seen(cache, hash) || bytes > ENTRY_BYTES_MAX) {
+    if (!was_seen(cache, hash) || bytes > cache->bytes_max / ENTRY_PART) {
         return NULL;
     }
-    if (cache->stats.bytes + bytes > CACHE_BYTES_MAX) {
+    if (cache->stats.bytes + bytes > cache->bytes_max) {
         forget_all(cache);
     }
-    if (cache->stats.entries > cache->capacity / 4 * 3 && cache->capacity < cache->capacity_max) {
+    if (cache->stats.entries > cache->capacity / 4 * 3 && cache->capacity < cache->capacity_max &&
+        cache->capacity * sizeof *cache->slots < cache->bytes_max / ENTRY_PART) {
         grow(cache);
     }
     return choose_slot(cache, subject, hash);
@@ -578,10 +622,12 @@ static void *reserve(struct esi_match_cache *cache, const struct slot *slot, siz
     }
     if (cache->scratch_bytes < bytes) {
         free(cache->scratch);
+        note_less(cache, cache->scratch_bytes);
         cache->scratch_bytes = 0;
         cache->scratch = malloc(bytes * 2);
         if (cache->scratch != NULL) {
             cache->scratch_bytes = bytes * 2;
+            note_more(cache, cache->scratch_bytes);
         }
     }
     return cache->scratch;
@@ -611,9 +657,10 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
     if (cache->has_failed) {
         return NULL;
     }
-    const size_t bytes = match_bytes(cache, subject.len);
+    const size_t len = match_bytes(cache, subject.len);
+    const size_t bytes = esi_ledger_heap_bytes(len);
     struct slot *slot = admit(cache, subject, hash, bytes);
-    void *memory = reserve(cache, slot, bytes);
+    void *memory = reserve(cache, slot, len);
     if (memory == NULL) {
         return NULL;
     }
@@ -634,9 +681,10 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
         cache->stats.fanout_max = fanout;
     }
     if (slot != NULL) {
-        cache->stats.entries += slot->match == NULL;
-        cache->stats.bytes += bytes - (slot->match != NULL ? slot->match->bytes : 0);
-        free(slot->match);
+        forget(cache, slot);
+        note_more(cache, bytes);
+        cache->stats.bytes += bytes;
+        cache->stats.entries++;
         *slot = (struct slot){.hash = hash, .match = layout.match};
     }
     return layout.match;

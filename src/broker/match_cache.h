@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/ledger.h"
 #include "base/str.h"
 #include "broker/subtable.h"
 
@@ -62,6 +63,13 @@ ES_MUST_USE enum es_err esi_match_cache_new(const struct esi_subtable *table,
                                             struct esi_match_cache **out);
 void esi_match_cache_free(struct esi_match_cache *cache);
 /*
+ * From here on what the cache holds is counted, and its bound is the thread's part of the memory
+ * that is meant for caches: three quarters of the class, divided by its leases. Before the first
+ * look-up.
+ *   lease   borrowed: the thread's own; NULL: not counted
+ */
+void esi_match_cache_charge_to(struct esi_match_cache *cache, struct esi_lease *lease);
+/*
  * What the subject matches now. The result is valid until the next call, or, when is_cached, until
  * the next call that is not for the same subject; in any case not beyond the worker's turn. NULL
  * only when memory is exhausted.
@@ -79,6 +87,7 @@ struct esi_match_cache_stats {
     uint64_t misses;
     uint32_t entries;
     size_t bytes;        /* of all entries */
+    size_t held_bytes;   /* of all that the cache has: entries, slots, lists */
     uint32_t fanout_max; /* receivers of one message: subscriptions, groups and links */
 };
 void esi_match_cache_stats(const struct esi_match_cache *cache, struct esi_match_cache_stats *out);

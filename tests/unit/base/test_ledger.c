@@ -58,7 +58,7 @@ static void test_a_class_is_bounded_and_the_others_are_not_touched(void **state)
     assert_int_equal(esi_ledger_leased_bytes(ledger, MEMORY_TRANSIT), 32 * MIB);
     assert_true(esi_ledger_is_short(ledger, MEMORY_TRANSIT));
     assert_false(esi_ledger_is_short(ledger, MEMORY_LASTING));
-    assert_true(esi_ledger_take(lease, MEMORY_QUEUE, 24 * MIB));
+    assert_true(esi_ledger_take(lease, MEMORY_QUEUE, 20 * MIB));
     assert_false(esi_ledger_take(lease, MEMORY_TLS, 1));
     assert_true(esi_ledger_take(lease, MEMORY_PARTIAL_INPUT, 8 * MIB));
     /* What is there already is counted, and nothing more can be had until it is gone. */

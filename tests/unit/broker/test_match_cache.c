@@ -418,6 +418,47 @@ static void test_one_too_many_does_not_empty_it(void **state)
     assert_true(stats_of_cache().hits > (uint64_t)18 * SUBJECTS / 3);
 }
 
+/*
+ * What a cache holds stands in the ledger, all of it; its bound is its thread's part of the memory
+ * for caches, so with little of that it forgets and fills anew, and never refuses to tell.
+ */
+static void test_the_ledger_knows_and_bounds_it(void **state)
+{
+    enum { SUBJECTS = 20000, LEASES = 2, LIMIT_BYTES = 32 * 1024 * 1024 };
+    struct esi_match_cache *cache = NULL;
+    struct esi_match_cache_stats stats;
+    struct esi_ledger *ledger = NULL;
+    char subject[32];
+
+    (void)state;
+    struct sink *sink = new_sink(&broker, false);
+    struct esi_sub *all = subscribe(sink, ">", "", "1", 0);
+    assert_int_equal(esi_ledger_new(LIMIT_BYTES, LEASES, &ledger), ES_OK);
+    const uint64_t part_bytes = ledger->classes[MEMORY_AUXILIARY].limit_bytes / LEASES;
+    assert_int_equal(esi_match_cache_new(broker.table, broker.targets, 65536, &cache), ES_OK);
+    esi_match_cache_charge_to(cache, esi_ledger_lease(ledger, 1));
+    const uint64_t empty_bytes = esi_ledger_owner_bytes(ledger, MEMORY_MATCH_CACHES);
+    assert_in_range(empty_bytes, 1024, part_bytes / 4);
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < SUBJECTS; i++) {
+            snprintf(subject, sizeof subject, "n%u.%u", i, i);
+            assert_int_equal(esi_match_cache_find(cache, esi_str_from(subject))->plain_count, 1);
+            esi_match_cache_stats(cache, &stats);
+            assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_MATCH_CACHES), stats.held_bytes);
+            assert_true(stats.bytes <= part_bytes);
+        }
+    }
+    /* It was used, and had to be emptied: more would have come. */
+    assert_true(stats.held_bytes > empty_bytes);
+    assert_true(stats.entries < SUBJECTS);
+    assert_false(esi_ledger_is_short(ledger, MEMORY_AUXILIARY));
+    esi_match_cache_free(cache);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_MATCH_CACHES), 0);
+    esi_ledger_free(ledger);
+    unsubscribe(all);
+    free_sink(sink);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +474,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_grows_with_its_subjects, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_too_many_does_not_empty_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_is_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_ledger_knows_and_bounds_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_against_a_fresh_cache, set_up, tear_down),
     };
 
