@@ -62,7 +62,8 @@ struct esi_env_ops {
     enum es_err (*listen)(struct esi_env *env, const char *host, uint16_t port, int *sock,
                           struct esi_address *bound);
     enum es_err (*accept)(struct esi_env *env, int listener, int *sock, struct esi_address *peer);
-    enum es_err (*connect)(struct esi_env *env, const struct esi_address *address, int *sock);
+    enum es_err (*connect)(struct esi_env *env, const struct esi_address *address,
+                           const struct esi_address *source, int *sock);
     enum es_err (*connect_result)(struct esi_env *env, int sock);
     enum es_err (*local_address)(struct esi_env *env, int sock, struct esi_address *local);
     enum es_err (*read)(struct esi_env *env, int sock, void *buffer, size_t capacity,
@@ -168,7 +169,20 @@ ES_MUST_USE static inline enum es_err esi_env_accept(struct esi_env *env, int li
 ES_MUST_USE static inline enum es_err esi_env_connect(struct esi_env *env,
                                                       const struct esi_address *address, int *sock)
 {
-    return env->ops->connect(env, address, sock);
+    return env->ops->connect(env, address, NULL, sock);
+}
+
+/*
+ * The same from a source (numeric, a port of 0: any): a pair of addresses has only so many free
+ * ports in a minute. ES_INVALID, ES_NOT_FOUND: it is none of this machine's; the simulated
+ * environment takes its own all the same.
+ */
+ES_MUST_USE static inline enum es_err esi_env_connect_from(struct esi_env *env,
+                                                           const struct esi_address *address,
+                                                           const struct esi_address *source,
+                                                           int *sock)
+{
+    return env->ops->connect(env, address, source, sock);
 }
 
 /* The outcome of a connect: ES_OK, ES_AGAIN (not yet), ES_UNREACHABLE. */

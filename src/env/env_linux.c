@@ -297,7 +297,25 @@ static enum es_err accept_one(struct esi_env *env, int listener, int *sock,
     return ES_OK;
 }
 
-static enum es_err begin_connect(struct esi_env *env, const struct esi_address *address, int *sock)
+static enum es_err bind_source(int fd, const struct esi_address *source)
+{
+    struct addrinfo *list = NULL;
+    enum es_err err = look_up(source->host, source->port, AI_NUMERICHOST, &list);
+
+    if (err != ES_OK) {
+        return err == ES_NOT_FOUND ? ES_INVALID : err;
+    }
+    /* The port is chosen when the other end is known: it need be free only towards that one. */
+    set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (bind(fd, list->ai_addr, list->ai_addrlen) != 0) {
+        err = esi_env_files_map_error(errno);
+    }
+    freeaddrinfo(list);
+    return err;
+}
+
+static enum es_err begin_connect(struct esi_env *env, const struct esi_address *address,
+                                 const struct esi_address *source, int *sock)
 {
     struct addrinfo *list = NULL;
 
@@ -312,6 +330,11 @@ static enum es_err begin_connect(struct esi_env *env, const struct esi_address *
         goto done;
     }
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    err = source != NULL ? bind_source(fd, source) : ES_OK;
+    if (err != ES_OK) {
+        close(fd);
+        goto done;
+    }
     /* EINTR: the attempt goes on in the background, as EINPROGRESS says too. */
     if (connect(fd, list->ai_addr, list->ai_addrlen) != 0 && errno != EINPROGRESS &&
         errno != EINTR) {

@@ -124,7 +124,7 @@ enum es_err esi_env_sim_net_socket_listen(struct esi_env *env, const char *host,
 enum es_err esi_env_sim_net_socket_accept(struct esi_env *env, int listener, int *sock,
                                           struct esi_address *peer);
 enum es_err esi_env_sim_net_socket_connect(struct esi_env *env, const struct esi_address *address,
-                                           int *sock);
+                                           const struct esi_address *source, int *sock);
 enum es_err esi_env_sim_net_socket_connect_result(struct esi_env *env, int sock);
 enum es_err esi_env_sim_net_socket_local_address(struct esi_env *env, int sock,
                                                  struct esi_address *local);

@@ -97,12 +97,13 @@ enum es_err esi_env_sim_net_socket_listen(struct esi_env *env, const char *host,
 }
 
 enum es_err esi_env_sim_net_socket_connect(struct esi_env *env, const struct esi_address *address,
-                                           int *sock)
+                                           const struct esi_address *source, int *sock)
 {
     struct sim_host *self = esi_env_sim_host_of(env);
     struct esi_env_sim *sim = self->sim;
     struct sim_socket *made = new_socket(self, SOCKET_CONNECTING);
 
+    (void)source; /* a host has one address */
     made->remote = *address;
     made->local.port = self->next_port++;
     snprintf(made->local.host, sizeof made->local.host, "%s", self->name);

@@ -81,13 +81,15 @@ static void fail_closed(struct esi_bench_client *client, enum es_err err)
 
 /* Opening. */
 
-void esi_bench_client_open(struct esi_bench_client *client, const struct esi_address *address)
+void esi_bench_client_open(struct esi_bench_client *client, const struct esi_address *address,
+                           const struct esi_address *source)
 {
     struct esi_bench_link *link = client->link;
     int sock = ESI_ENV_NO_SOCKET;
 
     ESI_REQUIRE(client->state == BENCH_CLIENT_CLOSED);
-    enum es_err err = esi_env_connect(link->env, address, &sock);
+    enum es_err err = source == NULL ? esi_env_connect(link->env, address, &sock)
+                                     : esi_env_connect_from(link->env, address, source, &sock);
     if (err == ES_OK) {
         err = esi_stream_new(link->env, sock, &client->stream);
     }

@@ -87,10 +87,12 @@ void esi_bench_client_init(struct esi_bench_client *client, struct esi_bench_lin
 void esi_bench_client_deinit(struct esi_bench_client *client);
 
 /*
- * Begins to connect; INFO and CONNECT follow by themselves, then `pongs_due` tells when the server
- * has answered. Failure is told by link->has_failed.
+ * Begins to connect, from `source` (NULL: any address of ours); INFO and CONNECT follow by
+ * themselves, then `pongs_due` tells when the server has answered. Failure is told by
+ * link->has_failed.
  */
-void esi_bench_client_open(struct esi_bench_client *client, const struct esi_address *address);
+void esi_bench_client_open(struct esi_bench_client *client, const struct esi_address *address,
+                           const struct esi_address *source);
 
 /*
  * Announces that every message to this client is the same but for its payload: subject, sid, size.

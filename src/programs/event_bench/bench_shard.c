@@ -54,7 +54,7 @@ static void open_client(struct esi_bench_shard *shard, struct esi_bench_client *
                         const struct esi_address *address)
 {
     if (!shard->link.has_failed) {
-        esi_bench_client_open(client, address);
+        esi_bench_client_open(client, address, NULL);
         wait_for_pong(shard, client, "CONNECT");
     }
 }

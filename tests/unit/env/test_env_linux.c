@@ -76,6 +76,36 @@ static void marry(const char *host, int *client, int *server)
     esi_env_close(env, listener);
 }
 
+/* A source that is asked for is what the other end sees. */
+static void a_connection_comes_from_its_source(void **state)
+{
+    const struct esi_address source = {.host = "127.0.0.9"};
+    const struct esi_address foreign = {.host = "192.0.2.1"};
+    struct esi_address bound;
+    struct esi_address peer;
+    struct esi_poller *poller = NULL;
+    int listener = ESI_ENV_NO_SOCKET;
+    int client = ESI_ENV_NO_SOCKET;
+    int server = ESI_ENV_NO_SOCKET;
+
+    (void)state;
+    assert_int_equal(esi_env_listen(env, "127.0.0.1", 0, &listener, &bound), ES_OK);
+    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
+    assert_int_equal(esi_env_poller_add(env, poller, listener, POLL_READ, &listener), ES_OK);
+    assert_int_not_equal(esi_env_connect_from(env, &bound, &foreign, &client), ES_OK);
+    assert_int_equal(client, ESI_ENV_NO_SOCKET);
+    assert_int_equal(esi_env_connect_from(env, &bound, &source, &client), ES_OK);
+    wait_one(poller);
+    assert_int_equal(esi_env_accept(env, listener, &server, &peer), ES_OK);
+    assert_string_equal(peer.host, source.host);
+    assert_int_not_equal(peer.port, 0);
+    esi_env_poller_remove(env, poller, listener);
+    esi_env_poller_free(env, poller);
+    esi_env_close(env, server);
+    esi_env_close(env, client);
+    esi_env_close(env, listener);
+}
+
 static void send_text(int sock, const char *text)
 {
     const struct iovec part = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
@@ -524,6 +554,7 @@ int main(void)
         cmocka_unit_test(a_full_socket_says_again_and_a_hangup_is_reported),
         cmocka_unit_test(both_ends_know_their_own_address),
         cmocka_unit_test(a_taken_port_is_in_use),
+        cmocka_unit_test(a_connection_comes_from_its_source),
         cmocka_unit_test(a_refused_connect_is_unreachable),
         cmocka_unit_test(accept_without_descriptors_is_full),
         cmocka_unit_test(a_wake_ends_one_wait),
