@@ -217,12 +217,15 @@ ACTOR_PARTS = {
     "monitor_eventz.c": "monitor: one page",
     "monitor_gatewayz.c": "monitor: one page",
     "monitor_health.c": "monitor: what /healthz tells",
+    "monitor_healthz.c": "monitor: when who is told of the health",
     "monitor_list.c": "monitor: sorting and paging of lists",
     "monitor_metrics.c": "monitor: one page",
     "monitor_page.c": "monitor: the table of pages",
     "monitor_query.c": "monitor: the query of a request",
     "monitor_routez.c": "monitor: one page",
     "monitor_sample.c": "monitor: memory and CPU of the process",
+    "monitor_sentinel.c": "monitor: tells it of the stop",
+    "monitor_steps.c": "monitor: the page in hand",
     "monitor_subsz.c": "monitor: one page",
     "monitor_text.c": "monitor: times and numbers as text",
     "monitor_varz.c": "monitor: one page",
@@ -248,7 +251,7 @@ NO_UNIT_TEST = {
     },
     **{
         f"src/actors/monitor_{part}.c": "seen over HTTP: test_monitor.c, integration/monitoring.py"
-        for part in "actorz answer client connz eventz gatewayz health metrics page routez subsz varz".split()
+        for part in "actorz answer client connz eventz gatewayz health healthz metrics page routez sentinel steps subsz varz".split()
     },
     **{
         f"src/programs/event_bench/{name}.c": "run against servers that lose, double and damage: test_event_bench.py"
