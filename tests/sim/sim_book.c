@@ -12,7 +12,8 @@
 enum {
     NUMBER_DIGITS = 8,
     SETTLE_S = 5,
-    NOTICE_S = 10 /* until a server sees that a peer is gone */
+    NOTICE_S = 10, /* until a server sees that a peer is gone */
+    RECENT_S = 60
 };
 
 struct publication {
@@ -28,9 +29,10 @@ struct publication {
 };
 
 struct group {
-    uint32_t members[SERVER_COUNT];  /* in force, and not about to leave */
-    uint64_t since_ns[SERVER_COUNT]; /* when the first of them came; UINT64_MAX: there is none */
-    uint64_t broken_ns;              /* when a member was last lost */
+    uint32_t members[SIM_SERVERS_MAX];  /* in force, and not about to leave */
+    uint64_t since_ns[SIM_SERVERS_MAX]; /* when the first of them came; UINT64_MAX: there is none */
+    uint64_t emptied_ns[SIM_SERVERS_MAX]; /* when the last of them left */
+    uint64_t broken_ns;                   /* when a member was last lost */
 };
 
 struct sim_book {
@@ -99,7 +101,7 @@ uint32_t sim_book_connection(struct sim_book *book)
 uint32_t sim_book_publish(struct sim_book *book, const struct sim_receiver *publisher,
                           uint32_t subject, uint32_t own_groups)
 {
-    const enum sim_server_kind server = publisher->server;
+    const uint32_t server = publisher->server;
 
     if (book->count == book->capacity) {
         book->capacity = book->capacity == 0 ? 1024 : book->capacity * 2;
@@ -123,18 +125,41 @@ uint32_t sim_book_publish(struct sim_book *book, const struct sim_receiver *publ
     return book->count++;
 }
 
+/* A member left as the last one of its server, and a message may have been sent there after that,
+ * or may be on its way. */
+static bool is_just_left(const struct sim_book *book, const struct publication *publication,
+                         int index)
+{
+    for (uint32_t i = 0; i < book->world->server_count; i++) {
+        if (i != publication->server &&
+            book->groups[index].emptied_ns[i] + SETTLE_S * SIM_S > publication->sent_ns) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Who takes the group's messages from this publication's server was there before it. */
 static bool has_member_since(const struct sim_book *book, const struct publication *publication,
                              int index)
 {
     const struct group *group = &book->groups[index];
-    const enum sim_server_kind server = publication->server;
-    const enum sim_server_kind other = server == SERVER_INNER ? SERVER_OUTER : SERVER_INNER;
+    const uint32_t server = publication->server;
 
-    return (group->members[server] > 0 && group->since_ns[server] < publication->sent_ns) ||
-           (group->members[other] > 0 &&
-            group->since_ns[other] + SETTLE_S * SIM_S < publication->sent_ns &&
-            sim_world_is_linked_since(book->world, group->since_ns[other]));
+    if (group->members[server] > 0) {
+        return group->since_ns[server] < publication->sent_ns;
+    }
+    if (is_just_left(book, publication, index)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < book->world->server_count; i++) {
+        if (i != server && group->members[i] > 0 &&
+            group->since_ns[i] + SETTLE_S * SIM_S < publication->sent_ns &&
+            sim_world_is_linked_since(book->world, server, i, group->since_ns[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static char filler(uint32_t number, size_t at)
@@ -302,7 +327,8 @@ static bool is_required(const struct sim_book *book, const struct sim_receiver *
     const uint64_t settled_ns = sub->in_force_ns + SETTLE_S * SIM_S;
     /* A message on its way over the link needs its time, too. */
     return publication->sent_ns > settled_ns &&
-           sim_world_is_linked_since(book->world, publication->sent_ns) &&
+           sim_world_is_linked_since(book->world, publication->server, receiver->server,
+                                     publication->sent_ns) &&
            publication->confirmed_ns + 3 * SETTLE_S * SIM_S < before_ns;
 }
 
@@ -334,7 +360,7 @@ void sim_book_group_broken(struct sim_book *book, int group)
     book->groups[group].broken_ns = esi_env_sim_now_ns(book->world->sim);
 }
 
-void sim_book_group_joined(struct sim_book *book, int group, enum sim_server_kind server)
+void sim_book_group_joined(struct sim_book *book, int group, uint32_t server)
 {
     sim_tell(book->world, "a member joins group %s", sim_book_groups[group]);
     if (book->groups[group].members[server]++ == 0) {
@@ -342,11 +368,32 @@ void sim_book_group_joined(struct sim_book *book, int group, enum sim_server_kin
     }
 }
 
-void sim_book_group_left(struct sim_book *book, int group, enum sim_server_kind server)
+/* What is on its way to a server whose last member leaves is lost, as in any NATS server. */
+static void excuse_recent(struct sim_book *book, int group, uint32_t server)
+{
+    const uint64_t now_ns = esi_env_sim_now_ns(book->world->sim);
+
+    for (uint32_t i = book->count; i > 0; i--) {
+        struct publication *publication = &book->publications[i - 1];
+        if (publication->sent_ns + RECENT_S * SIM_S < now_ns) {
+            return;
+        }
+        if (publication->server != server && publication->is_confirmed &&
+            publication->confirmed_ns + SETTLE_S * SIM_S > now_ns &&
+            book->groups[group].members[publication->server] == 0) {
+            publication->is_due[group] = false;
+        }
+    }
+}
+
+void sim_book_group_left(struct sim_book *book, int group, uint32_t server)
 {
     sim_check(book->world, book->groups[group].members[server] > 0, "group %d", group);
     sim_tell(book->world, "a member leaves group %s", sim_book_groups[group]);
-    book->groups[group].members[server]--;
+    if (--book->groups[group].members[server] == 0) {
+        book->groups[group].emptied_ns[server] = esi_env_sim_now_ns(book->world->sim);
+        excuse_recent(book, group, server);
+    }
 }
 
 void sim_book_check_groups(struct sim_book *book)
@@ -357,8 +404,8 @@ void sim_book_check_groups(struct sim_book *book)
             const struct group *group = &book->groups[i];
             if (!publication->is_due[i] || !publication->is_confirmed ||
                 publication->sent_ns <= group->broken_ns + NOTICE_S * SIM_S ||
-                (book->world->has_gateway &&
-                 !sim_world_is_linked_since(book->world, publication->sent_ns))) {
+                !sim_world_is_joined_since(book->world, publication->server,
+                                           publication->sent_ns)) {
                 continue;
             }
             book->world->counts.required++;

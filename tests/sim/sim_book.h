@@ -44,7 +44,7 @@ struct sim_seen {
 struct sim_receiver {
     uint32_t client;
     uint32_t connection;
-    enum sim_server_kind server;
+    uint32_t server;
     bool has_echo;
     struct sim_seen seen[SIM_CLIENTS_MAX]; /* by publisher */
 };
@@ -89,7 +89,7 @@ void sim_book_check_complete(struct sim_book *book, const struct sim_receiver *r
 /* A member of a group is gone without a word: what it was sent may be lost. */
 void sim_book_group_broken(struct sim_book *book, int group);
 /* A member of a group is there: from now on the group's messages must arrive; or it has left. */
-void sim_book_group_joined(struct sim_book *book, int group, enum sim_server_kind server);
-void sim_book_group_left(struct sim_book *book, int group, enum sim_server_kind server);
+void sim_book_group_joined(struct sim_book *book, int group, uint32_t server);
+void sim_book_group_left(struct sim_book *book, int group, uint32_t server);
 /* At the end: all groups that had a member all the time have got everything. */
 void sim_book_check_groups(struct sim_book *book);

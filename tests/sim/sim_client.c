@@ -49,7 +49,7 @@ struct sim_client {
     struct esi_thread *thread;
     struct esi_poller *poller;
     enum state state;
-    enum sim_server_kind server;
+    uint32_t server;
     struct sim_receiver receiver;
     int sock;
     uint32_t watched;
@@ -154,7 +154,7 @@ static void go(struct sim_client *client)
     struct sim_world *world = client->world;
     struct esi_address address;
 
-    client->server = world->has_gateway && draw(client, 2) == 0 ? SERVER_OUTER : SERVER_INNER;
+    client->server = (uint32_t)draw(client, world->server_count);
     const struct sim_server *server = &world->servers[client->server];
     address = server->assembly.context.client_bound;
     if (!server->is_up || esi_env_connect(client->env, &address, &client->sock) != ES_OK) {
@@ -202,13 +202,15 @@ static void send_ping(struct sim_client *client)
 
 static void send_connect(struct sim_client *client)
 {
-    static const char *const token[SERVER_COUNT] = {"", ",\"auth_token\":\"outside-token\""};
+    static const char *const token[] = {
+        [SERVER_INNER] = "", [SERVER_OUTER] = ",\"auth_token\":\"outside-token\""};
+    const enum sim_server_kind kind = client->world->servers[client->server].kind;
 
     esi_bytes_printf(
         &client->out,
         "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true,"
         "\"echo\":%s%s}\r\n",
-        client->receiver.has_echo ? "true" : "false", token[client->server]);
+        client->receiver.has_echo ? "true" : "false", token[kind]);
     send_ping(client);
 }
 
@@ -341,8 +343,8 @@ static void take_pong(struct sim_client *client)
     if (client->state == CLIENT_GREETED) {
         client->state = CLIENT_READY;
         world->counts.connections++;
-        esi_env_sim_note(world->sim, "client %" PRIu32 " is connected to server %d", client->index,
-                         (int)client->server);
+        esi_env_sim_note(world->sim, "client %" PRIu32 " is connected to server %" PRIu32,
+                         client->index, client->server);
         plan(client);
     }
     if (ping.has_published) {
@@ -672,7 +674,7 @@ static void check_patience(const struct sim_client *client)
     if (client->state != CLIENT_READY && world->phase < PHASE_LEAVE) {
         uint64_t since_ns = client->away_since_ns;
         since_ns = since_ns > client->disturbed_ns ? since_ns : client->disturbed_ns;
-        for (int i = 0; i < SERVER_COUNT; i++) {
+        for (uint32_t i = 0; i < world->server_count; i++) {
             since_ns =
                 world->servers[i].up_since_ns > since_ns ? world->servers[i].up_since_ns : since_ns;
         }
@@ -758,29 +760,25 @@ void sim_client_cut(struct sim_client *client, bool is_cut)
         /* Its server may have taken it for a member all the time. */
         sim_book_group_broken(client->world->book, i);
     }
-    for (int i = 0; i < SERVER_COUNT; i++) {
-        if (client->world->servers[i].env != NULL) {
-            esi_env_sim_cut(client->world->sim, client->env, client->world->servers[i].env, is_cut);
-        }
+    for (uint32_t i = 0; i < client->world->server_count; i++) {
+        esi_env_sim_cut(client->world->sim, client->env, client->world->servers[i].env, is_cut);
     }
 }
 
 void sim_client_reset(struct sim_client *client)
 {
     client->disturbed_ns = now_of(client);
-    for (int i = 0; i < SERVER_COUNT; i++) {
-        if (client->world->servers[i].env != NULL) {
-            esi_env_sim_reset(client->world->sim, client->env, client->world->servers[i].env);
-        }
+    for (uint32_t i = 0; i < client->world->server_count; i++) {
+        esi_env_sim_reset(client->world->sim, client->env, client->world->servers[i].env);
     }
 }
 
 void sim_client_print(const struct sim_client *client)
 {
-    printf("client %" PRIu32 ": state %d, server %d, %" PRIu32
+    printf("client %" PRIu32 ": state %d, server %" PRIu32 ", %" PRIu32
            " PINGs out, %zu bytes in, %zu bytes out\n",
-           client->index, (int)client->state, (int)client->server, client->ping_count,
-           client->in.len, client->out.len);
+           client->index, (int)client->state, client->server, client->ping_count, client->in.len,
+           client->out.len);
 }
 
 void sim_client_free(struct sim_client *client)

@@ -121,7 +121,7 @@ void sim_events_answered(struct sim_events *events, uint32_t number, struct esi_
     if (esi_str_starts_with(answer, ESI_STR("{\"success\":true"))) {
         struct event *event = &events->events[number];
         sim_check(world, event->starts == 0, "event %" PRIu32 " is accepted twice", number);
-        event->starts = world->servers[SERVER_INNER].starts;
+        event->starts = sim_world_inner_starts(world);
         sim_tell(world, "event %" PRIu32 " is accepted", number);
         return;
     }
@@ -135,7 +135,7 @@ void sim_events_answered(struct sim_events *events, uint32_t number, struct esi_
 static bool is_due(const struct sim_events *events, const struct event *event)
 {
     return event->starts != 0 && !event->is_unrouted && event->delivered == 0 &&
-           !event->is_given_up && event->starts == events->world->servers[SERVER_INNER].starts;
+           !event->is_given_up && event->starts == sim_world_inner_starts(events->world);
 }
 
 bool sim_events_are_settled(const struct sim_events *events)
@@ -442,7 +442,9 @@ void sim_events_disturb(struct sim_events *events)
     events->is_disturbed = true;
     if (draw(world, 2) == 0) {
         esi_env_sim_note(world->sim, "worker %" PRIu32 " is reset", worker->index);
-        esi_env_sim_reset(world->sim, worker->env, world->servers[SERVER_INNER].env);
+        for (uint32_t i = 0; i < world->server_count; i++) {
+            esi_env_sim_reset(world->sim, worker->env, world->servers[i].env);
+        }
         return;
     }
     esi_env_sim_note(world->sim, "worker %" PRIu32 " goes", worker->index);

@@ -20,20 +20,21 @@ static uint64_t now_of(const struct sim_world *world)
     return esi_env_sim_now_ns(world->sim);
 }
 
-static void cut_link(struct sim_world *world, bool is_cut)
+static void cut_link(struct sim_link *link, bool is_cut)
 {
-    esi_env_sim_cut(world->sim, world->servers[SERVER_INNER].env, world->servers[SERVER_OUTER].env,
-                    is_cut);
-    world->is_link_cut = is_cut;
-    world->link_ok_since_ns = now_of(world);
+    struct sim_world *world = link->world;
+
+    esi_env_sim_cut(world->sim, world->servers[link->a].env, world->servers[link->b].env, is_cut);
+    link->is_cut = is_cut;
+    link->ok_since_ns = now_of(world);
 }
 
 static void heal_link(void *argument)
 {
-    struct sim_world *world = argument;
+    struct sim_link *link = argument;
 
-    if (world->is_link_cut) {
-        cut_link(world, false);
+    if (link->is_cut) {
+        cut_link(link, false);
     }
 }
 
@@ -55,19 +56,26 @@ static uint64_t draw_length_ns(struct sim_world *world)
 
 static void disturb_link(struct sim_world *world)
 {
-    if (!world->has_gateway || world->is_link_cut) {
+    if (world->server_count == 1) {
+        return;
+    }
+    const uint32_t a = (uint32_t)draw(world, world->server_count);
+    const uint32_t b =
+        (a + 1 + (uint32_t)draw(world, world->server_count - 1)) % world->server_count;
+    struct sim_link *link = sim_world_link(world, a, b);
+    if (link->is_cut) {
         return;
     }
     world->counts.faults++;
     if (draw(world, 2) == 0) {
-        esi_env_sim_note(world->sim, "the link is reset");
-        esi_env_sim_reset(world->sim, world->servers[SERVER_INNER].env,
-                          world->servers[SERVER_OUTER].env);
-        world->link_ok_since_ns = now_of(world);
+        esi_env_sim_note(world->sim, "the link of servers %" PRIu32 " and %" PRIu32 " is reset", a,
+                         b);
+        esi_env_sim_reset(world->sim, world->servers[a].env, world->servers[b].env);
+        link->ok_since_ns = now_of(world);
         return;
     }
-    cut_link(world, true);
-    esi_env_sim_at(world->sim, now_of(world) + draw_length_ns(world), heal_link, world);
+    cut_link(link, true);
+    esi_env_sim_at(world->sim, now_of(world) + draw_length_ns(world), heal_link, link);
 }
 
 static void disturb_client(struct sim_world *world)
@@ -86,11 +94,11 @@ static void disturb_client(struct sim_world *world)
 
 static void disturb_server(struct sim_world *world)
 {
-    const uint64_t kind = draw(world, world->has_gateway ? 2 : 1);
+    const uint64_t index = draw(world, world->server_count);
 
     if (draw(world, 3) == 0) {
         world->counts.faults++;
-        world->restarts[kind] = draw(world, 2) == 0 ? RESTART_DEATH : RESTART_STOP;
+        world->restarts[index] = draw(world, 2) == 0 ? RESTART_DEATH : RESTART_STOP;
     }
 }
 
@@ -137,15 +145,18 @@ void sim_faults_start(struct sim_world *world)
 
 void sim_faults_heal(struct sim_world *world)
 {
-    heal_link(world);
+    for (uint32_t a = 0; a < world->server_count; a++) {
+        for (uint32_t b = a + 1; b < world->server_count; b++) {
+            heal_link(&world->links[a][b]);
+        }
+        world->restarts[a] = RESTART_NONE;
+    }
     heal_client(world);
-    world->restarts[SERVER_INNER] = RESTART_NONE;
-    world->restarts[SERVER_OUTER] = RESTART_NONE;
 }
 
 struct sim_server *sim_faults_next_restart(struct sim_world *world, bool *is_death)
 {
-    for (int i = 0; i < SERVER_COUNT; i++) {
+    for (uint32_t i = 0; i < world->server_count; i++) {
         if (world->restarts[i] != RESTART_NONE) {
             *is_death = world->restarts[i] == RESTART_DEATH;
             world->restarts[i] = RESTART_NONE;

@@ -20,6 +20,7 @@
 #define SIM_MS UINT64_C(1000000)
 
 enum {
+    SIM_SERVERS_MAX = 4,
     SIM_CLIENTS_MAX = 8,
     SIM_SUBJECTS = 8,
     SIM_PATTERNS = 8,
@@ -28,16 +29,27 @@ enum {
 };
 
 /* SERVER_INNER is event-service, SERVER_OUTER event-gateway. */
-enum sim_server_kind { SERVER_INNER, SERVER_OUTER, SERVER_COUNT };
+enum sim_server_kind { SERVER_INNER, SERVER_OUTER };
 
 struct sim_server {
     enum sim_server_kind kind;
+    uint32_t index;
+    char host[16];
     struct esi_env *env;
     struct esi_config *config;
     struct esi_assembly assembly;
     bool is_up;
     uint64_t up_since_ns; /* also when it went down, where it is down */
     uint32_t starts;
+};
+
+/* Between two servers, in both directions. */
+struct sim_link {
+    struct sim_world *world;
+    uint32_t a; /* the lesser one's index */
+    uint32_t b;
+    bool is_cut;
+    uint64_t ok_since_ns; /* when it was last disturbed */
 };
 
 enum sim_phase {
@@ -59,13 +71,12 @@ struct sim_world {
     bool is_printed;
     struct esi_env_sim *sim;
     enum sim_phase phase;
-    bool has_gateway; /* both servers, linked; else the inner one alone */
-    struct sim_server servers[SERVER_COUNT];
-    bool is_link_cut;
-    uint64_t link_ok_since_ns;               /* when the link was last disturbed */
-    uint64_t fault_period_ns;                /* mean time between two faults, doubled; 0: none */
-    uint32_t cut_client;                     /* which one is cut off; SIM_CLIENTS_MAX: none */
-    enum sim_restart restarts[SERVER_COUNT]; /* to be done */
+    struct sim_server servers[SIM_SERVERS_MAX]; /* the first is an inner one */
+    uint32_t server_count;
+    struct sim_link links[SIM_SERVERS_MAX][SIM_SERVERS_MAX]; /* [a][b], a < b */
+    uint64_t fault_period_ns;                   /* mean time between two faults, doubled; 0: none */
+    uint32_t cut_client;                        /* which one is cut off; SIM_CLIENTS_MAX: none */
+    enum sim_restart restarts[SIM_SERVERS_MAX]; /* to be done */
     uint32_t client_count;
     struct sim_client *clients[SIM_CLIENTS_MAX];
     struct sim_book *book;
@@ -113,6 +124,12 @@ struct sim_result {
 /* Plays one world from start to end. Does not return when a check fails. */
 void sim_world_play(const struct sim_options *options, struct sim_result *out);
 
-/* True when the link between the servers has been undisturbed for long enough before `since_ns`,
+struct sim_link *sim_world_link(const struct sim_world *world, uint32_t a, uint32_t b);
+/* True when the link between two servers has been undisturbed for long enough before `since_ns`,
  * and is still. */
-bool sim_world_is_linked_since(const struct sim_world *world, uint64_t since_ns);
+bool sim_world_is_linked_since(const struct sim_world *world, uint32_t a, uint32_t b,
+                               uint64_t since_ns);
+/* The same of all links of a server. */
+bool sim_world_is_joined_since(const struct sim_world *world, uint32_t server, uint64_t since_ns);
+/* How often an event-service was started: what was accepted before is lost with its memory. */
+uint32_t sim_world_inner_starts(const struct sim_world *world);
