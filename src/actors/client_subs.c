@@ -1,96 +1,175 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Two ways to a subscription: a map by sid, which UNSUB leaves at once, and an array by slot, which
- * it leaves when no delivery can carry the slot any more. */
+/*
+ * Two ways to a subscription: by sid, which UNSUB leaves at once, and by slot, which it leaves when
+ * no delivery can carry the slot any more. By sid it is an open table of slots, at most three quarters
+ * full; a removal moves later ones back instead of leaving a mark.
+ */
 #include "actors/client_subs.h"
 #include "base/assert.h"
+#include "base/hashmap.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum { SLOTS_MIN = 4, SIDS_MIN = 8 };
+
+static const uint32_t NO_SLOT = UINT32_MAX;
+
 void esi_client_subs_init(struct esi_client_subs *subs)
 {
-    *subs = (struct esi_client_subs){0};
-    esi_hashmap_init(&subs->by_sid);
+    *subs = (struct esi_client_subs){.first_free = NO_SLOT};
 }
 
 void esi_client_subs_deinit(struct esi_client_subs *subs)
 {
     for (uint32_t i = 0; i < subs->slot_count; i++) {
-        if (subs->slots[i] != NULL) {
-            free(subs->slots[i]->sub);
-            free(subs->slots[i]);
-        }
+        free(subs->slots[i].sub);
     }
-    esi_hashmap_deinit(&subs->by_sid);
     free(subs->slots);
-    free(subs->free_slots);
+    free(subs->sids);
     esi_client_subs_init(subs);
+}
+
+static uint32_t hash_sid(struct esi_str sid)
+{
+    return (uint32_t)esi_hashmap_hash(sid);
+}
+
+/* Where a sid stands, or the free place where it would. */
+static uint32_t find_place(const struct esi_client_subs *subs, struct esi_str sid, uint32_t hash)
+{
+    uint32_t place = hash & subs->sid_mask;
+
+    while (subs->sids[place].slot != NO_SLOT &&
+           (subs->sids[place].hash != hash ||
+            !esi_str_equal(subs->slots[subs->sids[place].slot].sub->sid, sid))) {
+        place = (place + 1) & subs->sid_mask;
+    }
+    return place;
 }
 
 struct esi_client_sub *esi_client_subs_find(const struct esi_client_subs *subs, struct esi_str sid)
 {
-    return esi_hashmap_find(&subs->by_sid, sid);
+    if (subs->live_count == 0) {
+        return NULL;
+    }
+    const uint32_t slot = subs->sids[find_place(subs, sid, hash_sid(sid))].slot;
+    return slot != NO_SLOT ? &subs->slots[slot] : NULL;
 }
 
-struct esi_client_sub *esi_client_subs_at(const struct esi_client_subs *subs, uint32_t slot)
+static bool grow_sids(struct esi_client_subs *subs)
 {
-    return slot < subs->slot_count ? subs->slots[slot] : NULL;
+    const uint32_t old_count = subs->sids == NULL ? 0 : subs->sid_mask + 1;
+    const uint32_t count = old_count == 0 ? (uint32_t)SIDS_MIN : old_count * 2;
+    struct esi_client_sid *sids = malloc(count * sizeof *sids);
+
+    if (sids == NULL) {
+        return false;
+    }
+    memset(sids, 0xff, count * sizeof *sids);
+    for (uint32_t i = 0; i < old_count; i++) {
+        if (subs->sids[i].slot != NO_SLOT) {
+            uint32_t place = subs->sids[i].hash & (count - 1);
+            while (sids[place].slot != NO_SLOT) {
+                place = (place + 1) & (count - 1);
+            }
+            sids[place] = subs->sids[i];
+        }
+    }
+    free(subs->sids);
+    subs->sids = sids;
+    subs->sid_mask = count - 1;
+    return true;
 }
 
-static bool grow(struct esi_client_subs *subs)
+static bool grow_slots(struct esi_client_subs *subs)
 {
-    const uint32_t capacity = subs->slot_capacity == 0 ? 4 : subs->slot_capacity * 2;
-    struct esi_client_sub **slots =
-        realloc(subs->slots, capacity * sizeof(struct esi_client_sub *));
+    const uint32_t capacity =
+        subs->slot_capacity == 0 ? (uint32_t)SLOTS_MIN : subs->slot_capacity * 2;
+    struct esi_client_sub *slots = realloc(subs->slots, capacity * sizeof *slots);
 
     if (slots == NULL) {
         return false;
     }
     subs->slots = slots;
-    uint32_t *free_slots = realloc(subs->free_slots, capacity * sizeof *free_slots);
-    if (free_slots == NULL) {
-        return false;
-    }
-    subs->free_slots = free_slots;
     subs->slot_capacity = capacity;
     return true;
 }
 
 struct esi_client_sub *esi_client_subs_add(struct esi_client_subs *subs, struct esi_sub *sub)
 {
-    if (subs->free_count == 0 && subs->slot_count == subs->slot_capacity && !grow(subs)) {
+    if (subs->first_free == NO_SLOT && subs->slot_count == subs->slot_capacity &&
+        !grow_slots(subs)) {
         return NULL;
     }
-    struct esi_client_sub *client_sub = calloc(1, sizeof *client_sub);
-    if (client_sub == NULL) {
+    if ((subs->sids == NULL || subs->live_count >= (subs->sid_mask + 1) / 4 * 3) &&
+        !grow_sids(subs)) {
         return NULL;
     }
-    client_sub->sub = sub;
-    if (esi_hashmap_insert(&subs->by_sid, sub->sid, client_sub) != ES_OK) {
-        free(client_sub);
-        return NULL;
+    uint32_t slot = subs->first_free;
+    if (slot != NO_SLOT) {
+        subs->first_free = subs->slots[slot].next_free;
+    } else {
+        slot = subs->slot_count++;
     }
-    client_sub->slot =
-        subs->free_count > 0 ? subs->free_slots[--subs->free_count] : subs->slot_count++;
-    subs->slots[client_sub->slot] = client_sub;
-    sub->slot = client_sub->slot;
-    return client_sub;
+    subs->slots[slot] = (struct esi_client_sub){.sub = sub};
+    sub->slot = slot;
+    const uint32_t hash = hash_sid(sub->sid);
+    subs->sids[find_place(subs, sub->sid, hash)] =
+        (struct esi_client_sid){.hash = hash, .slot = slot};
+    subs->live_count++;
+    return &subs->slots[slot];
+}
+
+void esi_client_subs_replace(struct esi_client_subs *subs, struct esi_client_sub *client_sub,
+                             struct esi_sub *fresh)
+{
+    ESI_REQUIRE(esi_str_equal(client_sub->sub->sid, fresh->sid));
+    fresh->slot = (uint32_t)(client_sub - subs->slots);
+    client_sub->sub = fresh;
+}
+
+/* Backward shift: no marks, so look-ups stay short however many sids came and went. */
+static void remove_place(struct esi_client_subs *subs, uint32_t hole)
+{
+    const uint32_t mask = subs->sid_mask;
+    uint32_t next = (hole + 1) & mask;
+
+    while (subs->sids[next].slot != NO_SLOT) {
+        const uint32_t ideal = subs->sids[next].hash & mask;
+        if (((next - ideal) & mask) >= ((next - hole) & mask)) {
+            subs->sids[hole] = subs->sids[next];
+            hole = next;
+        }
+        next = (next + 1) & mask;
+    }
+    subs->sids[hole].slot = NO_SLOT;
 }
 
 void esi_client_subs_forget(struct esi_client_subs *subs, struct esi_client_sub *client_sub)
 {
-    if (!client_sub->is_removed) {
-        void *value = esi_hashmap_remove(&subs->by_sid, client_sub->sub->sid);
-        ESI_ASSERT(value == client_sub);
-        client_sub->is_removed = true;
+    if (client_sub->is_removed) {
+        return;
     }
+    const struct esi_str sid = client_sub->sub->sid;
+    const uint32_t place = find_place(subs, sid, hash_sid(sid));
+    ESI_ASSERT(subs->sids[place].slot == (uint32_t)(client_sub - subs->slots));
+    remove_place(subs, place);
+    subs->live_count--;
+    client_sub->is_removed = true;
+}
+
+struct esi_sub *esi_client_subs_release_slot(struct esi_client_subs *subs,
+                                             struct esi_client_sub *client_sub)
+{
+    ESI_REQUIRE(client_sub->is_removed);
+    struct esi_sub *sub = ESI_MOVE(client_sub->sub);
+    client_sub->next_free = subs->first_free;
+    subs->first_free = (uint32_t)(client_sub - subs->slots);
+    return sub;
 }
 
 void esi_client_subs_free_slot(struct esi_client_subs *subs, struct esi_client_sub *client_sub)
 {
-    ESI_REQUIRE(client_sub->is_removed);
-    subs->slots[client_sub->slot] = NULL;
-    subs->free_slots[subs->free_count++] = client_sub->slot;
-    free(client_sub->sub);
-    free(client_sub);
+    free(esi_client_subs_release_slot(subs, client_sub));
 }

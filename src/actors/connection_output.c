@@ -10,7 +10,7 @@
 
 static const uint64_t MAPPED_NS = 2000000000; /* as nats-server */
 
-enum { OWN_LINES_BYTES_MAX = 1024 * 1024, BLOCK_FACTOR = 4 };
+enum { OWN_LINES_BYTES_MAX = 1024 * 1024, BLOCK_FACTOR = 4, PREFETCH_AHEAD = 8 };
 
 void esi_connection_output_take_own(struct esi_connection *self)
 {
@@ -236,6 +236,9 @@ void esi_connection_output_on_deliver(struct esi_connection *self, struct esi_de
     }
     for (uint32_t i = 0; i < delivery->slice_count; i++) {
         const struct esi_slice *slice = &delivery->slices[i];
+        if (i + PREFETCH_AHEAD < delivery->slice_count) {
+            esi_client_subs_prefetch(&self->subs, delivery->slices[i + PREFETCH_AHEAD].sub_slot);
+        }
         if (self->state == STATE_CLOSED || !accept_slice(self, slice)) {
             esi_outbound_skip_slice(&self->outbound, slice);
             continue;

@@ -3,21 +3,20 @@
 #include "actors/connection_internal.h"
 #include "base/assert.h"
 #include "base/bytes.h"
-#include "base/hashmap.h"
 #include "proto/subject.h"
 
 #include <stdlib.h>
 
 enum {
     WITHDRAWN_A_TURN = 1024,
-    /* A subscription's place in maps and in the table, about. */
-    SUB_PLACE_BYTES = 256
+    /* Its slot, and its place by sid: tables that grow by doubling. */
+    SLOT_BYTES = sizeof(struct esi_client_sub) * 3 / 2 + 2 * sizeof(struct esi_client_sid)
 };
 
+/* What a subscription takes here, in the table, and in the routers' count of interest. */
 static uint64_t memory_of(const struct esi_sub *sub)
 {
-    return sizeof *sub + sizeof(struct esi_client_sub) + SUB_PLACE_BYTES + sub->subject.len +
-           sub->queue.len + sub->sid.len;
+    return esi_route_ops_memory_bytes(sub) + SLOT_BYTES;
 }
 
 void esi_connection_subs_remove(struct esi_connection *self, struct esi_client_sub *client_sub)
@@ -44,8 +43,8 @@ void esi_connection_subs_on_detached(struct esi_connection *self, struct esi_rou
             struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, op->sub->slot);
             ESI_ASSERT(client_sub != NULL && client_sub->sub == op->sub);
             esi_ledger_give(self->local->lease, MEMORY_SUBSCRIPTIONS, memory_of(op->sub));
-            client_sub->sub = NULL; /* freed with the batch */
-            esi_client_subs_free_slot(&self->subs, client_sub);
+            /* freed with the batch */
+            (void)esi_client_subs_release_slot(&self->subs, client_sub);
         }
     }
     esi_route_ops_detached(&self->ops, batch);
@@ -232,12 +231,8 @@ static void start_counting(struct esi_connection *self, struct esi_client_sub *c
     }
     fresh->permissions = sub->permissions;
     fresh->created_ns = sub->created_ns;
-    fresh->slot = sub->slot;
     fresh->flags = sub->flags | SUB_RECORDS;
-    client_sub->sub = fresh;
-    /* The map's key lies in the subscription that goes away. */
-    const enum es_err err = esi_hashmap_insert(&self->subs.by_sid, fresh->sid, client_sub);
-    ESI_ASSERT(err == ES_OK);
+    esi_client_subs_replace(&self->subs, client_sub, fresh);
     esi_route_ops_replace(&self->ops, sub, fresh);
 }
 

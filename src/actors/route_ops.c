@@ -7,10 +7,31 @@
 #include "actors/context.h"
 #include "base/assert.h"
 #include "base/own.h"
+#include "broker/interest.h"
+#include "proto/subject.h"
 
 #include <stdlib.h>
 
-enum { BATCH_MAX = 256 };
+enum {
+    BATCH_MAX = 256,
+    PLACE_BYTES = 32, /* of a literal subject, in a map that is half full */
+    TOKEN_BYTES = 160 /* of a subject with wildcards: a node, and its place in the one above */
+};
+
+uint64_t esi_route_ops_memory_bytes(const struct esi_sub *sub)
+{
+    uint64_t bytes =
+        esi_ledger_heap_bytes(sizeof *sub + sub->subject.len + sub->queue.len + sub->sid.len) +
+        PLACE_BYTES;
+
+    if (esi_sub_is_pattern(sub)) {
+        bytes += TOKEN_BYTES * (uint64_t)esi_subject_token_count(sub->subject);
+    }
+    if (!sub->target->is_link && sub->queue.len > 0) {
+        bytes += esi_interest_place_bytes(sub->subject, sub->queue);
+    }
+    return bytes;
+}
 
 void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context,
                         struct esi_actor *asker, uint32_t in_force_kind, uint32_t detached_kind)
@@ -63,7 +84,7 @@ static struct esi_route_batch *reach_batch(struct esi_route_ops *ops, uint32_t r
 enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub)
 {
     struct esi_route_batch *batch =
-        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub->subject));
+        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub));
 
     if (batch == NULL) {
         return ES_NO_MEMORY;
@@ -75,7 +96,7 @@ enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub)
 void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub)
 {
     struct esi_route_batch *batch =
-        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub->subject));
+        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub));
 
     /* A removal that is lost would leave a freed subscription in the table. */
     ESI_ASSERT(batch != NULL);
@@ -85,7 +106,7 @@ void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub)
 void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struct esi_sub *fresh)
 {
     struct esi_route_batch *batch =
-        reach_batch(ops, esi_subtable_router_of(ops->context->table, fresh->subject));
+        reach_batch(ops, esi_subtable_router_of(ops->context->table, fresh));
 
     /* As with a removal. */
     ESI_ASSERT(batch != NULL);
@@ -96,7 +117,7 @@ void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struc
 bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct esi_sub *sub)
 {
     const struct esi_route_batch *batch =
-        ops->batches[esi_subtable_router_of(ops->context->table, sub->subject)];
+        ops->batches[esi_subtable_router_of(ops->context->table, sub)];
 
     for (uint32_t i = batch != NULL ? batch->count : 0; i > 0; i--) {
         if (batch->ops[i - 1].sub == sub) {

@@ -35,6 +35,13 @@ void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context,
 /* Frees what was collected and never handed over. */
 void esi_route_ops_deinit(struct esi_route_ops *ops);
 
+/*
+ * What a subscription takes, in bytes of memory: itself, its place in the table as though it were
+ * alone on its subject, and, of a client, its place in the routers' count of interest. What it
+ * really takes depends on all others. Thread: any.
+ */
+uint64_t esi_route_ops_memory_bytes(const struct esi_sub *sub);
+
 /* Notes that sub is to be added; it is borrowed until it is removed. Fails only with ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub);

@@ -30,14 +30,15 @@ struct listener {
 };
 
 struct esi_router {
-    struct esi_actor actor;     /* first */
-    struct esi_subtable *table; /* borrowed */
-    struct esi_str account;     /* borrowed */
-    struct esi_interest interest;
-    struct listener *listeners; /* owned */
-    struct esi_bytes changes;   /* RS lines of the batch in hand */
-    uint32_t graces_pending;    /* batches that wait for a grace period */
-    struct esi_msg *held_first; /* answers that are held, in order */
+    struct esi_actor actor;       /* first */
+    struct esi_subtable *table;   /* borrowed */
+    struct esi_str account;       /* borrowed */
+    uint32_t index;               /* which router it is */
+    struct esi_interest interest; /* with a queue; the others are counted by the table */
+    struct listener *listeners;   /* owned */
+    struct esi_bytes changes;     /* RS lines of the batch in hand */
+    uint32_t graces_pending;      /* batches that wait for a grace period */
+    struct esi_msg *held_first;   /* answers that are held, in order */
     struct esi_msg *held_last;
 };
 
@@ -105,7 +106,11 @@ static enum es_err add(struct esi_router *router, struct esi_sub *sub, struct es
         return err;
     }
     bool is_first = false;
-    err = esi_interest_add(&router->interest, sub->subject, sub->queue, &is_first);
+    if (sub->queue.len == 0) {
+        is_first = esi_subtable_plain_count(sub) == 1;
+    } else {
+        err = esi_interest_add(&router->interest, sub->subject, sub->queue, &is_first);
+    }
     if (err != ES_OK) {
         esi_subtable_remove(router->table, sub, retired);
         return err;
@@ -118,11 +123,17 @@ static enum es_err add(struct esi_router *router, struct esi_sub *sub, struct es
 
 static void remove_sub(struct esi_router *router, struct esi_sub *sub, struct esi_retired **retired)
 {
-    if (sub->node == NULL) {
+    if (!esi_sub_is_routed(sub)) {
         return; /* its ADD failed */
     }
+    bool is_last = false;
+    if (!sub->target->is_link) {
+        is_last = sub->queue.len == 0
+                      ? esi_subtable_plain_count(sub) == 1
+                      : esi_interest_remove(&router->interest, sub->subject, sub->queue);
+    }
     esi_subtable_remove(router->table, sub, retired);
-    if (!sub->target->is_link && esi_interest_remove(&router->interest, sub->subject, sub->queue)) {
+    if (is_last) {
         note_change(router, sub, false);
     }
 }
@@ -142,7 +153,7 @@ static void apply(struct esi_router *router, struct esi_route_batch *batch,
             remove_sub(router, op->sub, retired);
             break;
         case ROUTE_REPLACE:
-            if (op->replaced->node != NULL) {
+            if (esi_sub_is_routed(op->replaced)) {
                 esi_subtable_replace(router->table, op->replaced, op->sub);
             }
             break;
@@ -260,6 +271,18 @@ static void on_grace_ended(struct esi_router *router, struct grace_msg *grace)
     }
 }
 
+struct snapshot {
+    const struct esi_router *router;
+    struct esi_bytes *lines;
+};
+
+static void write_plain(void *argument, struct esi_str subject)
+{
+    const struct snapshot *snapshot = argument;
+
+    esi_gateway_writer_sub(snapshot->lines, snapshot->router->account, subject, ESI_STR(""));
+}
+
 static void on_listen(struct esi_router *router, const struct listen_msg *listen)
 {
     struct listener *listener = malloc(sizeof *listener);
@@ -268,9 +291,11 @@ static void on_listen(struct esi_router *router, const struct listen_msg *listen
     *listener =
         (struct listener){.next = router->listeners, .link = listen->link, .kind = listen->kind};
     router->listeners = listener;
-    struct esi_interest_msg *snapshot = new_interest(listener, true);
-    esi_interest_write(&router->interest, router->account, &snapshot->queues, &snapshot->lines);
-    esi_actor_send(listener->link, &snapshot->msg);
+    struct esi_interest_msg *interest = new_interest(listener, true);
+    struct snapshot snapshot = {.router = router, .lines = &interest->lines};
+    esi_interest_write(&router->interest, router->account, &interest->queues, &interest->lines);
+    esi_subtable_each_plain(router->table, router->index, write_plain, &snapshot);
+    esi_actor_send(listener->link, &interest->msg);
 }
 
 static void on_unlisten(struct esi_router *router, const struct listen_msg *listen)
@@ -358,7 +383,7 @@ static const struct esi_actor_type router_type = {
     .handle = handle,
 };
 
-enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table,
+enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table, uint32_t index,
                            struct esi_str account, struct esi_router **out)
 {
     struct esi_router *router = aligned_alloc(ESI_CACHE_LINE, sizeof *router);
@@ -366,7 +391,7 @@ enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *tab
     if (router == NULL) {
         return ES_NO_MEMORY;
     }
-    *router = (struct esi_router){.table = table, .account = account};
+    *router = (struct esi_router){.table = table, .index = index, .account = account};
     esi_interest_init(&router->interest);
     esi_bytes_init(&router->changes, INTEREST_LINES_MAX);
     esi_actor_init(&router->actor, &router_type, runtime, NULL);

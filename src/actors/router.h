@@ -51,8 +51,10 @@ struct esi_route_batch {
  * exhausted. */
 struct esi_route_batch *esi_router_batch_new(uint32_t capacity);
 
+/* index: which of the table's routers it is, from 0. */
 ES_MUST_USE enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table,
-                                       struct esi_str account, struct esi_router **out);
+                                       uint32_t index, struct esi_str account,
+                                       struct esi_router **out);
 /* After the runtime has stopped. NULL is accepted. */
 void esi_router_free(struct esi_router *router);
 

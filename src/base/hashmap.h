@@ -33,6 +33,13 @@ uint64_t esi_hashmap_hash(struct esi_str key);
  */
 void esi_hashmap_seed_once(uint64_t seed);
 
+/* What an entry's place takes on average, in bytes: a table that has grown is between three eighths
+ * and three quarters full. */
+static inline size_t esi_hashmap_place_bytes(void)
+{
+    return 2 * sizeof(struct esi_hashmap_entry);
+}
+
 void esi_hashmap_init(struct esi_hashmap *map);
 /* Frees the table, not the values. */
 void esi_hashmap_deinit(struct esi_hashmap *map);

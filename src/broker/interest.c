@@ -3,6 +3,7 @@
  * fits, so that it does not depend on memory. */
 #include "broker/interest.h"
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "proto/gateway_writer.h"
 
 #include <stdlib.h>
@@ -107,6 +108,12 @@ bool esi_interest_remove(struct esi_interest *interest, struct esi_str subject,
     }
     free(probe);
     return is_last;
+}
+
+uint64_t esi_interest_place_bytes(struct esi_str subject, struct esi_str queue)
+{
+    return esi_ledger_heap_bytes(sizeof(struct entry) + subject.len + 1 + queue.len) +
+           esi_hashmap_place_bytes();
 }
 
 void esi_interest_write(const struct esi_interest *interest, struct esi_str account,

@@ -24,6 +24,8 @@ ES_MUST_USE enum es_err esi_interest_add(struct esi_interest *interest, struct e
 /* One less; returns true when it was the last one. One of this kind was added before. */
 bool esi_interest_remove(struct esi_interest *interest, struct esi_str subject,
                          struct esi_str queue);
+/* What one (subject, queue) takes, in bytes of memory. */
+uint64_t esi_interest_place_bytes(struct esi_str subject, struct esi_str queue);
 /* All of it as RS+ lines: those with a queue into `queues`, plain ones into `plain`. */
 void esi_interest_write(const struct esi_interest *interest, struct esi_str account,
                         struct esi_bytes *queues, struct esi_bytes *plain);

@@ -39,30 +39,42 @@ enum esi_sub_flag {
     SUB_OPTIMISTIC = 4 /* a link's ">" that stands for "send all but what was refused" */
 };
 
-struct esi_subtable_node;
-
-/* A subscription. Owned by its target's actor; immutable while it is in the table, except for the
- * router's part. */
+/*
+ * A subscription. Owned by its target's actor; immutable while it is in the table, except for the
+ * router's part. What is looked at for each message stands in the first cache line.
+ */
 struct esi_sub {
+    union {
+        struct esi_rcu_entry entry;
+        struct { /* the same by the names of a subscription */
+            uint64_t hash;
+            struct esi_str subject; /* subject, queue and sid lie behind the struct */
+            uint16_t kind;          /* the table's */
+            uint16_t traits;        /* what it must know of the subject */
+            uint32_t index;         /* written by the router: where it stands among others */
+        };
+    };
     /* borrowed: lives until the removal's grace period has passed */
     struct esi_target *target;
+    struct esi_str sid; /* empty for links */
+    uint32_t slot;      /* the target's own number for it */
+    uint32_t flags;     /* bits of enum esi_sub_flag */
     /* borrowed; not NULL: each delivery is asked about */
     const struct esi_permissions *permissions;
-    struct esi_str subject; /* these three lie behind the struct */
-    struct esi_str queue;   /* empty: plain */
-    struct esi_str sid;     /* empty for links */
-    uint64_t created_ns;    /* monotonic */
-    uint32_t slot;          /* the target's own number for it */
-    uint32_t flags;         /* bits of enum esi_sub_flag */
-    /* written by the router */
-    struct esi_subtable_node *node;
-    uint32_t index;
+    struct esi_str queue; /* empty: plain */
+    uint64_t created_ns;  /* monotonic */
+    /* written by the router: the list or the node of the trie that it stands in */
+    struct esi_rcu_entry *home;
 };
 
 /* A subscription with copies of its strings, owned by the caller (free); NULL when memory is
  * exhausted. */
 struct esi_sub *esi_sub_new(struct esi_target *target, struct esi_str subject, struct esi_str queue,
                             struct esi_str sid);
+/* Has its subject a wildcard? */
+bool esi_sub_is_pattern(const struct esi_sub *sub);
+/* True from its addition to its removal. Thread: the part's router. */
+bool esi_sub_is_routed(const struct esi_sub *sub);
 
 struct esi_subtable;
 
@@ -70,8 +82,8 @@ ES_MUST_USE enum es_err esi_subtable_new(uint32_t router_count, struct esi_subta
 /* All subscriptions are out of it; no reader is left. */
 void esi_subtable_free(struct esi_subtable *table);
 
-/* The router that a subscription on this subject belongs to: 0 to router_count - 1. */
-uint32_t esi_subtable_router_of(const struct esi_subtable *table, struct esi_str subject);
+/* The router that a subscription belongs to: 0 to router_count - 1. */
+uint32_t esi_subtable_router_of(const struct esi_subtable *table, const struct esi_sub *sub);
 
 /*
  * Adds a subscription (a valid subject; borrowed until it is removed and a grace period has
@@ -88,6 +100,13 @@ void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub,
  * one of the two, never both or none. Cannot fail. Thread: the part's router.
  */
 void esi_subtable_replace(struct esi_subtable *table, struct esi_sub *old, struct esi_sub *fresh);
+/* How many of the subscriptions on sub's subject are local and without a queue; sub is in the
+ * table. Thread: the part's router. */
+uint32_t esi_subtable_plain_count(const struct esi_sub *sub);
+/* Calls found(argument, subject) once for each subject of a router that has a local subscription
+ * without a queue. Thread: that router. */
+void esi_subtable_each_plain(const struct esi_subtable *table, uint32_t router,
+                             void (*found)(void *argument, struct esi_str subject), void *argument);
 /* Frees a list of retired memory, after its grace period. */
 void esi_subtable_free_retired(struct esi_retired *retired);
 
@@ -114,6 +133,15 @@ uint64_t esi_subtable_last_local_ns(const struct esi_subtable *table);
  */
 void esi_subtable_walk(const struct esi_subtable *table, struct esi_str subject, uint64_t hash,
                        void (*found)(void *argument, struct esi_sub *sub), void *argument);
+
+/*
+ * For many subjects at once: the first step asks the memory for what a walk will look at, the
+ * second, when that has come, for what the walk will find. Hints only. The caller is in a read-side
+ * section.
+ */
+void esi_subtable_prefetch(const struct esi_subtable *table, struct esi_str subject, uint64_t hash);
+void esi_subtable_prefetch_found(const struct esi_subtable *table, struct esi_str subject,
+                                 uint64_t hash);
 
 /* Subscriptions now in the table. Thread: any; relaxed. */
 uint64_t esi_subtable_count(const struct esi_subtable *table);

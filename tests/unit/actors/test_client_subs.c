@@ -18,8 +18,8 @@
 enum { SIDS = 40, STEPS = 20000 };
 
 struct modelled {
-    struct esi_client_sub *live;       /* known by its sid */
-    struct esi_client_sub *removed[8]; /* their slots are still taken */
+    struct esi_sub *live;       /* known by its sid */
+    struct esi_sub *removed[8]; /* their slots are still taken */
     uint32_t removed_count;
 };
 
@@ -30,6 +30,14 @@ static uint32_t draw_below(uint32_t limit)
 {
     random_state = random_state * 6364136223846793005ULL + 1442695040888963407ULL;
     return (uint32_t)((random_state >> 33) % limit);
+}
+
+static const char *sid_of(const struct modelled *modelled)
+{
+    static char sid[8];
+
+    snprintf(sid, sizeof sid, "%u", (uint32_t)(modelled - model));
+    return sid;
 }
 
 static struct esi_sub *new_sub(const char *sid)
@@ -48,16 +56,16 @@ static void check(const struct esi_client_subs *subs)
 
     for (uint32_t i = 0; i < SIDS; i++) {
         snprintf(sid, sizeof sid, "%u", i);
-        assert_ptr_equal(esi_client_subs_find(subs, esi_str_from(sid)), model[i].live);
+        const struct esi_client_sub *found = esi_client_subs_find(subs, esi_str_from(sid));
+        assert_ptr_equal(found != NULL ? found->sub : NULL, model[i].live);
         live += model[i].live != NULL;
         taken += (model[i].live != NULL) + model[i].removed_count;
         for (uint32_t j = 0; j < model[i].removed_count; j++) {
-            struct esi_client_sub *removed = model[i].removed[j];
-            assert_ptr_equal(esi_client_subs_at(subs, removed->slot), removed);
+            struct esi_sub *removed = model[i].removed[j];
+            assert_ptr_equal(esi_client_subs_at(subs, removed->slot)->sub, removed);
         }
         if (model[i].live != NULL) {
-            assert_ptr_equal(esi_client_subs_at(subs, model[i].live->slot), model[i].live);
-            assert_int_equal(model[i].live->sub->slot, model[i].live->slot);
+            assert_ptr_equal(esi_client_subs_at(subs, model[i].live->slot)->sub, model[i].live);
         }
     }
     assert_int_equal(esi_client_subs_count(subs), live);
@@ -85,16 +93,25 @@ static void test_against_a_list(void **state)
         const uint32_t what = draw_below(3);
         if (what == 0 && modelled->live == NULL) {
             snprintf(sid, sizeof sid, "%u", i);
-            modelled->live = esi_client_subs_add(&subs, new_sub(sid));
-            assert_non_null(modelled->live);
+            modelled->live = new_sub(sid);
+            assert_non_null(esi_client_subs_add(&subs, modelled->live));
             taken++;
         } else if (what == 1 && modelled->live != NULL && modelled->removed_count < 8) {
-            esi_client_subs_forget(&subs, modelled->live);
-            esi_client_subs_forget(&subs, modelled->live);
+            struct esi_client_sub *client_sub = esi_client_subs_find(&subs, modelled->live->sid);
+            if (draw_below(4) == 0) {
+                struct esi_sub *fresh = new_sub(sid_of(modelled));
+                esi_client_subs_replace(&subs, client_sub, fresh);
+                assert_int_equal(fresh->slot, modelled->live->slot);
+                free(modelled->live);
+                modelled->live = fresh;
+            }
+            esi_client_subs_forget(&subs, client_sub);
+            esi_client_subs_forget(&subs, client_sub);
             modelled->removed[modelled->removed_count++] = modelled->live;
             modelled->live = NULL;
         } else if (what == 2 && modelled->removed_count > 0) {
-            esi_client_subs_free_slot(&subs, modelled->removed[--modelled->removed_count]);
+            const struct esi_sub *removed = modelled->removed[--modelled->removed_count];
+            esi_client_subs_free_slot(&subs, esi_client_subs_at(&subs, removed->slot));
             taken--;
         }
         taken_max = taken > taken_max ? taken : taken_max;

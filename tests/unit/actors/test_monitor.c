@@ -118,7 +118,7 @@ static void open_house(struct house *house)
     case_check(esi_subtable_new(1, &context->table) == ES_OK);
     case_check(esi_ledger_new(LEDGER_BYTES, 1, &context->ledger) == ES_OK);
     context->runtime = start_runtime(2);
-    case_check(esi_router_new(context->runtime, context->table, ESI_ACCOUNT,
+    case_check(esi_router_new(context->runtime, context->table, 0, ESI_ACCOUNT,
                               &context->routers[0]) == ES_OK);
     struct es_error error;
     case_check(esi_monitor_start(context, &house->bound, &error) == ES_OK);

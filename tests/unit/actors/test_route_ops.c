@@ -149,7 +149,7 @@ static void operations_take_effect_and_come_back(void **state)
     assert_int_equal(esi_subtable_new(2, &context.table), ES_OK);
     for (uint32_t i = 0; i < 2; i++) {
         assert_int_equal(
-            esi_router_new(context.runtime, context.table, ESI_STR("$G"), &context.routers[i]),
+            esi_router_new(context.runtime, context.table, i, ESI_STR("$G"), &context.routers[i]),
             ES_OK);
     }
     sem_init(&self->done, 0, 0);

@@ -113,7 +113,7 @@ static int set_up(void **state)
     link_target.is_link = true;
     runtime = start_runtime(2);
     case_check(esi_subtable_new(1, &table) == ES_OK);
-    case_check(esi_router_new(runtime, table, ESI_STR("$G"), &router) == ES_OK);
+    case_check(esi_router_new(runtime, table, 0, ESI_STR("$G"), &router) == ES_OK);
     asker = aligned_alloc(ESI_CACHE_LINE, sizeof *asker);
     case_check(asker != NULL);
     memset(asker, 0, sizeof *asker);
