@@ -3,8 +3,9 @@
 
 Settings are a dict with the key names of our own configuration; an adapter turns them into the file
 of the server under test, so that one check runs against every server. Every port is given by the
-system and held (bound, not listening) until the server has it, since a port that was only free a
-moment ago is now and then lost when servers start side by side.
+system and held (bound, not listening) as long as the server is used, since a port that was only
+free a moment ago, or that a server gave back to take it again, is now and then lost when servers
+start side by side.
 """
 
 import contextlib
@@ -206,6 +207,7 @@ class Server:
         self.adapter, self.folder = adapter, folder
         self.settings = settings
         self.process = None
+        self.held = {}
         self.port = self.gateway_port = self.monitor_port = 0
         # A server that does not allow a held port gets one that was only free a moment ago.
         for hold in (True, True, False, False):
@@ -214,11 +216,10 @@ class Server:
         raise Mismatch("the server did not start", None, self.log_text()[-2000:])
 
     def start(self, hold):
-        held = {}
         try:
             given = {}
             for key in self.adapter.ports_of(self.settings):
-                held[key], given[key] = hold_port()
+                self.held[key], given[key] = hold_port()
             self.port = given["service"]
             self.monitor_port = given.get("monitor", 0)
             self.gateway_port = given.get("gateway", 0)
@@ -227,15 +228,19 @@ class Server:
             )
             self.write(full)
             if not hold:
-                for sock in held.values():
-                    sock.close()
-            return self.spawn(set(given.values()))
+                self.release()
+            if self.spawn(set(given.values())):
+                return True
+            self.release()
+            return False
         except BaseException:
             self.stop()
             raise
-        finally:
-            for sock in held.values():
-                sock.close()
+
+    def release(self):
+        """Lets others have the ports."""
+        while self.held:
+            self.held.popitem()[1].close()
 
     def spawn(self, wanted):
         """Starts the program; True once it listens on all wanted ports, False if it has ended."""
@@ -257,7 +262,7 @@ class Server:
 
     def restart(self):
         """Ends the server and starts it again with the same file, so on the same ports."""
-        self.stop()
+        self.end()
         ports = {self.port, self.monitor_port, self.gateway_port} - {0}
         require(self.spawn(ports), "the server starts again", None, self.log_text()[-2000:])
 
@@ -284,13 +289,19 @@ class Server:
             raise Mismatch("the server ends within %.1f s" % deadline_s) from None
 
     def stop(self):
+        """The server is no longer used: as end(), and its ports are let go."""
+        status = self.end()
+        self.release()
+        return status
+
+    def end(self):
         """Ends the process and waits for it; returns its exit status (None if it never ran)."""
         if self.process is None:
             return None
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         return self.process.wait()
@@ -334,7 +345,7 @@ class Adapter:
 
     name = None
     config_name = None
-    start_deadline_s = 15.0
+    start_deadline_s = 60.0  # with a sanitizer, on a busy machine
     base = {}
 
     def __init__(self, program):

@@ -69,7 +69,7 @@ class PairServer(Server):
 
     def end_well(self):
         """Stops on request; ours must then end with status 0."""
-        status = self.stop()
+        status = self.end()
         if self.adapter.name == "ours" and status != 0:
             raise Mismatch("ended with status %s" % status, "0", self.log_text()[-1500:])
 

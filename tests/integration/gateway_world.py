@@ -75,7 +75,7 @@ class Node(Server):
         require(self.spawn(ports), "%s starts again" % self.name, None, self.log_text()[-2000:])
 
     def end_well(self):
-        status = self.stop()
+        status = self.end()
         if self.is_ours:
             require(status == 0, "%s ended with %s" % (self.name, status), 0, self.tail())
             text = self.log_text()

@@ -5,6 +5,7 @@ Every process started here is ended here, by its id. Nothing waits for time: ans
 deadline.
 """
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -70,11 +71,10 @@ def publish_request(message):
 class Client:
     """A raw NATS client that publishes with reply subjects of its own and reads the answers. One thread's."""
 
-    count = 0
+    numbers = itertools.count(1)
 
     def __init__(self, port, context=None, server_name=None):
-        Client.count += 1
-        self.inbox = "_INBOX.t%d" % Client.count
+        self.inbox = "_INBOX.t%d" % next(Client.numbers)
         self.sock = socket.create_connection((HOST, port), PATIENCE_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
@@ -200,8 +200,8 @@ class Worker:
     """One worker process (tests/support/grpc_worker.py) on a port of its own that it keeps over restarts."""
 
     def __init__(self, folder, name):
-        holder, self.port = hold_port()
-        holder.close()
+        # Bound and not listening, also while the worker listens: nobody else gets the port while it is down.
+        self.holder, self.port = hold_port()
         self.record = os.path.join(folder, name + ".record")
         self.process = None
 
@@ -273,6 +273,7 @@ class Bench:
     def worker(self, name="worker", *options, **more):
         """A worker that is started with these options; none: it is down."""
         worker = Worker(self.folder, name)
+        self.closing.callback(worker.holder.close)
         self.closing.callback(worker.stop)
         if options:
             worker.start(*options, **more)
