@@ -83,24 +83,6 @@ void esi_queue_intake_init(struct esi_queue *queue)
 
 /* --- answers --- */
 
-static const char *refusal_word(enum esi_queue_refusal refusal)
-{
-    switch (refusal) {
-    case REFUSED_MALFORMED:
-        return "malformed";
-    case REFUSED_TOO_LARGE:
-        return "too_large";
-    case REFUSED_FULL:
-        return "full";
-    case REFUSED_STOPPING:
-        return "stopping";
-    case REFUSED_NO_MEMORY:
-    case REFUSED_COUNT:
-        break;
-    }
-    return "no_memory";
-}
-
 /* Where the answer goes; false: nobody waits for one, or it would come back to ourselves as an
  * event. */
 static bool has_reply(const struct esi_queue *queue, struct esi_str reply)
@@ -130,13 +112,16 @@ static void end_answer(struct esi_queue *queue, struct answer *answer)
 
     answer->body_len = intake->answer_text.len - answer->body_at;
     esi_bytes_append_str(&intake->answer_text, ESI_STR("\r\n"));
-    if (intake->answer_text.failed) {
-        /* This one is lost and its publisher's patience decides; those before it are whole. */
+    if (!intake->answer_text.failed) {
+        esi_bytes_append(&intake->answers, answer, sizeof *answer);
+    }
+    if (intake->answer_text.failed || intake->answers.failed) {
+        /* This one is lost and its publisher's patience decides; those before it are whole, and
+         * those behind it get another try. */
         intake->answer_text.len = answer->subject_at;
         intake->answer_text.failed = false;
-        return;
+        intake->answers.failed = false;
     }
-    esi_bytes_append(&intake->answers, answer, sizeof *answer);
 }
 
 static void answer_accepted(struct esi_queue *queue, const struct arrival *arrival,
@@ -171,7 +156,7 @@ static void answer_refused(struct esi_queue *queue, struct esi_str reply, struct
     esi_json_writer_init(&json, &queue->intake.answer_text, false);
     esi_json_writer_object_start(&json);
     esi_json_writer_field_bool(&json, "success", false);
-    esi_json_writer_field_text(&json, "error", refusal_word(refusal));
+    esi_json_writer_field_text(&json, "error", esi_queue_report_refusal_text(refusal));
     esi_json_writer_field_text(&json, "detail", detail);
     esi_json_writer_object_end(&json);
     end_answer(queue, &answer);
@@ -184,7 +169,7 @@ static void refuse(struct esi_queue *queue, const struct arrival *arrival,
     struct esi_queue_publish *publish = arrival->publish;
 
     queue->intake.refused[refusal]++;
-    esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", refusal_word(refusal)),
+    esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", esi_queue_report_refusal_text(refusal)),
             ESI_LOG_STR("type", arrival->event->type), ESI_LOG_TEXT("detail", detail));
     if (publish == NULL) {
         answer_refused(queue, arrival->reply, arrival->mapped, refusal, detail);
@@ -585,7 +570,7 @@ static void take_record(struct esi_queue *queue, const struct esi_queue_record *
                                                : err == ES_NO_MEMORY ? REFUSED_NO_MEMORY
                                                                      : REFUSED_MALFORMED;
         queue->intake.refused[refusal]++;
-        esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", refusal_word(refusal)),
+        esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", esi_queue_report_refusal_text(refusal)),
                 ESI_LOG_STR("subject", record->subject), ESI_LOG_TEXT("detail", reason.text));
         answer_refused(queue, record->reply, record->mapped, refusal, reason.text);
         return;
@@ -609,7 +594,7 @@ static void shed_record(struct esi_queue *queue, const struct esi_queue_record *
     static const char detail[] = "events come faster than they can be read";
 
     queue->intake.refused[REFUSED_FULL]++;
-    esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", refusal_word(REFUSED_FULL)),
+    esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", esi_queue_report_refusal_text(REFUSED_FULL)),
             ESI_LOG_STR("subject", record->subject), ESI_LOG_TEXT("detail", detail));
     answer_refused(queue, record->reply, record->mapped, REFUSED_FULL, detail);
 }
