@@ -22,7 +22,6 @@ struct esi_authenticator;
 struct esi_env;
 struct esi_gateway;
 struct esi_grpc_door;
-struct esi_handlers;
 struct esi_monitor;
 struct esi_queue;
 struct esi_router;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A handler's connection to its worker.
+ * A handler: its jobs, and the calls to its worker. How the connection comes and goes:
+ * handler_connect.c.
  *
  * State     | is waiting for                | jobs       | leaves to
  * DOWN      | the time to connect again     | given back | RESOLVING
@@ -18,8 +19,8 @@
  * newer one where the older was remembered); the name that works is remembered.
  */
 #include "actors/handler.h"
-#include "actors/byte_pipe.h"
 #include "actors/context.h"
+#include "actors/handler_internal.h"
 #include "actors/handler_verdict.h"
 #include "base/assert.h"
 #include "base/log.h"
@@ -36,56 +37,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum handler_msg { HANDLER_JOB, HANDLER_RESOLVED };
-
-enum link_state { LINK_DOWN, LINK_RESOLVING, LINK_DIALLING, LINK_SHAKING, LINK_UP, LINK_DONE };
-
-enum {
-    ADDRESSES_MAX = 8,
-    AUTHORITY_MAX = 300,
-    OUTBOUND_BYTES_MIN = 16 * 1024 * 1024,
-    RESPONSE_BYTES_MAX = 64 * 1024 /* an EventResponse has two bytes */
-};
-
-static const uint64_t CONNECT_NS = 5000000000;  /* TCP and TLS, for one address */
-static const uint64_t RECONNECT_NS = 100000000; /* the ceiling of the first delay */
-static const uint64_t RECONNECT_MAX_NS = 5000000000;
 static const uint64_t STOP_NS = 1500000000; /* calls in flight get so long when the server stops */
 static const uint64_t MEMORY_DELAY_NS = 1000000000;
-
-struct esi_handler {
-    struct esi_actor actor; /* first */
-    struct esi_handler_options options;
-    char authority[AUTHORITY_MAX];
-    enum link_state state;
-    /* the connection */
-    struct esi_io io;
-    struct esi_byte_pipe pipe;
-    struct esi_grpc_client *client; /* owned; LINK_UP only */
-    bool is_losing;                 /* results that come now were not the worker's answers */
-    uint64_t read_ns;               /* when bytes came last */
-    /* connecting */
-    struct esi_job resolve_job;
-    struct esi_msg resolved_msg;
-    enum es_err resolve_err;
-    struct esi_address addresses[ADDRESSES_MAX];
-    size_t address_count;
-    size_t address_index;
-    uint32_t failures; /* since a worker has answered */
-    bool is_down_logged;
-    bool is_refusal_logged;
-    /* jobs */
-    struct esi_list waiting; /* given to us, not called */
-    uint32_t calling;
-    uint32_t window;
-    uint32_t successes; /* since the window has changed */
-    bool is_halved;     /* in this turn */
-    bool uses_older_path;
-    bool is_stopping;
-    struct esi_actor_timer connect_timer; /* to connect again, or to give a connect up */
-    struct esi_actor_timer call_timer;
-    struct esi_actor_timer stop_timer;
-};
 
 static struct esi_handler *self_of(struct esi_actor *actor)
 {
@@ -97,16 +50,11 @@ static uint64_t now_ns(const struct esi_handler *self)
     return esi_actor_now_ns(&self->actor);
 }
 
-static struct esi_env *env_of(const struct esi_handler *self)
-{
-    return self->options.context->env;
-}
-
-static uint64_t random_bits(const struct esi_handler *self)
+uint64_t esi_handler_random_bits(const struct esi_handler *self)
 {
     uint64_t bits = 0;
 
-    esi_env_random(env_of(self), &bits, sizeof bits);
+    esi_env_random(self->options.context->env, &bits, sizeof bits);
     return bits;
 }
 
@@ -212,7 +160,7 @@ static enum esi_handler_state shown_state(const struct esi_handler *self)
     return HANDLER_DOWN;
 }
 
-static void tell_status(struct esi_handler *self, const char *note)
+void esi_handler_tell_status(struct esi_handler *self, const char *note)
 {
     struct esi_handler_status *status = calloc(1, sizeof *status);
 
@@ -281,7 +229,7 @@ static void conclude(struct esi_handler *self, struct esi_handler_job *job,
                                             .delay_max_ns = retry->delay_max_ns,
                                             .attempts_max = retry->attempts_max};
 
-    esi_handler_verdict_decide(job, &policy, failure, random_bits(self));
+    esi_handler_verdict_decide(job, &policy, failure, esi_handler_random_bits(self));
     if (failure == RETRY_DELIVERED) {
         note_success(self);
     } else if (failure == RETRY_OVERLOADED) {
@@ -336,223 +284,18 @@ static void take_results(struct esi_handler *self)
     }
 }
 
-/* --- the connection's end --- */
-
-static void resolve(struct esi_handler *self);
-
-/* Waits before the next try: at once after a connection that worked, else longer each time. */
-static void connect_later(struct esi_handler *self)
-{
-    const struct esi_retry_policy policy = {.delay_ns = RECONNECT_NS,
-                                            .delay_max_ns = RECONNECT_MAX_NS};
-
-    self->state = LINK_DOWN;
-    if (self->failures < UINT32_MAX) {
-        self->failures++;
-    }
-    const uint64_t delay_ns = esi_retry_delay_ns(&policy, self->failures, random_bits(self));
-    /* A peer that takes connections and drops them is not to be hammered by a run of small random
-     * numbers. */
-    const uint64_t least_ns = self->failures > 1 ? RECONNECT_NS : 0;
-    esi_actor_timer_set(&self->connect_timer,
-                        now_ns(self) + (delay_ns > least_ns ? delay_ns : least_ns));
-}
-
-static void drop_connection(struct esi_handler *self)
-{
-    esi_actor_io_unwatch(&self->io);
-    esi_byte_pipe_deinit(&self->pipe);
-    esi_actor_timer_cancel(&self->connect_timer);
-    esi_actor_timer_cancel(&self->call_timer);
-}
-
-static void finish_if_stopped(struct esi_handler *self)
-{
-    if (!self->is_stopping || self->state == LINK_DONE || self->calling > 0) {
-        return;
-    }
-    ESI_ASSERT(esi_list_is_empty(&self->waiting));
-    drop_connection(self);
-    esi_grpc_client_free(ESI_MOVE(self->client));
-    esi_actor_timer_cancel(&self->stop_timer);
-    self->state = LINK_DONE;
-    tell_status(self, "");
-    esi_actor_finish(&self->actor);
-}
-
-/* Ends the connection, if there is one; the reason may stand in its stream. */
-static void end_link(struct esi_handler *self, const char *reason)
-{
-    if (self->state == LINK_UP) {
-        self->is_losing = true;
-        esi_grpc_client_lost(self->client);
-        take_results(self);
-        give_back_waiting(self);
-        self->is_losing = false;
-        ESI_ASSERT(self->calling == 0);
-        esi_grpc_client_free(ESI_MOVE(self->client));
-    }
-    self->state = LINK_DOWN;
-    tell_status(self, reason);
-    drop_connection(self);
-    if (!self->is_stopping) {
-        connect_later(self);
-    }
-}
-
-/* The way to the worker has failed, before or after it was up: said once until it is up again. */
-static void lose(struct esi_handler *self, const char *reason)
-{
-    if (!self->is_down_logged && !self->is_stopping) {
-        self->is_down_logged = true;
-        esi_log(LOG_WORKER_DOWN, ESI_LOG_TEXT("handler", self->options.registry->name),
-                ESI_LOG_TEXT("address", self->authority), ESI_LOG_TEXT("reason", reason));
-    }
-    end_link(self, reason);
-}
-
-/* --- connecting --- */
-
-static void run_resolve(struct esi_job *job)
-{
-    struct esi_handler *self = ESI_CONTAINER_OF(job, struct esi_handler, resolve_job);
-    const struct esi_config_handler *config = self->options.config;
-
-    self->resolve_err = esi_env_resolve(env_of(self), config->host, config->port, self->addresses,
-                                        ADDRESSES_MAX, &self->address_count);
-    esi_actor_send(&self->actor, &self->resolved_msg);
-}
-
-static void keep(struct esi_msg *msg)
-{
-    (void)msg; /* embedded in the handler */
-}
-
-static void resolve(struct esi_handler *self)
-{
-    self->state = LINK_RESOLVING;
-    self->resolve_job = (struct esi_job){.run = run_resolve};
-    self->resolved_msg = (struct esi_msg){.kind = HANDLER_RESOLVED, .free = keep};
-    esi_runtime_submit(self->actor.runtime, &self->resolve_job);
-}
-
-static void open_link(struct esi_handler *self)
-{
-    const struct esi_config_limits *limits = &self->options.context->config->limits;
-    const size_t outbound = (size_t)limits->max_payload_bytes * 2;
-    const struct esi_grpc_client_options options = {
-        .is_tls = self->options.config->is_tls,
-        .in_flight_max = self->options.config->in_flight_max,
-        .response_bytes_max = RESPONSE_BYTES_MAX,
-        .outbound_bytes_max = outbound > OUTBOUND_BYTES_MIN ? outbound : (size_t)OUTBOUND_BYTES_MIN,
-    };
-
-    if (esi_grpc_client_new(&options, &self->client) != ES_OK) {
-        lose(self, es_err_text(ES_NO_MEMORY));
-        return;
-    }
-    esi_actor_timer_cancel(&self->connect_timer);
-    self->state = LINK_UP;
-    self->is_refusal_logged = false;
-    self->is_down_logged = false;
-    self->read_ns = now_ns(self);
-    self->pipe.has_more_input = true; /* bytes behind the handshake are not seen by the poller */
-    esi_log(LOG_WORKER_UP, ESI_LOG_TEXT("handler", self->options.registry->name),
-            ESI_LOG_TEXT("address", self->authority),
-            ESI_LOG_TEXT("tls", esi_stream_tls_version(self->pipe.stream)));
-    tell_status(self, "");
-}
-
-static void shake_hands(struct esi_handler *self)
-{
-    const enum es_err err = esi_stream_handshake(self->pipe.stream);
-
-    if (err == ES_AGAIN) {
-        return;
-    }
-    if (err != ES_OK) {
-        const char *failure = esi_stream_failure(self->pipe.stream);
-        lose(self, failure[0] != '\0' ? failure : es_err_text(err));
-        return;
-    }
-    open_link(self);
-}
-
-static void dial(struct esi_handler *self);
-
-static void dial_next(struct esi_handler *self, enum es_err err)
-{
-    drop_connection(self);
-    self->address_index++;
-    if (self->address_index >= self->address_count) {
-        lose(self, es_err_text(err));
-        return;
-    }
-    dial(self);
-}
-
-static void on_connected(struct esi_handler *self)
-{
-    const enum es_err err = esi_env_connect_result(env_of(self), self->io.sock);
-
-    if (err == ES_AGAIN) {
-        return;
-    }
-    if (err != ES_OK) {
-        dial_next(self, err);
-        return;
-    }
-    if (!self->options.config->is_tls) {
-        open_link(self);
-        return;
-    }
-    const char *tls_name = self->options.registry->tls_name;
-    const char *name = tls_name != NULL ? tls_name : self->options.config->host;
-    const enum es_err tls_err =
-        esi_stream_start_tls_client(self->pipe.stream, self->options.tls, name);
-    if (tls_err != ES_OK) {
-        lose(self, "the name that the worker's certificate must have cannot be sent");
-        return;
-    }
-    self->state = LINK_SHAKING;
-    shake_hands(self);
-}
-
-static void dial(struct esi_handler *self)
-{
-    struct esi_stream *stream = NULL;
-    int sock = ESI_ENV_NO_SOCKET;
-
-    self->state = LINK_DIALLING;
-    enum es_err err = esi_env_connect(env_of(self), &self->addresses[self->address_index], &sock);
-    if (err == ES_OK) {
-        err = esi_stream_new(env_of(self), sock, &stream);
-    }
-    if (err == ES_OK) {
-        esi_byte_pipe_init(&self->pipe, stream);
-        err = esi_actor_io_watch(&self->io, sock, POLL_WRITE);
-    }
-    if (err != ES_OK) {
-        dial_next(self, err);
-        return;
-    }
-    esi_actor_timer_set(&self->connect_timer, now_ns(self) + CONNECT_NS);
-}
-
-static void on_resolved(struct esi_handler *self)
-{
-    if (self->state != LINK_RESOLVING) {
-        return;
-    }
-    self->address_index = 0;
-    if (self->resolve_err != ES_OK || self->address_count == 0) {
-        lose(self, "the name of the worker's host is not known");
-        return;
-    }
-    dial(self);
-}
-
 /* --- calling --- */
+
+void esi_handler_end_calls(struct esi_handler *self)
+{
+    self->is_losing = true;
+    esi_grpc_client_lost(self->client);
+    take_results(self);
+    give_back_waiting(self);
+    self->is_losing = false;
+    ESI_ASSERT(self->calling == 0);
+    esi_grpc_client_free(ESI_MOVE(self->client));
+}
 
 static enum es_err feed(void *machine, const void *data, size_t len, uint64_t time_ns)
 {
@@ -635,14 +378,15 @@ static void pump(struct esi_handler *self)
          * connection. */
         self->is_losing = err != ES_CLOSED;
         take_results(self);
-        lose(self, err == ES_CLOSED ? "the worker closed the connection" : es_err_text(err));
+        esi_handler_connect_lose(self, err == ES_CLOSED ? "the worker closed the connection"
+                                                        : es_err_text(err));
         return;
     }
     take_results(self);
     start_calls(self);
     err = esi_byte_pipe_write(&self->pipe, take_output, self->client, &progress);
     if (err != ES_OK && err != ES_AGAIN) {
-        lose(self, "the worker closed the connection");
+        esi_handler_connect_lose(self, "the worker closed the connection");
         return;
     }
     take_results(self);
@@ -655,7 +399,7 @@ static void end_drained(struct esi_handler *self)
         return;
     }
     /* In order, as when a worker limits the age of its connections: nothing to be warned of. */
-    end_link(self, "");
+    esi_handler_connect_end(self, "");
 }
 
 static void set_call_timer(struct esi_handler *self)
@@ -682,26 +426,29 @@ static void on_call_timer(struct esi_handler *self)
         /* Not a byte in all that time: the peer is gone without a word, or hangs. (A PING would
          * tell sooner, but gRPC servers end connections that ping more often than each five
          * minutes.) */
-        lose(self, "the worker does not answer");
-    }
-}
-
-static void on_connect_timer(struct esi_handler *self)
-{
-    if (self->state == LINK_DOWN) {
-        resolve(self);
-    } else if (self->state == LINK_DIALLING) {
-        dial_next(self, ES_TIMEOUT);
-    } else if (self->state == LINK_SHAKING) {
-        lose(self, "the TLS handshake took too long");
+        esi_handler_connect_lose(self, "the worker does not answer");
     }
 }
 
 /* --- the actor --- */
 
+static void finish_if_stopped(struct esi_handler *self)
+{
+    if (!self->is_stopping || self->state == LINK_DONE || self->calling > 0) {
+        return;
+    }
+    ESI_ASSERT(esi_list_is_empty(&self->waiting));
+    esi_handler_connect_drop(self);
+    esi_grpc_client_free(ESI_MOVE(self->client));
+    esi_actor_timer_cancel(&self->stop_timer);
+    self->state = LINK_DONE;
+    esi_handler_tell_status(self, "");
+    esi_actor_finish(&self->actor);
+}
+
 static void start(struct esi_actor *actor)
 {
-    resolve(self_of(actor));
+    esi_handler_connect_begin(self_of(actor));
 }
 
 static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
@@ -715,11 +462,7 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
     if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
         self->pipe.has_more_input = true;
     }
-    if (self->state == LINK_DIALLING) {
-        on_connected(self);
-    } else if (self->state == LINK_SHAKING) {
-        shake_hands(self);
-    }
+    esi_handler_connect_continue(self);
 }
 
 static void timer(struct esi_actor *actor, struct esi_timer *fired)
@@ -727,11 +470,11 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
     struct esi_handler *self = self_of(actor);
 
     if (fired == &self->connect_timer.timer) {
-        on_connect_timer(self);
+        esi_handler_connect_timer(self);
     } else if (fired == &self->call_timer.timer) {
         on_call_timer(self);
     } else if (fired == &self->stop_timer.timer && self->state == LINK_UP) {
-        lose(self, "the server stops");
+        esi_handler_connect_lose(self, "the server stops");
     }
 }
 
@@ -780,12 +523,12 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     struct esi_handler *self = self_of(actor);
 
     /* No default: the compiler then names a message that nobody handles. */
-    switch ((enum handler_msg)msg->kind) {
+    switch ((enum esi_handler_msg)msg->kind) {
     case HANDLER_JOB:
         on_job(self, (struct esi_handler_job *)(void *)msg);
         break;
     case HANDLER_RESOLVED:
-        on_resolved(self);
+        esi_handler_connect_resolved(self);
         break;
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The queue's state, shared by its three files: queue.c (the actor, the way to the handlers),
- * queue_intake.c (the way in: publishers and their answers), queue_report.c (what monitoring sees).
+ * The queue's state, shared by its files: queue.c (the actor), queue_intake.c (the way in:
+ * publishers and their answers), queue_dispatch.c (the way out: jobs of the handlers),
+ * queue_report.c (what monitoring sees). Touched in the queue's turns only.
  */
 #pragma once
 
@@ -125,6 +126,19 @@ void esi_queue_intake_expire(struct esi_queue *queue);
 void esi_queue_intake_end_holding(struct esi_queue *queue);
 /* Publishes the answers of this turn. */
 void esi_queue_intake_flush(struct esi_queue *queue);
+
+/* --- queue_dispatch.c --- */
+
+/* Gives handlers that need it (needs_dispatch) what they may have, up to a turn's share; asks for
+ * another turn for the rest. */
+void esi_queue_dispatch_work(struct esi_queue *queue);
+/* Sets the timer for the first retry of those handlers that could take it. */
+void esi_queue_dispatch_set_timer(struct esi_queue *queue);
+/* A job has come back with its outcome; borrowed. */
+void esi_queue_dispatch_job_done(struct esi_queue *queue, struct esi_handler_job *job);
+/* A handler tells its state and window; borrowed. */
+void esi_queue_dispatch_handler_status(struct esi_queue *queue,
+                                       const struct esi_handler_status *status);
 
 /* --- queue.c --- */
 
