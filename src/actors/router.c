@@ -185,13 +185,16 @@ static struct esi_interest_msg *new_interest(const struct listener *listener, bo
 
 static void tell_listeners(struct esi_router *router)
 {
-    if (router->changes.len == 0) {
+    const struct esi_bytes *changes = &router->changes;
+
+    if (changes->len == 0 && !changes->failed) {
         return;
     }
     for (struct listener *listener = router->listeners; listener != NULL;
          listener = listener->next) {
         struct esi_interest_msg *interest = new_interest(listener, false);
-        esi_bytes_append_str(&interest->lines, esi_bytes_str(&router->changes));
+        esi_bytes_append_str(&interest->lines, esi_bytes_str(changes));
+        interest->lines.failed |= changes->failed;
         esi_actor_send(listener->link, &interest->msg);
     }
     esi_bytes_clear(&router->changes);

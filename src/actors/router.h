@@ -61,8 +61,8 @@ void esi_router_free(struct esi_router *router);
 /* Hands a batch over. Thread: a worker. */
 void esi_router_submit(struct esi_router *router, struct esi_route_batch *batch);
 
-/* Interest lines for a link: a snapshot once, then changes. Owned by the receiver:
- * esi_router_interest_free by msg.free. */
+/* Interest lines for a link: a snapshot once, then changes. Owned by the receiver, freed by
+ * msg.free. Where `failed` is set some are missing, for want of memory: the link cannot go on. */
 struct esi_interest_msg {
     struct esi_msg msg;
     bool is_snapshot;

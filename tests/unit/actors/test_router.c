@@ -16,6 +16,7 @@
 #include "base/own.h"
 #include "runtime_case.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 enum { IN_FORCE = 1, DETACHED = 2, INTEREST = 3, MARK = 4, FLOOD = 300, ANSWERED_MAX = 256 };
@@ -29,6 +30,7 @@ struct asker {
     struct esi_bytes lines; /* what the link was told, in order */
     enum es_err err;
     bool has_snapshot;
+    bool is_incomplete; /* the last lines that the link was told */
 };
 
 static struct esi_runtime *runtime;
@@ -39,11 +41,26 @@ static struct esi_target link_target;
 static struct asker *asker;
 static sem_t freed;
 
+/* While set, buffers cannot grow. */
+static _Atomic bool is_memory_short;
+
+void *__real_realloc(void *data, size_t size);
+void *__wrap_realloc(void *data, size_t size);
+
+void *__wrap_realloc(void *data, size_t size)
+{
+    /* order: seq_cst; a test. */
+    return atomic_load_explicit(&is_memory_short, memory_order_seq_cst)
+               ? NULL
+               : __real_realloc(data, size);
+}
+
 static void on_interest(struct asker *self, const struct esi_interest_msg *msg)
 {
     /* The snapshot comes first, and once. */
     case_check(msg->is_snapshot == !self->has_snapshot);
     self->has_snapshot = true;
+    self->is_incomplete = msg->queues.failed || msg->lines.failed;
     esi_bytes_append_str(&self->lines, esi_bytes_str(&msg->queues));
     esi_bytes_append_str(&self->lines, esi_bytes_str(&msg->lines));
     sem_post(&self->interest);
@@ -275,6 +292,34 @@ static void test_interest(void **state)
     assert_int_equal(sem_trywait(&asker->interest), -1);
 }
 
+/* A change that memory was too short to tell is not passed over in silence, and the next one is
+ * told again. */
+static void test_tells_of_missing_interest(void **state)
+{
+    struct esi_sub *subs[2];
+
+    (void)state;
+    subs[0] = new_sub(&client, "a", "");
+    subs[1] = new_sub(&client, "b", "");
+    submit_one(ROUTE_ADD, subs[0], NULL);
+    submit_one(ROUTE_ADD, subs[1], NULL);
+    esi_router_listen(router, &asker->actor, INTEREST);
+    await(&asker->interest);
+    assert_false(asker->is_incomplete);
+    esi_bytes_clear(&asker->lines);
+    for (int i = 0; i < 2; i++) {
+        const bool is_short = i == 0;
+        /* order: seq_cst; a test. */
+        atomic_store_explicit(&is_memory_short, is_short, memory_order_seq_cst);
+        submit_one(ROUTE_REMOVE, subs[i], NULL);
+        await(&asker->detached);
+        await(&asker->interest);
+        assert_int_equal(asker->is_incomplete, is_short);
+    }
+    expect_lines("RS- $G b\r\n");
+    esi_router_unlisten(router, &asker->actor);
+}
+
 /* An actor that stays in its turn, so that no grace period ends. */
 struct sleeper {
     struct esi_actor actor; /* first */
@@ -354,6 +399,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_in_force_and_detached, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_batch_is_applied_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_interest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_tells_of_missing_interest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_answers_wait_for_retired_memory, set_up, tear_down),
     };
 
