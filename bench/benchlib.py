@@ -16,15 +16,22 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 READY_S = 60
 STOP_S = 30
 
+NEWEST_NATS_SERVER = os.path.join(ROOT, ".cache", "nats-tools", "nats-server")  # scripts/build-nats-tools
 PRESETS = {
     "ours": "{bin}/event-service --config {config}",
     "nats-server": "nats-server -c {nats_config}",
+    "nats-server-newest": shlex.quote(NEWEST_NATS_SERVER) + " -c {nats_config}",
     # The least that can be done between two sockets: without and with parsing.
     "relay": "{bin}/bench-limit relay {port}",
     "parse": "{bin}/bench-limit parse {port}",
 }
-# What a server is started for: alone, with TLS, or linked with another one of its kind.
-PLAIN, TLS, LINKED = "plain", "tls", "linked"
+# Of two linked servers the one that publishers connect to, where it is another program.
+EDGE_PRESETS = {"ours": "{bin}/event-gateway --config {config}"}
+# What a server is started for: alone, with TLS, with TLS and a certificate asked of clients, linked with another one,
+# or with an event queue and a worker service.
+PLAIN, TLS, MUTUAL_TLS, LINKED, EVENTS = "plain", "tls", "mutual tls", "linked", "events"
+EVENT_TYPE = "bench"
+EDGE_USER, EDGE_PASSWORD = "bench", "not a secret"
 
 
 class Refused(Exception):
@@ -64,11 +71,32 @@ class Link:
         self.name, self.port, self.peer_name, self.peer_port = name, port, peer_name, peer_port
 
 
-def our_config(port, certificate=None, link=None):
-    """The least that event-service needs, as YAML (which JSON is)."""
+class Setting:
+    """What a server is configured for beside its port."""
+
+    def __init__(self, certificate=None, asks_clients=False, link=None, workers=None, worker_port=None):
+        self.certificate, self.asks_clients, self.link = certificate, asks_clients, link
+        self.workers = workers  # threads; None: the server's own choice
+        self.worker_port = worker_port  # where the worker service of the event queue listens
+
+
+def our_config(port, setting, is_edge=False):
+    """The least that event-service (or event-gateway) needs, as YAML (which JSON is)."""
     config = {"service": {"host": "127.0.0.1", "port": port}}
+    certificate, link = setting.certificate, setting.link
+    if is_edge:
+        # event-gateway lets nobody in whom it does not know.
+        config["service"]["disable_frontend_tls"] = True
+        config["auth"] = {"users": [{"user": EDGE_USER, "password": EDGE_PASSWORD}]}
     if certificate is not None:
         config["tls"] = {"cert_path": certificate.cert, "key_path": certificate.key}
+        if setting.asks_clients:
+            config["tls"]["root_ca_path"] = certificate.cert
+    if setting.workers is not None:
+        config["threads"] = {"workers": setting.workers}
+    if setting.worker_port is not None:
+        config["handlers"] = {"bench": {"address": f"grpc://127.0.0.1:{setting.worker_port}", "in_flight_max": 256}}
+        config["events"] = {"registry": {EVENT_TYPE: "bench"}}
     if link is not None:
         config["service"]["name"] = "bench-" + link.name  # in a super-cluster each has its own
         config["gateway"] = {"name": link.name, "host": "127.0.0.1", "port": link.port,
@@ -76,10 +104,12 @@ def our_config(port, certificate=None, link=None):
     return json.dumps(config) + "\n"
 
 
-def nats_config(port, certificate=None, link=None):
+def nats_config(port, setting):
+    certificate, link = setting.certificate, setting.link
     lines = [f'listen: "127.0.0.1:{port}"']
     if certificate is not None:
-        lines.append(f'tls {{ cert_file: "{certificate.cert}", key_file: "{certificate.key}" }}')
+        more = f', ca_file: "{certificate.cert}", verify: true' if setting.asks_clients else ""
+        lines.append(f'tls {{ cert_file: "{certificate.cert}", key_file: "{certificate.key}"{more} }}')
     if link is not None:
         lines.append(f'gateway {{ name: {link.name}, listen: "127.0.0.1:{link.port}", gateways: '
                      f'[{{name: {link.peer_name}, url: "nats://127.0.0.1:{link.peer_port}"}}] }}')
@@ -90,12 +120,12 @@ class Server:
     """One server process. `command` may hold {port}, {config} and {nats_config} (files with a minimal configuration of
     event-service and of nats-server) and {bin}."""
 
-    def __init__(self, command, bin_folder, prefix=(), certificate=None, link=None):
-        self.template = PRESETS.get(command, command)
-        if (certificate or link) and "config}" not in self.template:
+    def __init__(self, command, bin_folder, prefix=(), setting=None, is_edge=False):
+        self.is_edge = is_edge and command in EDGE_PRESETS
+        self.template = EDGE_PRESETS[command] if self.is_edge else PRESETS.get(command, command)
+        self.setting = setting or Setting()
+        if (self.setting.certificate or self.setting.link) and "config}" not in self.template:
             raise Refused(f"{self.template}: TLS and links need {{config}} or {{nats_config}} in the command")
-        self.certificate = certificate
-        self.link = link
         self.bin_folder = bin_folder
         self.prefix = list(prefix)
         self.folder = tempfile.mkdtemp(prefix="bench.")
@@ -110,26 +140,37 @@ class Server:
     def start(self):
         self.port = free_port()
         values = [("bin", self.bin_folder), ("port", str(self.port))]
-        for name, write in (("config", our_config), ("nats_config", nats_config)):
+        for name, text in (("config", our_config(self.port, self.setting, self.is_edge)),
+                           ("nats_config", nats_config(self.port, self.setting))):
             path = os.path.join(self.folder, name)
             with open(path, "w", encoding="utf-8") as file:
-                file.write(write(self.port, self.certificate, self.link))
+                file.write(text)
             values.append((name, path))
         # Not str.format: a command line may hold other braces.
         command = self.template
         for name, value in values:
             command = command.replace("{" + name + "}", shlex.quote(value))
+        environment = dict(os.environ)
+        if self.setting.workers is not None:
+            environment["GOMAXPROCS"] = str(self.setting.workers)  # nats-server has no key for it
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.prefix + shlex.split(command), stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+                                            stdout=log, stderr=log, env=environment)
         self.wait_until_ready()
         return self
 
     def bench_arguments(self):
         """Where event-bench finds it, and how."""
         arguments = ["--server", f"127.0.0.1:{self.port}"]
-        if self.certificate is not None:
-            arguments += ["--tls-ca", self.certificate.cert]
+        certificate = self.setting.certificate
+        if certificate is not None:
+            arguments += ["--tls-ca", certificate.cert]
+        if self.setting.asks_clients:
+            arguments += ["--tls-cert", certificate.cert, "--tls-key", certificate.key]
+        if self.setting.worker_port is not None:
+            arguments += ["--worker", f"127.0.0.1:{self.setting.worker_port}", "--subject", "event." + EVENT_TYPE]
+        if self.is_edge:
+            arguments += ["--user", EDGE_USER, "--password", EDGE_PASSWORD]
         if "bench-limit relay" in self.template:
             arguments.append("--raw")
         return arguments
@@ -181,12 +222,13 @@ class Server:
 
 
 class Pair:
-    """Two servers of a kind, linked by a gateway: publishers at the first, subscribers at the second."""
+    """Two servers of a kind (event-gateway and event-service), linked: publishers at the first, subscribers at the
+    second."""
 
     def __init__(self, command, bin_folder):
         ports = [free_port(), free_port()]
-        self.servers = [Server(command, bin_folder, link=Link("ab"[i], ports[i], "ba"[i], ports[1 - i]))
-                        for i in range(2)]
+        self.servers = [Server(command, bin_folder, setting=Setting(link=Link("ab"[i], ports[i], "ba"[i], ports[1 - i])),
+                               is_edge=i == 0) for i in range(2)]
 
     @property
     def info(self):
@@ -212,16 +254,23 @@ class Pair:
             server.stop()
 
 
-def server_for(kind, command, bin_folder, certificate=None):
+def server_for(kind, command, bin_folder, certificate=None, workers=None):
     """What a scenario of this kind is run against."""
     if kind == LINKED:
         return Pair(command, bin_folder)
-    return Server(command, bin_folder, certificate=certificate if kind == TLS else None)
+    setting = Setting(workers=workers)
+    if kind in (TLS, MUTUAL_TLS):
+        setting.certificate, setting.asks_clients = certificate, kind == MUTUAL_TLS
+    if kind == EVENTS:
+        setting.worker_port = free_port()
+    return Server(command, bin_folder, setting=setting)
 
 
 def run_bench(bin_folder, server, arguments, measure_process=True):
-    """One run of event-bench against the server. Returns its JSON; raises Refused when verification failed."""
-    command = [os.path.join(bin_folder, "event-bench"), *arguments, *server.bench_arguments(), "--json", "-"]
+    """One run of event-bench against the server. Returns its JSON, which tells whether the generator was the bottleneck;
+    raises Refused when verification failed."""
+    command = [os.path.join(bin_folder, "event-bench"), *arguments, *server.bench_arguments(), "--json", "-",
+               "--allow-bottleneck"]
     if measure_process:
         command += ["--server-pid", ",".join(str(pid) for pid in server.pids())]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -245,6 +294,36 @@ def version_of(program):
     return lines[0] if lines else ""
 
 
+def compiler_of(path):
+    """Compilers leave their name in what they make."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError:
+        return ""
+    for pattern in (rb"\xff Go buildinf:.*?(go1\.[0-9.]+)", rb"(clang version [0-9.]+)", rb"GCC: \([^)]*\) ([0-9.]+)"):
+        found = re.search(pattern, content, re.DOTALL)
+        if found:
+            return ("gcc " if b"GCC" in pattern else "") + found.group(1).decode()
+    return "unknown"
+
+
+def facts_of(program):
+    """What a server is: its version, its compiler, its TLS library."""
+    path = shutil.which(program) or program
+    version, compiler = version_of(program), compiler_of(path)
+    if compiler.startswith("go"):
+        tls = "Go crypto/tls"
+    else:
+        try:
+            with open(path, "rb") as file:
+                found = re.search(rb"(?:private|system) [0-9]+\.[0-9]+\.[0-9]+(?=\0)", file.read())
+        except OSError:
+            found = None
+        tls = f"wolfSSL, {found.group().decode()}" if found else "none"
+    return {"version": version, "compiler": compiler, "tls": tls}
+
+
 def cpu_model():
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -254,8 +333,9 @@ def cpu_model():
         return ""
 
 
-def stamp():
-    """Where and when: what must be known to read a figure later."""
+def stamp(bin_folder=None):
+    """Where and when: what must be known to read a figure later.
+    bin_folder: of the event-bench that makes the load."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -264,4 +344,5 @@ def stamp():
         "cores": len(os.sched_getaffinity(0)),
         "load_average": list(os.getloadavg()),
         "transport": "TCP on loopback, TLS where the scenario says so",
+        "generator": version_of(os.path.join(bin_folder, "event-bench")) if bin_folder else "",
     }

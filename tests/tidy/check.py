@@ -257,7 +257,7 @@ NO_UNIT_TEST = {
     },
     **{
         f"src/programs/event_bench/{name}.c": "run against servers that lose, double and damage: test_event_bench.py"
-        for name in "bench_client bench_control bench_group bench_shard".split()
+        for name in "bench_client bench_control bench_group bench_part bench_shard bench_worker".split()
     },
     **{
         f"src/programs/event_bench/{name}.c": "what it prints is read by tests/integration/test_event_bench.py"
@@ -280,6 +280,8 @@ NO_UNIT_TEST = {
     },
     "src/actors/connection_pressure.c": "needs peers that do not read: tests/integration/backpressure.py",
     "src/actors/listener.c": "needs sockets that run out: tests/integration/bad_peers.py and bad_doors.py",
+    "src/runtime/reclaimer.c": "stands behind runtime/runtime.h: test_runtime.c",
+    "src/runtime/services.c": "stands behind runtime/runtime.h: test_runtime.c",
     "src/server/library.c": "has no code",
     "src/server/health_check.c": "needs a whole server: tests/integration/tokens.py, health and health-of-others",
     "src/server/tokens.c": "token_file.c and env_files.c have theirs; the edits: tests/integration/tokens.py",

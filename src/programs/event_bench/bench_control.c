@@ -35,7 +35,7 @@ static void count(struct esi_bench_shard *shard, uint64_t operations)
         shard->tally.operations += operations;
     }
     /* order: relaxed; only shown, nothing is derived from it. */
-    atomic_store_explicit(&shard->shown, shard->tally.delivered, memory_order_relaxed);
+    atomic_store_explicit(&shard->shown->delivered, shard->tally.delivered, memory_order_relaxed);
     shard->last_progress_ns = shard->link.now_ns;
 }
 

@@ -108,12 +108,32 @@ static bool is_for(const struct esi_bench_member *member, const struct esi_bench
             esi_str_equal(message->subject, esi_str_from(group->subject)));
 }
 
+/* Of a family: what the publisher's group knows of the same subscriber. Damaged heads stay here. */
+static struct esi_bench_member *sibling_of(struct esi_bench_member *member,
+                                           const struct esi_bench_frame *message)
+{
+    const struct esi_bench_group *family = member->group->family;
+
+    if (message->payload.len < BENCH_HEAD_BYTES) {
+        return member;
+    }
+    const uint64_t publisher =
+        esi_bench_payload_publisher(esi_bench_payload_read_u64(message->payload.data));
+    return publisher < member->group->family_count
+               ? &family[publisher].members[member - family[0].members]
+               : member;
+}
+
 /* Counts a message to a member. Returns true when it is a new one of ours. */
 static bool account(struct esi_bench_member *member, const struct esi_bench_frame *message)
 {
     struct esi_bench_group *group = member->group;
     uint64_t sequence;
 
+    if (group->family != NULL) {
+        member = sibling_of(member, message);
+        group = member->group;
+    }
     if (group->has_probed && message->payload.len == 0) {
         member->is_reached = true;
         return false;
@@ -147,6 +167,34 @@ static void on_delivery(struct esi_bench_client *client, const struct esi_bench_
 
     if (account(member, message) && member->group->tally->is_measuring) {
         record_latency(member->group, message->payload.data);
+    }
+}
+
+void esi_bench_group_take_event(struct esi_bench_group *group, struct esi_str text)
+{
+    const uint64_t word = esi_bench_payload_read_text(text.data);
+    const uint64_t sequence = esi_bench_payload_sequence(word);
+    const uint64_t sent_ns = esi_bench_payload_read_text(text.data + BENCH_WORD_DIGITS);
+    const uint64_t now_ns = group->link->now_ns;
+
+    if (text.len != group->link->options->size_bytes - group->text_at ||
+        !esi_bench_payload_text_is_whole(text.data, text.len)) {
+        group->faults.damaged++;
+        return;
+    }
+    if (sequence >= group->sent) {
+        group->faults.misrouted++;
+        return;
+    }
+    /* Workers are called side by side: only the number of times counts. */
+    if (esi_bench_check_see(&group->shared_check, sequence) == BENCH_SEEN_AGAIN) {
+        return;
+    }
+    group->replies++;
+    group->reply_last_ns = now_ns;
+    group->tally->delivered++;
+    if (group->tally->is_measuring) {
+        esi_histogram_record(&group->tally->latency_ns, now_ns > sent_ns ? now_ns - sent_ns : 0);
     }
 }
 
@@ -222,8 +270,16 @@ static void on_nothing(struct esi_bench_client *client, const struct esi_bench_f
 
 /* Sending. */
 
+bool esi_bench_group_is_alone(const struct esi_bench_group *group)
+{
+    return group->member_count == 0 && !group->is_event;
+}
+
 uint64_t esi_bench_group_base(const struct esi_bench_group *group)
 {
+    if (esi_bench_group_is_alone(group)) {
+        return group->source.pongs_due == 0 ? group->ping_mark : group->confirmed;
+    }
     if (group->has_replies) {
         return group->reply_check.base;
     }
@@ -262,6 +318,51 @@ static uint64_t intended_ns(const struct esi_bench_group *group, uint64_t sequen
     return group->start_ns + (uint64_t)((double)sequence * group->interval_ns);
 }
 
+/* Open loop: what the generator is late by itself. When the window was full, it is the server. */
+static void count_late(struct esi_bench_group *group, uint64_t count, uint64_t now_ns)
+{
+    const uint64_t first_ns = intended_ns(group, group->sent, now_ns);
+    const uint64_t last_ns = intended_ns(group, group->sent + count - 1, now_ns);
+    const double middle_ns = ((double)first_ns + (double)last_ns) / 2;
+
+    if (!group->was_held && group->tally->is_measuring && (double)now_ns > middle_ns) {
+        group->late_ns += ((double)now_ns - middle_ns) * (double)count;
+    }
+    group->was_held = false;
+}
+
+/* An event says the same as a plain message, in digits. */
+static void stamp_event(const struct esi_bench_group *group, char *payload, uint64_t sequence,
+                        uint64_t sent_ns)
+{
+    esi_bench_payload_stamp_text(payload + group->text_at,
+                                 group->link->options->size_bytes - group->text_at,
+                                 esi_bench_payload_word(group->index, sequence), sent_ns);
+}
+
+/* A PING behind what has been sent, one at a time; see esi_bench_group_base. */
+static void confirm(struct esi_bench_group *group, uint64_t now_ns)
+{
+    struct esi_bench_client *source = &group->source;
+
+    if (source->pongs_due > 0) {
+        return;
+    }
+    if (group->confirmed < group->ping_mark) {
+        if (group->tally->is_measuring) {
+            esi_histogram_record(&group->tally->latency_ns, now_ns - group->ping_ns);
+        }
+        group->tally->delivered += group->ping_mark - group->confirmed;
+        group->confirmed = group->ping_mark;
+    }
+    if (group->sent > group->confirmed && !esi_bench_client_is_busy(source)) {
+        group->ping_mark = group->sent;
+        group->ping_ns = now_ns;
+        esi_bench_client_ping(source);
+        esi_bench_client_flush(source);
+    }
+}
+
 static void send_batch(struct esi_bench_group *group, uint64_t count, uint64_t now_ns)
 {
     const size_t size = group->link->options->size_bytes;
@@ -269,6 +370,10 @@ static void send_batch(struct esi_bench_group *group, uint64_t count, uint64_t n
     for (uint64_t i = 0; i < count; i++) {
         char *payload = group->batch + i * group->slot_bytes + group->payload_at;
         const uint64_t sequence = group->sent + i;
+        if (group->is_event) {
+            stamp_event(group, payload, sequence, intended_ns(group, sequence, now_ns));
+            continue;
+        }
         esi_bench_payload_stamp(payload, size, esi_bench_payload_word(group->index, sequence),
                                 intended_ns(group, sequence, now_ns));
         if (group->number_at != 0) {
@@ -303,7 +408,11 @@ enum esi_bench_push esi_bench_group_push(struct esi_bench_group *group, uint64_t
 {
     struct esi_bench_client *source = &group->source;
 
+    if (esi_bench_group_is_alone(group)) {
+        confirm(group, now_ns);
+    }
     if (esi_bench_client_is_busy(source) || group->sent >= group->target) {
+        group->was_held = true;
         return BENCH_PUSH_WAIT;
     }
     const uint64_t room = group->window - (group->sent - esi_bench_group_base(group));
@@ -322,9 +431,13 @@ enum esi_bench_push esi_bench_group_push(struct esi_bench_group *group, uint64_t
     const uint64_t half = group->window / 2;
     const uint64_t least = group->has_replies ? 1 : count < half ? count : half;
     if (room < least || room == 0) {
+        group->was_held = true;
         return BENCH_PUSH_WAIT;
     }
     count = room < count ? room : count;
+    if (group->interval_ns > 0) {
+        count_late(group, count, now_ns);
+    }
     if (group->has_replies) {
         send_requests(group, count, now_ns);
     } else {
@@ -343,6 +456,7 @@ static enum es_err make_batch(struct esi_bench_group *group)
 
     if (!group->has_replies) {
         const bool is_numbered = group->link->options->subjects > 1;
+        group->text_at = group->is_event ? esi_bench_payload_event_head(NULL, size) : 0;
         const bool is_raw = group->link->options->is_raw;
         group->payload_at = (size_t)snprintf(line, sizeof line, "%s %s%s %zu\r\n",
                                              is_raw ? "MSG" : "PUB", group->subject,
@@ -361,6 +475,10 @@ static enum es_err make_batch(struct esi_bench_group *group)
         group->window = group->link->options->in_flight;
         group->slot_count = group->link->options->in_flight;
     }
+    if (group->is_event) {
+        group->window = group->link->options->in_flight;
+        group->slot_count = group->slot_count < group->window ? group->slot_count : group->window;
+    }
     const size_t copies = group->has_replies ? 1 : group->slot_count;
     group->batch = malloc(copies * group->slot_bytes);
     if (group->batch == NULL) {
@@ -370,6 +488,9 @@ static enum es_err make_batch(struct esi_bench_group *group)
         char *slot = group->batch + i * group->slot_bytes;
         memcpy(slot, line, group->payload_at);
         esi_bench_payload_fill(slot + group->payload_at, size);
+        if (group->is_event) {
+            (void)esi_bench_payload_event_head(slot + group->payload_at, size);
+        }
         slot[group->slot_bytes - 2] = '\r';
         slot[group->slot_bytes - 1] = '\n';
     }
@@ -403,14 +524,21 @@ enum es_err esi_bench_group_init(struct esi_bench_group *group, struct esi_bench
     group->tally = tally;
     group->index = index;
     group->has_replies = options->scenario == BENCH_REQUEST_REPLY;
-    group->is_shared =
-        options->scenario == BENCH_QUEUE || (group->has_replies && options->subscribers > 1);
+    group->is_event = options->scenario == BENCH_EVENTS;
+    group->is_shared = options->scenario == BENCH_QUEUE || group->is_event ||
+                       (group->has_replies && options->subscribers > 1);
     group->target = UINT64_MAX;
     if (options->rate != 0) {
         group->interval_ns = 1e9 * (double)options->publishers / (double)options->rate;
     }
-    snprintf(group->subject, sizeof group->subject, "%s.%llu%s", options->subject,
-             (unsigned long long)index, options->subjects > 1 ? ".s." : "");
+    if (group->is_event) {
+        snprintf(group->subject, sizeof group->subject, "%s", options->subject);
+    } else if (esi_bench_options_is_fan_in(options->scenario)) {
+        snprintf(group->subject, sizeof group->subject, "%s.all", options->subject);
+    } else {
+        snprintf(group->subject, sizeof group->subject, "%s.%llu%s", options->subject,
+                 (unsigned long long)index, options->subjects > 1 ? ".s." : "");
+    }
     snprintf(group->inbox, sizeof group->inbox, "%s.%llu.", options->inbox,
              (unsigned long long)index);
     esi_bench_client_init(&group->source, link, group->has_replies ? on_reply : on_nothing, group);
@@ -423,6 +551,9 @@ enum es_err esi_bench_group_init(struct esi_bench_group *group, struct esi_bench
     }
     if (err != ES_OK) {
         return err;
+    }
+    if (options->scenario == BENCH_PUB || group->is_event) {
+        return ES_OK;
     }
     const size_t count = options->subscribers + options->stalled;
     group->members = calloc(count, sizeof *group->members);
@@ -451,6 +582,13 @@ void esi_bench_group_deinit(struct esi_bench_group *group)
     *group = (struct esi_bench_group){0};
 }
 
+size_t esi_bench_group_client_count(const struct esi_bench_group *group)
+{
+    return group->family != NULL && group != group->family
+               ? 0
+               : group->member_count + group->stalled_count;
+}
+
 /* Of the numbered subjects the first `wildcards` in a hundred are subscribed to by a wildcard in
  * the place of the token "s". */
 static void append_numbered_subs(struct esi_bench_group *group, struct esi_bytes *out)
@@ -477,7 +615,7 @@ static void append_subs(struct esi_bench_group *group, struct esi_bench_member *
 
 void esi_bench_group_subscribe(struct esi_bench_group *group)
 {
-    for (size_t i = 0; i < group->member_count + group->stalled_count; i++) {
+    for (size_t i = 0; i < esi_bench_group_client_count(group); i++) {
         struct esi_bench_member *member = &group->members[i];
         append_subs(group, member);
         esi_bench_client_ping(&member->client);
@@ -557,6 +695,8 @@ struct esi_bench_faults esi_bench_group_faults(const struct esi_bench_group *gro
     if (group->has_replies) {
         /* Which way a request or its reply was lost does not matter. */
         faults.lost = group->sent - group->reply_check.seen;
+    } else if (esi_bench_group_is_alone(group)) {
+        faults.lost = group->sent - esi_bench_group_base(group);
     } else if (group->is_shared) {
         faults.lost = group->sent - group->shared_check.seen;
     } else {

@@ -3,6 +3,11 @@
  * One publisher (or requester) with its subscribers (or responders): they share a subject that no
  * other group uses, so that everything about a message can be checked inside the group. A group
  * belongs to one thread.
+ *
+ * With fan-in the groups of a shard are a family: one subject, and subscribers that get what all
+ * publishers send. The first group has their connections, each group accounts for its own messages.
+ * A group without members has its messages confirmed by PONGs (pub), or seen by a worker service
+ * (events).
  */
 #pragma once
 
@@ -67,10 +72,20 @@ struct esi_bench_group {
     char inbox[96];                      /* prefix of reply subjects, ends with a dot */
     bool is_shared;                      /* the members form a queue group */
     bool has_replies;                    /* request-reply */
-    char *batch; /* owned; slot_count copies of one PUB, or of requests the payload alone */
+    bool is_event;                       /* messages are events */
+    struct esi_bench_group *family;      /* borrowed: the first of those that share their
+                                            subscribers; NULL: none do */
+    size_t family_count;
+    uint64_t confirmed; /* without members: the PONG to a PING behind all below has come */
+    uint64_t ping_mark; /* what will be confirmed by the PING on its way */
+    uint64_t ping_ns;   /* when it was sent */
+    bool was_held;      /* open loop: by the window or the socket, so that the server is late */
+    double late_ns;     /* open loop: sum over messages, sent later than intended */
+    char *batch;        /* owned; slot_count copies of one PUB, or of requests the payload alone */
     size_t slot_count;
     size_t slot_bytes;
     size_t payload_at; /* within a slot */
+    size_t text_at;    /* of events: the part that is ours, within the payload */
     size_t number_at;  /* with many subjects: of the subject's digits, within a slot */
     bool has_probed;
     uint64_t window;    /* most numbers that may be sent and not yet seen */
@@ -95,6 +110,18 @@ ES_MUST_USE enum es_err esi_bench_group_init(struct esi_bench_group *group,
                                              struct esi_bench_link *link,
                                              struct esi_bench_tally *tally, uint64_t index);
 void esi_bench_group_deinit(struct esi_bench_group *group);
+
+/* Whether nobody gets what is sent: then PONGs confirm it. */
+bool esi_bench_group_is_alone(const struct esi_bench_group *group);
+
+/* Members with a connection here, those that are to stall included. */
+size_t esi_bench_group_client_count(const struct esi_bench_group *group);
+
+/*
+ * Counts an event that the worker service got.
+ *   text  the part of it that this program wrote (see bench_payload.h)
+ */
+void esi_bench_group_take_event(struct esi_bench_group *group, struct esi_str text);
 
 /* Appends the SUB of every member and of the requester, each followed by PING, and flushes. */
 void esi_bench_group_subscribe(struct esi_bench_group *group);

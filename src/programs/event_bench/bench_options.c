@@ -18,10 +18,14 @@ static const char help[] =
     "latencies and what a message costs.\n"
     "\n"
     "Scenarios:\n"
+    "  pub            M publishers, nobody subscribes\n"
     "  pub-sub        M publishers on M subjects, N subscribers each (default 1:1)\n"
     "  fan-out        one publisher, N subscribers (default 1:10)\n"
+    "  fan-in         M publishers on one subject, each of N subscribers gets all (default 10:1)\n"
     "  queue          the N subscribers of a subject form a queue group (default 1:4)\n"
     "  request-reply  M requesters, N responders each, K requests in flight (default 1:1, 1)\n"
+    "  events         M publishers of events, K on their way; the worker service that gets them\n"
+    "                 is this program (default 1, 1000; --worker)\n"
     "  connect        connections that come and go, K at a time (default 16)\n"
     "  churn          SUB and UNSUB of new subjects, K at a time (default 100)\n"
     "  idle           N connections (default 1000) with K subscriptions each that say nothing\n"
@@ -31,7 +35,7 @@ static const char help[] =
     "                      make N connections, or N SUBs and UNSUBs (default 10000, 1000000)\n"
     "  --duration TIME     publish for that long instead (10s, 500ms)\n"
     "  --warmup TIME       load the server that long before measuring (default 0)\n"
-    "  --size BYTES        payload, at least 16 (default 128)\n"
+    "  --size BYTES        payload, at least 16, of events 64 (default 128)\n"
     "  --publishers M      publishers or requesters (default 1)\n"
     "  --subscribers N     subscribers or responders of each publisher\n"
     "  --stalled N         so many more, which stop reading (pub-sub, fan-out; default 0)\n"
@@ -39,7 +43,7 @@ static const char help[] =
     "                      queue), or subscriptions of each connection (idle); default 1\n"
     "  --wildcards P       percent of the subjects that are subscribed to by a wildcard (default "
     "0)\n"
-    "  --in-flight K       requests on their way, a requester (default 1)\n"
+    "  --in-flight K       requests or events on their way, a requester or publisher\n"
     "  --rate R            messages a second in all, open loop: times count from the intended "
     "start\n"
     "  --window BYTES      most bytes on their way, a publisher (default 1MiB)\n"
@@ -48,6 +52,7 @@ static const char help[] =
     "only\n"
     "  --check-payload     compare every payload byte, not only head and tail\n"
     "  --threads T         threads of the generator; publishers are spread over them (default 1)\n"
+    "  --processes P       processes of the generator, with T threads each (default 1)\n"
     "\n"
     "Server:\n"
     "  --server HOST:PORT  default 127.0.0.1:4222\n"
@@ -58,7 +63,11 @@ static const char help[] =
     "all\n"
     "  --user NAME, --password TEXT, --token TEXT\n"
     "                      default: NATS_USER, NATS_PASSWORD, NATS_TOKEN of the environment\n"
-    "  --subject PREFIX    default event-bench.RANDOM; the publisher's number follows\n"
+    "  --worker HOST:PORT  where event-service finds the worker service for the type of --subject\n"
+    "                      (events); this program listens there\n"
+    "  --subject PREFIX    default event-bench.RANDOM; the publisher's number follows. Of events "
+    "the\n"
+    "                      whole subject, default event.bench\n"
     "  --inbox PREFIX      of reply subjects, default _INBOX.RANDOM\n"
     "  --server-pid PID    measure that process too: CPU, context switches, memory; several with\n"
     "                      commas, added up\n"
@@ -66,16 +75,28 @@ static const char help[] =
     "\n"
     "Output:\n"
     "  --json FILE         also write everything as JSON; - is standard output, without the text\n"
+    "  --csv FILE          also add a line to this file, below a line of headings; - as with "
+    "--json\n"
+    "  --allow-bottleneck  print figures also when the generator was the bottleneck: rates are "
+    "then\n"
+    "                      lower bounds, latencies of an open loop upper ones\n"
     "  --progress          a bar on a terminal, lines otherwise (standard error)\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 good, 1 a failure or a message lost, duplicated, reordered or damaged, 2 "
-    "usage.\n";
+    "usage,\n"
+    "3 no figures because the generator was the bottleneck.\n";
 
 static const char *const scenario_names[] = {
-    [BENCH_PUB_SUB] = "pub-sub", [BENCH_FAN_OUT] = "fan-out",
-    [BENCH_QUEUE] = "queue",     [BENCH_REQUEST_REPLY] = "request-reply",
-    [BENCH_CONNECT] = "connect", [BENCH_CHURN] = "churn",
+    [BENCH_PUB] = "pub",
+    [BENCH_FAN_IN] = "fan-in",
+    [BENCH_EVENTS] = "events",
+    [BENCH_PUB_SUB] = "pub-sub",
+    [BENCH_FAN_OUT] = "fan-out",
+    [BENCH_QUEUE] = "queue",
+    [BENCH_REQUEST_REPLY] = "request-reply",
+    [BENCH_CONNECT] = "connect",
+    [BENCH_CHURN] = "churn",
     [BENCH_IDLE] = "idle",
 };
 _Static_assert(ESI_COUNT_OF(scenario_names) == BENCH_SCENARIO_COUNT, "a scenario has no name");
@@ -127,6 +148,7 @@ static const struct number_option number_options[] = {
     NUMBER("wildcards", wildcards, counts, 0, 100, "0 to 100, percent"),
     NUMBER("in-flight", in_flight, counts, 1, 1000000, "1 to 1000000"),
     NUMBER("threads", threads, counts, 1, BENCH_THREADS_MAX, "1 to 256"),
+    NUMBER("processes", processes, counts, 1, BENCH_PROCESSES_MAX, "1 to 64"),
 };
 
 enum option_id {
@@ -134,6 +156,7 @@ enum option_id {
     OPTION_SERVER = OPTION_NUMBER + ESI_COUNT_OF(number_options),
     OPTION_SUBSCRIBER_SERVER,
     OPTION_SERVER_PID,
+    OPTION_WORKER,
     OPTION_TLS,
     OPTION_TLS_CA,
     OPTION_TLS_CERT,
@@ -149,6 +172,8 @@ enum option_id {
     OPTION_CHECK_PAYLOAD,
     OPTION_RAW,
     OPTION_JSON,
+    OPTION_CSV,
+    OPTION_ALLOW_BOTTLENECK,
     OPTION_PROGRESS,
     OPTION_HELP,
     OPTION_VERSION
@@ -158,6 +183,7 @@ static const struct option text_options[] = {
     {"server", required_argument, NULL, OPTION_SERVER},
     {"subscriber-server", required_argument, NULL, OPTION_SUBSCRIBER_SERVER},
     {"server-pid", required_argument, NULL, OPTION_SERVER_PID},
+    {"worker", required_argument, NULL, OPTION_WORKER},
     {"tls", no_argument, NULL, OPTION_TLS},
     {"tls-ca", required_argument, NULL, OPTION_TLS_CA},
     {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
@@ -173,6 +199,8 @@ static const struct option text_options[] = {
     {"raw", no_argument, NULL, OPTION_RAW},
     {"check-payload", no_argument, NULL, OPTION_CHECK_PAYLOAD},
     {"json", required_argument, NULL, OPTION_JSON},
+    {"csv", required_argument, NULL, OPTION_CSV},
+    {"allow-bottleneck", no_argument, NULL, OPTION_ALLOW_BOTTLENECK},
     {"progress", no_argument, NULL, OPTION_PROGRESS},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -317,6 +345,8 @@ static bool set_text(int id, const char *value, struct esi_bench_options *option
     case OPTION_SERVER_PID:
         return read_pids(value, options) ||
                fail("server-pid", value, "a process id, or several with commas, at most 8");
+    case OPTION_WORKER:
+        return read_server(value, &options->worker) || fail("worker", value, "HOST:PORT");
     case OPTION_TLS:
     case OPTION_TLS_CA:
     case OPTION_TLS_CERT:
@@ -346,6 +376,12 @@ static bool set_text(int id, const char *value, struct esi_bench_options *option
         return true;
     case OPTION_JSON:
         options->json_path = value;
+        return true;
+    case OPTION_CSV:
+        options->csv_path = value;
+        return true;
+    case OPTION_ALLOW_BOTTLENECK:
+        options->allow_bottleneck = true;
         return true;
     case OPTION_RAW:
         options->is_raw = true;
@@ -386,12 +422,11 @@ static void set_defaults(struct esi_env *env, struct esi_bench_options *options)
         .timeout_ns = UINT64_C(5000000000),
         .size_bytes = 128,
         .window_bytes = 1 << 20,
-        .publishers = 1,
         .subjects = 1,
         .threads = 1,
+        .processes = 1,
     };
     make_random_name(env, name);
-    snprintf(options->subject, sizeof options->subject, "event-bench.%s", name);
     snprintf(options->inbox, sizeof options->inbox, "_INBOX.%s", name);
 }
 
@@ -401,15 +436,31 @@ static bool say(const char *what)
     return false;
 }
 
+static bool check_events(const struct esi_bench_options *options)
+{
+    if (options->worker.host[0] == '\0') {
+        return say("events need --worker HOST:PORT: where event-service calls the worker service");
+    }
+    if (options->size_bytes < BENCH_EVENT_SIZE_MIN || options->size_bytes > 1 << 20) {
+        return say("--size of events: 64 to 1MiB");
+    }
+    return (options->subscriber_server.host[0] == '\0' && !options->check_payload) ||
+           say("--subscriber-server and --check-payload are not for events");
+}
+
 static bool check_scenario_options(const struct esi_bench_options *options)
 {
-    const bool has_replies = options->scenario == BENCH_REQUEST_REPLY;
+    const bool is_plain = options->scenario == BENCH_PUB_SUB || options->scenario == BENCH_FAN_OUT;
 
-    if (options->subjects > 1 && has_replies) {
-        return say("--subjects is not for request-reply");
+    if (options->subjects > 1 && !is_plain && options->scenario != BENCH_QUEUE &&
+        options->scenario != BENCH_IDLE) {
+        return say("--subjects is for pub-sub, fan-out, queue and idle");
     }
-    if (options->stalled > 0 && (has_replies || options->scenario == BENCH_QUEUE)) {
+    if (options->stalled > 0 && !is_plain) {
         return say("--stalled is for pub-sub and fan-out");
+    }
+    if (options->scenario == BENCH_EVENTS && !check_events(options)) {
+        return false;
     }
     if (options->is_sid_distinct && options->subjects > 1) {
         return say("with --subjects every subscription has a sid of its own: leave --sid-mode out");
@@ -434,8 +485,50 @@ static bool check_tls(const struct esi_bench_tls *tls)
            say("give --tls-cert and --tls-key together");
 }
 
+static uint64_t count_connections(const struct esi_bench_options *options)
+{
+    switch (options->scenario) {
+    case BENCH_PUB:
+    case BENCH_EVENTS:
+        return options->publishers;
+    case BENCH_FAN_IN:
+        return options->publishers + options->subscribers;
+    case BENCH_IDLE:
+        return options->subscribers;
+    case BENCH_PUB_SUB:
+    case BENCH_FAN_OUT:
+    case BENCH_QUEUE:
+    case BENCH_REQUEST_REPLY:
+        return options->publishers * (options->subscribers + options->stalled + 1);
+    case BENCH_CONNECT:
+    case BENCH_CHURN:
+    case BENCH_SCENARIO_COUNT:
+        break;
+    }
+    return 0;
+}
+
+/* A publisher and its subscribers share a thread: there are not more of these than publishers. */
+static bool finish_threads(struct esi_bench_options *options)
+{
+    if (options->scenario == BENCH_FAN_IN || options->scenario == BENCH_EVENTS) {
+        /* Who receives has to do with every publisher. */
+        options->threads = 1;
+        options->processes = 1;
+    } else if (esi_bench_options_has_groups(options->scenario)) {
+        const uint64_t publishers = options->publishers;
+        if (options->processes > publishers) {
+            options->processes = publishers;
+        }
+        const uint64_t most = (publishers + options->processes - 1) / options->processes;
+        options->threads = options->threads < most ? options->threads : most;
+    }
+    return options->processes * options->threads <= BENCH_THREADS_MAX ||
+           say("more than 256 threads in all");
+}
+
 /* The last word: what depends on several options. */
-static bool finish(struct esi_bench_options *options)
+static bool finish(struct esi_env *env, struct esi_bench_options *options)
 {
     /* What each scenario begins with when nothing else is said. */
     static const struct {
@@ -446,11 +539,22 @@ static bool finish(struct esi_bench_options *options)
         [BENCH_PUB_SUB] = {1000000, 1, 1}, [BENCH_FAN_OUT] = {1000000, 10, 1},
         [BENCH_QUEUE] = {1000000, 4, 1},   [BENCH_REQUEST_REPLY] = {100000, 1, 1},
         [BENCH_CONNECT] = {10000, 1, 16},  [BENCH_CHURN] = {1000000, 1, 100},
-        [BENCH_IDLE] = {0, 1000, 1},
+        [BENCH_IDLE] = {0, 1000, 1},       [BENCH_PUB] = {1000000, 1, 1},
+        [BENCH_FAN_IN] = {1000000, 1, 1},  [BENCH_EVENTS] = {100000, 1, 1000},
     };
 
     if (options->messages != 0 && options->duration_ns != 0) {
         return say("give --messages or --duration, not both");
+    }
+    if (options->publishers == 0) {
+        options->publishers = options->scenario == BENCH_FAN_IN ? 10 : 1;
+    }
+    if (options->subject[0] == '\0') {
+        char name[9];
+        make_random_name(env, name);
+        snprintf(options->subject, sizeof options->subject, "%s%s",
+                 options->scenario == BENCH_EVENTS ? "event.bench" : "event-bench.",
+                 options->scenario == BENCH_EVENTS ? "" : name);
     }
     if (options->scenario == BENCH_IDLE && options->duration_ns == 0) {
         options->messages = 0;
@@ -465,7 +569,7 @@ static bool finish(struct esi_bench_options *options)
     if (options->in_flight == 0) {
         options->in_flight = defaults[options->scenario].in_flight;
     }
-    if (options->publishers * (options->subscribers + options->stalled + 1) > BENCH_CLIENTS_MAX) {
+    if (count_connections(options) > BENCH_CLIENTS_MAX) {
         return say("more than 100000 connections in all");
     }
     if (options->messages != 0 && options->messages < options->publishers) {
@@ -474,10 +578,7 @@ static bool finish(struct esi_bench_options *options)
     if (!check_scenario_options(options) || !check_tls(&options->tls)) {
         return false;
     }
-    if (options->threads > options->publishers && options->scenario <= BENCH_REQUEST_REPLY) {
-        options->threads = options->publishers; /* a publisher and its subscribers share one */
-    }
-    return true;
+    return finish_threads(options);
 }
 
 static bool read_scenario(const char *text, struct esi_bench_options *options)
@@ -525,6 +626,6 @@ enum esi_bench_parsed esi_bench_options_parse(struct esi_env *env, int argc, cha
         fputs("event-bench: give one scenario (--help shows all)\n", stderr);
         return BENCH_PARSED_USAGE;
     }
-    return read_scenario(argv[optind], options) && finish(options) ? BENCH_PARSED_RUN
-                                                                   : BENCH_PARSED_USAGE;
+    return read_scenario(argv[optind], options) && finish(env, options) ? BENCH_PARSED_RUN
+                                                                        : BENCH_PARSED_USAGE;
 }

@@ -10,9 +10,12 @@
 struct esi_env;
 
 enum esi_bench_scenario {
+    BENCH_PUB,           /* M publishers, nobody subscribes */
     BENCH_PUB_SUB,       /* M publishers on M subjects, N subscribers a subject */
     BENCH_FAN_OUT,       /* the same with one publisher and 10 subscribers by default */
+    BENCH_FAN_IN,        /* M publishers on one subject, each of N subscribers gets all of it */
     BENCH_QUEUE,         /* the N subscribers of a subject form one queue group */
+    BENCH_EVENTS,        /* M publishers of events, which come back to a worker service of ours */
     BENCH_REQUEST_REPLY, /* M requesters, N responders a subject, K requests in flight */
     BENCH_CONNECT,       /* connections, K at a time */
     BENCH_CHURN,         /* SUB and UNSUB of K subjects at a time */
@@ -22,12 +25,14 @@ enum esi_bench_scenario {
 
 enum {
     BENCH_SIZE_MIN = 16,               /* publisher, sequence number and send time */
+    BENCH_EVENT_SIZE_MIN = 64,         /* the same in hexadecimal digits, in an event */
     BENCH_SIZE_MAX = 64 * 1024 * 1024, /* the largest max_payload that nats-server allows */
     BENCH_PUBLISHERS_MAX = 65535,      /* the payload has 16 bits for it */
     BENCH_CLIENTS_MAX = 100000,
     BENCH_SUBJECTS_MAX = 9999999, /* the number is seven digits of the subject */
     BENCH_SERVER_PIDS_MAX = 8,
-    BENCH_THREADS_MAX = 256
+    BENCH_THREADS_MAX = 256, /* of all processes */
+    BENCH_PROCESSES_MAX = 64
 };
 
 struct esi_bench_address {
@@ -65,17 +70,21 @@ struct esi_bench_options {
     uint64_t subjects;    /* a publisher; drawn at random for each message */
     uint64_t wildcards;   /* percent of the subjects that are subscribed to by a wildcard */
     uint64_t in_flight;
-    uint64_t threads;
+    uint64_t threads; /* of each process */
+    uint64_t processes;
     uint64_t server_pids[BENCH_SERVER_PIDS_MAX];
     size_t server_pid_count; /* 0: not known */
     bool is_sid_distinct;    /* every subscriber has a sid of its own, else all have sid 1 */
     bool is_raw;             /* publish MSG lines: for a server that only passes bytes on */
+    bool allow_bottleneck;   /* print figures also where the generator was what limited them */
     bool check_payload;      /* compare every byte, not only head and tail */
     bool show_progress;
     char subject[64]; /* prefix; the publisher's number follows */
     char inbox[64];   /* prefix of reply subjects */
     struct esi_bench_tls tls;
-    const char *json_path; /* NULL: no JSON; "-": standard output */
+    struct esi_bench_address worker; /* of events: where the worker service is to listen */
+    const char *json_path;           /* NULL: no JSON; "-": standard output */
+    const char *csv_path;            /* the same */
 };
 
 enum esi_bench_parsed { BENCH_PARSED_RUN, BENCH_PARSED_EXIT, BENCH_PARSED_USAGE };
@@ -87,6 +96,18 @@ enum esi_bench_parsed { BENCH_PARSED_RUN, BENCH_PARSED_EXIT, BENCH_PARSED_USAGE 
  */
 enum esi_bench_parsed esi_bench_options_parse(struct esi_env *env, int argc, char **argv,
                                               struct esi_bench_options *options);
+
+/* Whether publishers and what comes of their messages are what the scenario is about. */
+static inline bool esi_bench_options_has_groups(enum esi_bench_scenario scenario)
+{
+    return scenario <= BENCH_REQUEST_REPLY;
+}
+
+/* Whether every subscriber gets the messages of all publishers. */
+static inline bool esi_bench_options_is_fan_in(enum esi_bench_scenario scenario)
+{
+    return scenario == BENCH_FAN_IN;
+}
 
 /* The scenario's name on the command line, a literal. */
 const char *esi_bench_options_scenario_name(enum esi_bench_scenario scenario);

@@ -15,18 +15,20 @@ static const uint64_t second_ns = 1000000000;
 
 void esi_bench_progress_init(struct esi_bench_progress *progress,
                              const struct esi_bench_options *options,
-                             struct esi_bench_shard *shards, size_t shard_count, uint64_t now_ns)
+                             const struct esi_bench_shown *shown, size_t shard_count,
+                             uint64_t now_ns)
 {
     uint64_t copies = options->subscribers;
 
-    if (options->scenario == BENCH_QUEUE) {
+    if (options->scenario == BENCH_QUEUE || options->scenario == BENCH_PUB ||
+        options->scenario == BENCH_EVENTS) {
         copies = 1;
     } else if (options->scenario == BENCH_REQUEST_REPLY) {
         copies = 2;
     }
     *progress = (struct esi_bench_progress){
         .options = options,
-        .shards = shards,
+        .shown = shown,
         .shard_count = shard_count,
         .total = options->messages * copies,
         .start_ns = now_ns,
@@ -58,7 +60,7 @@ void esi_bench_progress_update(struct esi_bench_progress *progress, uint64_t now
     }
     for (size_t i = 0; i < progress->shard_count; i++) {
         /* order: relaxed; only shown, nothing is derived from it. */
-        delivered += atomic_load_explicit(&progress->shards[i].shown, memory_order_relaxed);
+        delivered += atomic_load_explicit(&progress->shown[i].delivered, memory_order_relaxed);
     }
     const double seconds = (double)(now_ns - progress->last_ns) / 1e9;
     const double rate = (double)(delivered - progress->last_delivered) / seconds;

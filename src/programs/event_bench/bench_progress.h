@@ -6,12 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct esi_bench_shard;
+struct esi_bench_shown;
 struct esi_bench_options;
 
 struct esi_bench_progress {
     const struct esi_bench_options *options; /* borrowed */
-    struct esi_bench_shard *shards;          /* borrowed */
+    const struct esi_bench_shown *shown;     /* borrowed; shard_count */
     size_t shard_count;
     uint64_t total; /* deliveries expected in all; 0: by duration */
     uint64_t start_ns;
@@ -24,7 +24,8 @@ struct esi_bench_progress {
 
 void esi_bench_progress_init(struct esi_bench_progress *progress,
                              const struct esi_bench_options *options,
-                             struct esi_bench_shard *shards, size_t shard_count, uint64_t now_ns);
+                             const struct esi_bench_shown *shown, size_t shard_count,
+                             uint64_t now_ns);
 
 /* Draws when it is time to. Cheap otherwise. Thread: one. */
 void esi_bench_progress_update(struct esi_bench_progress *progress, uint64_t now_ns);

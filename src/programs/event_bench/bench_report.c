@@ -104,46 +104,13 @@ static void finish_clients(struct rates *rates)
     esi_bytes_append_text(rates->out, " msgs\n");
 }
 
-/* Until the measuring ended, or the client's last message, whichever was first. */
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static void append_sources(const struct esi_bench_result *result, struct esi_bytes *out)
+static void append_clients(const struct esi_bench_result *result, const struct esi_bench_row *rows,
+                           size_t count, struct esi_bytes *out)
 {
     struct rates rates = {.out = out, .size_bytes = result->options->size_bytes};
 
-    for (size_t s = 0; s < result->shard_count; s++) {
-        const struct esi_bench_shard *shard = &result->shards[s];
-        for (size_t g = 0; g < shard->group_count; g++) {
-            const struct esi_bench_group *group = &shard->groups[g];
-            if (group->has_replies) {
-                add_client(&rates, group->replies_span.after - group->replies_span.before,
-                           shard->begin_ns, least(group->reply_last_ns, shard->end_ns));
-            } else {
-                add_client(&rates, group->sent_span.after - group->sent_span.before,
-                           shard->begin_ns, least(group->source.written_ns, shard->end_ns));
-            }
-        }
-    }
-    finish_clients(&rates);
-}
-
-static void append_members(const struct esi_bench_result *result, struct esi_bytes *out)
-{
-    struct rates rates = {.out = out, .size_bytes = result->options->size_bytes};
-
-    for (size_t s = 0; s < result->shard_count; s++) {
-        const struct esi_bench_shard *shard = &result->shards[s];
-        for (size_t g = 0; g < shard->group_count; g++) {
-            const struct esi_bench_group *group = &shard->groups[g];
-            for (size_t i = 0; i < group->member_count; i++) {
-                const struct esi_bench_member *member = &group->members[i];
-                add_client(&rates, member->received_span.after - member->received_span.before,
-                           shard->begin_ns, least(member->last_ns, shard->end_ns));
-            }
-        }
+    for (size_t i = 0; i < count; i++) {
+        add_client(&rates, rows[i].messages, rows[i].begin_ns, rows[i].last_ns);
     }
     finish_clients(&rates);
 }
@@ -151,7 +118,7 @@ static void append_members(const struct esi_bench_result *result, struct esi_byt
 static void append_head(const struct esi_bench_result *result, struct esi_bytes *out)
 {
     const struct esi_bench_options *options = result->options;
-    const struct esi_bench_server *server = &result->shards[0].link.server;
+    const struct esi_bench_server *server = &result->sum.server;
 
     esi_bytes_printf(
         out, "%s %llu:%llu, %llu B, ", esi_bench_options_scenario_name(options->scenario),
@@ -176,14 +143,32 @@ static void append_head(const struct esi_bench_result *result, struct esi_bytes 
         esi_bytes_printf(out, "subscribers at %s:%u, ", options->subscriber_server.host,
                          options->subscriber_server.port);
     }
+    if (options->processes * options->threads > 1) {
+        esi_bytes_printf(out, "%llu processes of %llu threads, ",
+                         (unsigned long long)options->processes,
+                         (unsigned long long)options->threads);
+    }
     esi_bytes_printf(out, "%s:%u, server %s version %s\n", options->server.host,
                      options->server.port, server->name, server->version);
 }
 
+static void append_stamp(const struct esi_bench_stamp *stamp, struct esi_bytes *out)
+{
+    esi_bytes_printf(out,
+                     "Environment: %s, %s %s, %llu cores (%s), load %.2f before and %.2f after, "
+                     "event-bench " ESI_BENCH_VERSION " by %s, TLS: wolfSSL, %s\n",
+                     stamp->date, stamp->kernel, stamp->machine, (unsigned long long)stamp->cores,
+                     stamp->cpu, stamp->load_before[0], stamp->load_after[0], stamp->compiler,
+                     stamp->tls_library);
+}
+
 static const char *const latency_words[BENCH_SCENARIO_COUNT] = {
+    [BENCH_PUB] = "Latencies until the PONG behind a batch: min ",
     [BENCH_PUB_SUB] = "Latencies one way: min ",
     [BENCH_FAN_OUT] = "Latencies one way: min ",
+    [BENCH_FAN_IN] = "Latencies one way: min ",
     [BENCH_QUEUE] = "Latencies one way: min ",
+    [BENCH_EVENTS] = "Latencies until the worker service has it: min ",
     [BENCH_REQUEST_REPLY] = "Latencies until the reply: min ",
     [BENCH_CONNECT] = "Latencies until the first PONG: min ",
     [BENCH_CHURN] = "Latencies of a run of SUBs and UNSUBs: min ",
@@ -196,7 +181,7 @@ static void append_latency(const struct esi_bench_result *result, struct esi_byt
         const char *name;
         double percent;
     } columns[] = {{"P50", 50}, {"P90", 90}, {"P99", 99}, {"P99.9", 99.9}, {"P99.99", 99.99}};
-    const struct esi_histogram *latency = &result->latency_ns;
+    const struct esi_histogram *latency = &result->sum.latency_ns;
 
     esi_bytes_append_text(out, latency_words[result->options->scenario]);
     append_us(out, (double)esi_histogram_min(latency));
@@ -209,7 +194,11 @@ static void append_latency(const struct esi_bench_result *result, struct esi_byt
     esi_bytes_append_text(out, " | max ");
     append_us(out, (double)latency->max);
     esi_bytes_append_text(out, "\n");
-    if (result->options->scenario < BENCH_REQUEST_REPLY && result->options->rate == 0) {
+    if (result->options->rate != 0) {
+        esi_bytes_append_text(out, "  of these the generator itself was late: avg ");
+        append_us(out, result->late_us * 1e3);
+        esi_bytes_append_text(out, "\n");
+    } else if (result->options->scenario < BENCH_REQUEST_REPLY) {
         esi_bytes_append_text(out, "  (under full load that is mostly the time in buffers; --rate "
                                    "shows the latency at a given load)\n");
     }
@@ -218,7 +207,7 @@ static void append_latency(const struct esi_bench_result *result, struct esi_byt
 static void append_costs(const struct esi_bench_result *result, struct esi_bytes *out)
 {
     if (result->has_server) {
-        const struct esi_bench_usage *after = &result->shards[0].gate->server_after;
+        const struct esi_bench_usage *after = &result->gate->server_after;
         esi_bytes_printf(
             out,
             "Server: %.3f us CPU a delivered message (%.0f%% user), %.2f cores, context "
@@ -230,21 +219,32 @@ static void append_costs(const struct esi_bench_result *result, struct esi_bytes
     }
     esi_bytes_printf(out, "Generator: %.3f us CPU a delivered message (%.0f%% user), busy %.0f%%\n",
                      result->generator_cpu_us, 100 * result->generator_user_share,
-                     100 * result->generator_busy);
+                     100 * result->sum.busy);
     if (result->is_generator_limit) {
-        esi_bytes_append_text(
-            out,
-            result->has_server
-                ? "WARNING: the generator was the bottleneck: it hardly ever waited, while the "
-                  "server had CPU to spare. The server can do more than this rate.\n"
-                : "WARNING: the generator hardly ever waited and may be the bottleneck; "
-                  "--server-pid tells.\n");
+        esi_bytes_append_text(out, "WARNING: ");
+        esi_bench_report_bottleneck(result, out);
+        esi_bytes_append_text(out, "\n");
+    }
+}
+
+void esi_bench_report_bottleneck(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    if (result->options->rate != 0) {
+        esi_bytes_append_text(out, "the generator was the bottleneck: it was late itself by more "
+                                   "than half of the latency. The server is quicker than this.");
+    } else if (result->has_server) {
+        esi_bytes_append_text(out, "the generator was the bottleneck: it hardly ever waited, while "
+                                   "the server had CPU to spare. The server can do more than this "
+                                   "rate.");
+    } else {
+        esi_bytes_append_text(out, "the generator hardly ever waited and may be the bottleneck; "
+                                   "--server-pid tells.");
     }
 }
 
 void esi_bench_report_faults(const struct esi_bench_result *result, struct esi_bytes *out)
 {
-    const struct esi_bench_faults *faults = &result->faults;
+    const struct esi_bench_faults *faults = &result->sum.faults;
     const struct {
         uint64_t count;
         const char *word;
@@ -270,7 +270,7 @@ static void append_operations(const struct esi_bench_result *result, struct esi_
     const enum esi_bench_scenario scenario = result->options->scenario;
 
     if (scenario == BENCH_IDLE) {
-        append_count(out, result->delivered);
+        append_count(out, result->sum.delivered);
         esi_bytes_printf(out, " connections that said nothing for %.2f s\n", result->seconds);
         if (result->has_server) {
             esi_bytes_printf(out,
@@ -282,7 +282,7 @@ static void append_operations(const struct esi_bench_result *result, struct esi_
         }
         return;
     }
-    append_count(out, (uint64_t)((double)result->delivered / result->seconds + 0.5));
+    append_count(out, (uint64_t)((double)result->sum.delivered / result->seconds + 0.5));
     esi_bytes_printf(out, " %s a second in %.2f s\n",
                      scenario == BENCH_CONNECT ? "connections" : "SUBs and UNSUBs",
                      result->seconds);
@@ -290,31 +290,42 @@ static void append_operations(const struct esi_bench_result *result, struct esi_
     append_costs(result, out);
 }
 
-void esi_bench_report_text(const struct esi_bench_result *result, struct esi_bytes *out)
+/* Of scenarios with messages. */
+static void append_messages(const struct esi_bench_result *result, struct esi_bytes *out)
 {
     const struct esi_bench_options *options = result->options;
     const bool has_replies = options->scenario == BENCH_REQUEST_REPLY;
+    const size_t row_count = esi_bench_part_row_count(options);
 
-    append_head(result, out);
-    if (!result->is_valid) {
-        return;
-    }
-    if (options->scenario > BENCH_REQUEST_REPLY) {
-        append_operations(result, out);
-        return;
-    }
     if (has_replies) {
         esi_bytes_append_text(out, "Requests with their replies: ");
-        append_rate(out, (double)result->replies / result->seconds, options->size_bytes);
+        append_rate(out, (double)result->sum.replies / result->seconds, options->size_bytes);
     } else {
-        esi_bytes_append_text(out, "Delivered: ");
-        append_rate(out, (double)result->delivered / result->seconds, options->size_bytes);
+        esi_bytes_append_text(out, options->scenario == BENCH_PUB ? "Published: " : "Delivered: ");
+        append_rate(out, (double)result->sum.delivered / result->seconds, options->size_bytes);
     }
     esi_bytes_printf(out, " in %.2f s\n", result->seconds);
     esi_bytes_append_text(out, has_replies ? " Requester stats:\n" : " Publisher stats:\n");
-    append_sources(result, out);
-    esi_bytes_append_text(out, has_replies ? " Responder stats:\n" : " Subscriber stats:\n");
-    append_members(result, out);
+    append_clients(result, result->rows, options->publishers, out);
+    if (row_count > options->publishers) {
+        esi_bytes_append_text(out, has_replies ? " Responder stats:\n" : " Subscriber stats:\n");
+        append_clients(result, result->rows + options->publishers, row_count - options->publishers,
+                       out);
+    }
     append_latency(result, out);
     append_costs(result, out);
+}
+
+void esi_bench_report_text(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    append_head(result, out);
+    append_stamp(&result->stamp, out);
+    if (!result->has_figures) {
+        return;
+    }
+    if (esi_bench_options_has_groups(result->options->scenario)) {
+        append_messages(result, out);
+    } else {
+        append_operations(result, out);
+    }
 }

@@ -6,10 +6,13 @@
 #include "event_bench/bench_result.h"
 
 /*
- * Appends the report as text. Of an invalid result only what went wrong: figures of a run that lost
- * messages mean nothing.
+ * Appends the report as text. Without result->has_figures only what was run, and where: figures of
+ * a run that lost messages mean nothing.
  */
 void esi_bench_report_text(const struct esi_bench_result *result, struct esi_bytes *out);
+
+/* Appends one sentence that says why the generator was the bottleneck. */
+void esi_bench_report_bottleneck(const struct esi_bench_result *result, struct esi_bytes *out);
 
 /*
  * Appends one line that says what went wrong ("2 messages lost, 1 duplicated"), or nothing when

@@ -24,6 +24,9 @@ static void write_environment(struct esi_json_writer *json, const struct esi_ben
     esi_json_writer_field_text(json, "kernel", stamp->kernel);
     esi_json_writer_field_text(json, "machine", stamp->machine);
     esi_json_writer_field_u64(json, "cores", stamp->cores);
+    esi_json_writer_field_text(json, "cpu", stamp->cpu);
+    esi_json_writer_field_text(json, "compiler", stamp->compiler);
+    esi_json_writer_field_text(json, "tls_library", stamp->tls_library);
     esi_json_writer_field_text(json, "governor", stamp->governor);
     write_load(json, "load_before", stamp->load_before);
     write_load(json, "load_after", stamp->load_after);
@@ -33,7 +36,7 @@ static void write_environment(struct esi_json_writer *json, const struct esi_ben
 
 static void write_server(struct esi_json_writer *json, const struct esi_bench_result *result)
 {
-    const struct esi_bench_server *server = &result->shards[0].link.server;
+    const struct esi_bench_server *server = &result->sum.server;
 
     esi_json_writer_key(json, "server");
     esi_json_writer_object_start(json);
@@ -64,6 +67,7 @@ static void write_load_options(struct esi_json_writer *json,
     esi_json_writer_field_u64(json, "window_bytes", options->window_bytes);
     esi_json_writer_field_text(json, "sid_mode", options->is_sid_distinct ? "distinct" : "same");
     esi_json_writer_field_u64(json, "threads", options->threads);
+    esi_json_writer_field_u64(json, "processes", options->processes);
     esi_json_writer_object_end(json);
 }
 
@@ -106,13 +110,14 @@ static void write_costs(struct esi_json_writer *json, const struct esi_bench_res
     esi_json_writer_object_start(json);
     esi_json_writer_field_double(json, "cpu_us_per_delivered", result->generator_cpu_us);
     esi_json_writer_field_double(json, "user_share", result->generator_user_share);
-    esi_json_writer_field_double(json, "busy", result->generator_busy);
+    esi_json_writer_field_double(json, "busy", result->sum.busy);
     esi_json_writer_field_bool(json, "is_bottleneck", result->is_generator_limit);
+    esi_json_writer_field_double(json, "late_us", result->late_us);
     esi_json_writer_object_end(json);
     if (!result->has_server) {
         return;
     }
-    const struct esi_bench_usage *after = &result->shards[0].gate->server_after;
+    const struct esi_bench_usage *after = &result->gate->server_after;
     esi_json_writer_key(json, "server_process");
     esi_json_writer_object_start(json);
     esi_json_writer_field_u64(json, "pid", result->options->server_pids[0]);
@@ -135,22 +140,23 @@ static void write_costs(struct esi_json_writer *json, const struct esi_bench_res
 
 static void write_figures(struct esi_json_writer *json, const struct esi_bench_result *result)
 {
-    const double rate = (double)result->delivered / result->seconds;
+    const double rate = (double)result->sum.delivered / result->seconds;
 
     esi_json_writer_field_double(json, "seconds", result->seconds);
-    esi_json_writer_field_u64(json, "published", result->published);
-    esi_json_writer_field_u64(json, "delivered", result->delivered);
+    esi_json_writer_field_u64(json, "published", result->sum.published);
+    esi_json_writer_field_u64(json, "delivered", result->sum.delivered);
     esi_json_writer_field_double(json, "published_per_second",
-                                 (double)result->published / result->seconds);
+                                 (double)result->sum.published / result->seconds);
     esi_json_writer_field_double(json, "delivered_per_second", rate);
     esi_json_writer_field_double(json, "delivered_mib_per_second",
                                  rate * (double)result->options->size_bytes / 1048576.0);
     if (result->options->scenario == BENCH_REQUEST_REPLY) {
-        esi_json_writer_field_u64(json, "replies", result->replies);
+        esi_json_writer_field_u64(json, "replies", result->sum.replies);
         esi_json_writer_field_double(json, "replies_per_second",
-                                     (double)result->replies / result->seconds);
+                                     (double)result->sum.replies / result->seconds);
     }
-    write_latency(json, &result->latency_ns);
+    esi_json_writer_field_u64(json, "longest_pause_ns", result->sum.longest_pause_ns);
+    write_latency(json, &result->sum.latency_ns);
     write_costs(json, result);
 }
 
@@ -165,11 +171,11 @@ void esi_bench_report_json(const struct esi_bench_result *result, const char *er
     esi_json_writer_field_text(&json, "version", ESI_BENCH_VERSION);
     esi_json_writer_field_bool(&json, "valid", result->is_valid);
     esi_json_writer_field_text(&json, "error", error);
-    write_verification(&json, &result->faults);
+    write_verification(&json, &result->sum.faults);
     write_environment(&json, result);
     write_server(&json, result);
     write_load_options(&json, result->options);
-    if (result->is_valid) {
+    if (result->has_figures) {
         write_figures(&json, result);
     }
     esi_json_writer_object_end(&json);

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "event_bench/bench_progress.h"
+#include "event_bench/bench_worker.h"
 
 enum { READY_MAX = 256 };
 
@@ -28,7 +29,9 @@ void esi_bench_shard_poll(struct esi_bench_shard *shard, int64_t timeout_ns)
         shard->idle_ns += shard->link.now_ns - before_ns;
     }
     for (size_t i = 0; i < count && !shard->link.has_failed; i++) {
-        if (ready[i].tag != NULL) {
+        if (shard->worker != NULL && esi_bench_worker_has(shard->worker, ready[i].tag)) {
+            esi_bench_worker_on_ready(shard->worker, ready[i].tag);
+        } else if (ready[i].tag != NULL) {
             esi_bench_client_on_ready(ready[i].tag, ready[i].events);
         }
     }
@@ -80,15 +83,54 @@ static void wait_for_interest(struct esi_bench_shard *shard, struct esi_bench_gr
     }
 }
 
+/* The server may take a while to find the worker service: one event of each publisher goes ahead.
+ */
+static void wait_for_event(struct esi_bench_shard *shard, struct esi_bench_group *group)
+{
+    const uint64_t deadline_ns = now_ns(shard) + shard->link.options->timeout_ns;
+    uint64_t due_ns;
+
+    group->target = 1;
+    while (esi_bench_group_base(group) < 1 && !shard->link.has_failed) {
+        if (now_ns(shard) > deadline_ns) {
+            esi_bench_client_fail(&shard->link,
+                                  "timeout: no event of subject %s came to the worker service at "
+                                  "%s port %u",
+                                  group->subject, shard->link.options->worker.host,
+                                  shard->link.options->worker.port);
+            return;
+        }
+        (void)esi_bench_group_push(group, now_ns(shard), &due_ns);
+        esi_bench_shard_poll(shard, (int64_t)(10 * ms));
+    }
+    group->target = UINT64_MAX;
+}
+
+static bool start_worker(struct esi_bench_shard *shard)
+{
+    const enum es_err err = esi_bench_worker_start(shard, &shard->worker);
+
+    if (err != ES_OK) {
+        esi_bench_client_fail(&shard->link, "the worker service cannot listen on %s port %u: %s",
+                              shard->link.options->worker.host, shard->link.options->worker.port,
+                              es_err_text(err));
+    }
+    return err == ES_OK;
+}
+
 void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_address *publishers,
                           const struct esi_address *subscribers)
 {
     const bool is_linked = shard->link.options->subscriber_server.host[0] != '\0';
+    const bool has_events = shard->link.options->scenario == BENCH_EVENTS;
 
+    if (has_events && !start_worker(shard)) {
+        return;
+    }
     for (size_t g = 0; g < shard->group_count; g++) {
         struct esi_bench_group *group = &shard->groups[g];
         open_client(shard, &group->source, publishers);
-        for (size_t i = 0; i < group->member_count + group->stalled_count; i++) {
+        for (size_t i = 0; i < esi_bench_group_client_count(group); i++) {
             open_client(shard, &group->members[i].client, subscribers);
         }
     }
@@ -96,11 +138,14 @@ void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_addres
         struct esi_bench_group *group = &shard->groups[g];
         esi_bench_group_subscribe(group);
         wait_for_pong(shard, &group->source, "SUB");
-        for (size_t i = 0; i < group->member_count + group->stalled_count; i++) {
+        for (size_t i = 0; i < esi_bench_group_client_count(group); i++) {
             wait_for_pong(shard, &group->members[i].client, "SUB");
         }
-        if (is_linked) {
+        if (is_linked && esi_bench_group_client_count(group) > 0) {
             wait_for_interest(shard, group);
+        }
+        if (has_events) {
+            wait_for_event(shard, group);
         }
         esi_bench_group_stall(group);
     }
@@ -125,7 +170,7 @@ void esi_bench_shard_begin(struct esi_bench_shard *shard)
      * others. */
     if (atomic_fetch_sub_explicit(&gate->to_begin, 1, memory_order_acq_rel) == 1) {
         gate->has_server = read_servers(shard, &gate->server_before);
-        if (esi_bench_meter_read(0, &gate->own_before) != ES_OK) {
+        if (esi_bench_meter_read_all(gate->pids, gate->pid_count, &gate->own_before) != ES_OK) {
             gate->own_before = (struct esi_bench_usage){0};
         }
     }
@@ -143,7 +188,23 @@ void esi_bench_shard_begin(struct esi_bench_shard *shard)
     shard->idle_ns = 0;
     shard->cpu_ns = esi_bench_meter_thread_cpu_ns();
     shard->begin_ns = now_ns(shard);
+    shard->pause_mark = shard->tally.delivered;
+    shard->pause_ns = shard->begin_ns;
     shard->link.now_ns = shard->begin_ns; /* never before it */
+}
+
+/* How long nothing has come. Known to a turn of the loop, which is less than anybody minds. */
+static void note_pause(struct esi_bench_shard *shard, uint64_t now)
+{
+    const uint64_t pause_ns = now - shard->pause_ns;
+
+    if (shard->tally.is_measuring && pause_ns > shard->longest_pause_ns) {
+        shard->longest_pause_ns = pause_ns;
+    }
+    if (shard->tally.delivered != shard->pause_mark) {
+        shard->pause_mark = shard->tally.delivered;
+        shard->pause_ns = now;
+    }
 }
 
 void esi_bench_shard_end(struct esi_bench_shard *shard)
@@ -151,13 +212,14 @@ void esi_bench_shard_end(struct esi_bench_shard *shard)
     struct esi_bench_gate *gate = shard->gate;
 
     shard->end_ns = now_ns(shard);
+    note_pause(shard, shard->end_ns);
     shard->cpu_ns = esi_bench_meter_thread_cpu_ns() - shard->cpu_ns;
     shard->tally.is_measuring = false;
     /* order: acq_rel; pairs with itself in the other shards: exactly one takes it to 0, after all
      * others. */
     if (atomic_fetch_sub_explicit(&gate->to_end, 1, memory_order_acq_rel) == 1) {
         gate->has_server = gate->has_server && read_servers(shard, &gate->server_after);
-        if (esi_bench_meter_read(0, &gate->own_after) != ES_OK) {
+        if (esi_bench_meter_read_all(gate->pids, gate->pid_count, &gate->own_after) != ES_OK) {
             gate->own_after = gate->own_before;
         }
     }
@@ -168,11 +230,17 @@ void esi_bench_shard_end(struct esi_bench_shard *shard)
     shard->phase = BENCH_DRAIN;
 }
 
+/* Those that stall are not asked. */
+static size_t farewell_count(const struct esi_bench_group *group)
+{
+    return esi_bench_group_client_count(group) > 0 ? group->member_count : 0;
+}
+
 static void begin_farewell(struct esi_bench_shard *shard)
 {
     for (size_t g = 0; g < shard->group_count; g++) {
         struct esi_bench_group *group = &shard->groups[g];
-        for (size_t i = 0; i < group->member_count; i++) {
+        for (size_t i = 0; i < farewell_count(group); i++) {
             esi_bench_client_ping(&group->members[i].client);
             esi_bench_client_flush(&group->members[i].client);
         }
@@ -191,7 +259,7 @@ static bool has_all_pongs(const struct esi_bench_shard *shard)
         if (group->source.pongs_due > 0) {
             return false;
         }
-        for (size_t i = 0; i < group->member_count; i++) {
+        for (size_t i = 0; i < farewell_count(group); i++) {
             if (group->members[i].client.pongs_due > 0) {
                 return false;
             }
@@ -299,6 +367,9 @@ void esi_bench_shard_run(void *argument)
         }
         const int64_t timeout_ns = push_all(shard, now);
         esi_bench_shard_poll(shard, timeout_ns);
+        if (shard->tally.is_measuring) {
+            note_pause(shard, shard->link.now_ns);
+        }
         const struct glance glance = look(shard);
         advance_phase(shard, shard->link.now_ns, glance);
         if (is_stalled(shard, shard->link.now_ns, glance)) {
@@ -306,7 +377,8 @@ void esi_bench_shard_run(void *argument)
             break;
         }
         /* order: relaxed; only shown, nothing is derived from it. */
-        atomic_store_explicit(&shard->shown, shard->tally.delivered, memory_order_relaxed);
+        atomic_store_explicit(&shard->shown->delivered, shard->tally.delivered,
+                              memory_order_relaxed);
         if (shard->progress != NULL) {
             esi_bench_progress_update(shard->progress, shard->link.now_ns);
         }
@@ -342,6 +414,10 @@ enum es_err esi_bench_shard_init(struct esi_bench_shard *shard, struct esi_env *
     for (size_t g = 0; g < shard->group_count && err == ES_OK; g++) {
         err = esi_bench_group_init(&shard->groups[g], &shard->link, &shard->tally,
                                    share->first_group + g);
+        if (esi_bench_options_is_fan_in(options->scenario)) {
+            shard->groups[g].family = shard->groups;
+            shard->groups[g].family_count = share->group_count;
+        }
     }
     return err;
 }
@@ -351,6 +427,7 @@ void esi_bench_shard_deinit(struct esi_bench_shard *shard)
     for (size_t g = 0; g < shard->group_count; g++) {
         esi_bench_group_deinit(&shard->groups[g]);
     }
+    esi_bench_worker_stop(shard->worker);
     free(shard->groups);
     free(shard->link.block);
     if (shard->link.env != NULL) {

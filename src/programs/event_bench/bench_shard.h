@@ -20,12 +20,20 @@
 #include "event_bench/bench_meter.h"
 
 struct esi_bench_progress;
+struct esi_bench_worker;
 
-/* What the shards share. */
+/* Of one shard, shown by another thread or process; on a cache line of its own. */
+struct esi_bench_shown {
+    _Alignas(64) _Atomic uint64_t delivered;
+};
+
+/* What the shards share, also those of other processes. */
 struct esi_bench_gate {
     _Atomic uint32_t to_begin; /* shards that have not begun to measure */
     _Atomic uint32_t to_end;   /* shards that have not ended measuring */
-    /* Written by the shard that takes them to 0, read after all threads were joined. */
+    /* Written by the shard that takes them to 0, read after all have come to their end. */
+    uint64_t pids[BENCH_PROCESSES_MAX]; /* of the generator; written before they begin */
+    size_t pid_count;
     struct esi_bench_usage own_before;
     struct esi_bench_usage own_after;
     struct esi_bench_usage server_before;
@@ -52,9 +60,13 @@ struct esi_bench_shard {
     uint64_t cpu_ns;  /* of this thread, while measuring */
     uint64_t idle_ns; /* waited in the poller, while measuring */
     uint64_t last_progress_ns;
-    uint64_t progress_mark; /* a sum that changes whenever anything moves */
-    _Atomic uint64_t shown; /* messages delivered, for the progress display of another thread */
-    bool has_stalled;       /* no progress within the time-out */
+    uint64_t progress_mark;          /* a sum that changes whenever anything moves */
+    struct esi_bench_shown *shown;   /* borrowed; for the progress display */
+    uint64_t pause_mark;             /* messages delivered when the last pause began */
+    uint64_t pause_ns;               /* and when that was */
+    uint64_t longest_pause_ns;       /* without any delivery, while measuring */
+    struct esi_bench_worker *worker; /* owned; NULL: not the events scenario */
+    bool has_stalled;                /* no progress within the time-out */
 };
 
 /* Waits at most so long, in ns, and lets the clients react. */

@@ -1,33 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * event-bench: loads a NATS server and measures it. The run is cut into shards, one a thread; the
- * first shard runs in the main thread. Figures are printed only when every message was accounted
- * for.
+ * event-bench: loads a NATS server and measures it. The run is cut into shards, one a thread, of
+ * one process or several; the first shard of a process runs in its main thread. Figures are printed
+ * only when every message was accounted for, and the generator was not what limited them.
  */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "env/env.h"
 #include "event_bench/bench_control.h"
+#include "event_bench/bench_crew.h"
 #include "event_bench/bench_options.h"
+#include "event_bench/bench_part.h"
 #include "event_bench/bench_progress.h"
 #include "event_bench/bench_report.h"
+#include "event_bench/bench_report_csv.h"
 #include "event_bench/bench_report_json.h"
 #include "event_bench/bench_result.h"
 #include "event_bench/bench_shard.h"
 #include "net/tls.h"
 
-enum exit_status { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum exit_status { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_BOTTLENECK = 3 };
 
 struct bench {
     struct esi_env *env;
     struct esi_bench_options options;
-    struct esi_tls_context *tls; /* NULL: plain */
-    struct esi_bench_gate gate;
+    struct esi_bench_crew crew;
+    struct esi_bench_part *part;    /* borrowed: what this process has found */
+    struct esi_tls_context *tls;    /* NULL: plain */
     struct esi_bench_shard *shards; /* owned; shard_count */
     size_t shard_count;
     struct esi_bench_progress progress;
@@ -37,6 +43,14 @@ struct bench {
 static bool say(const char *what, const char *why)
 {
     fprintf(stderr, "event-bench: %s: %s\n", what, why);
+    return false;
+}
+
+/* Notes why this process cannot start; the one that was started tells the user. */
+static bool fail(struct bench *bench, const char *what, const char *why)
+{
+    snprintf(bench->part->failure.text, sizeof bench->part->failure.text, "%.100s: %.400s", what,
+             why);
     return false;
 }
 
@@ -57,42 +71,47 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* An open loop that is late is no measure: by default the kernel lets waits take 50 us longer. */
+static void wait_exactly(void)
+{
+    (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* threads and children inherit it */
+}
+
+/* Shard `index` of the run, which may be one of another process. */
 static bool make_shard(struct bench *bench, uint64_t index, const struct esi_bench_share *share)
 {
-    struct esi_bench_shard *shard = &bench->shards[index];
-
-    bench->shard_count++;
+    if (index / bench->options.threads != bench->crew.index) {
+        return true;
+    }
+    struct esi_bench_shard *shard = &bench->shards[bench->shard_count++];
     shard->index = index;
+    shard->shown = &bench->crew.board->shown[index];
     shard->link.tls = bench->tls;
     const enum es_err err =
-        esi_bench_shard_init(shard, bench->env, &bench->options, &bench->gate, share);
-    return err == ES_OK || say("start", es_err_text(err));
+        esi_bench_shard_init(shard, bench->env, &bench->options, &bench->crew.board->gate, share);
+    return err == ES_OK || fail(bench, "cannot start", es_err_text(err));
 }
 
 static bool make_shards(struct bench *bench)
 {
     const struct esi_bench_options *options = &bench->options;
+    const uint64_t count = options->processes * options->threads;
     struct esi_bench_share share = {0};
 
     bench->shards = calloc(options->threads, sizeof *bench->shards);
     if (bench->shards == NULL) {
-        return say("start", es_err_text(ES_NO_MEMORY));
+        return fail(bench, "cannot start", es_err_text(ES_NO_MEMORY));
     }
-    for (uint64_t s = 0; s < options->threads; s++) {
+    for (uint64_t s = 0; s < count; s++) {
         if (esi_bench_control_has(options->scenario)) {
-            share.messages = share_of(options->messages, s, options->threads);
-            if (!make_shard(bench, s, &share)) {
-                return false;
-            }
-            continue;
+            share.messages = share_of(options->messages, s, count);
+        } else {
+            share.group_count = share_of(options->publishers, s, count);
+            /* By publishers, so that each publisher of the run has the same share. */
+            share.messages =
+                options->messages * (share.first_group + share.group_count) / options->publishers -
+                options->messages * share.first_group / options->publishers;
         }
-        share.group_count = share_of(options->publishers, s, options->threads);
-        /* By publishers, so that each publisher of the run has the same share. */
-        share.messages = options->messages == 0
-                             ? 0
-                             : options->messages * (share.first_group + share.group_count) /
-                                       options->publishers -
-                                   options->messages * share.first_group / options->publishers;
         if (!make_shard(bench, s, &share)) {
             return false;
         }
@@ -101,13 +120,13 @@ static bool make_shards(struct bench *bench)
     return true;
 }
 
-static bool resolve(const struct bench *bench, const struct esi_bench_address *server,
+static bool resolve(struct bench *bench, const struct esi_bench_address *server,
                     struct esi_address *out)
 {
     size_t count;
     const enum es_err err = esi_env_resolve(bench->env, server->host, server->port, out, 1, &count);
 
-    return err == ES_OK || say(server->host, es_err_text(err));
+    return err == ES_OK || fail(bench, server->host, es_err_text(err));
 }
 
 /* One context serves all connections. */
@@ -128,7 +147,7 @@ static bool make_tls(struct bench *bench)
     struct es_error error = {.text = ""};
 
     return !tls->is_on || esi_tls_context_new(bench->env, &options, &bench->tls, &error) == ES_OK ||
-           say("TLS", error.text);
+           fail(bench, "TLS", error.text);
 }
 
 static bool open_shards(struct bench *bench)
@@ -149,7 +168,7 @@ static bool open_shards(struct bench *bench)
         bench->shards[s].address = publishers;
         esi_bench_shard_open(&bench->shards[s], &publishers, &subscribers);
         if (bench->shards[s].link.has_failed) {
-            return say("cannot start", bench->shards[s].link.error.text);
+            return fail(bench, "cannot start", bench->shards[s].link.error.text);
         }
     }
     return true;
@@ -179,51 +198,54 @@ static void run_shards(struct bench *bench)
     esi_bench_progress_finish(&bench->progress);
 }
 
-static bool check_server_process(struct bench *bench)
+/* Before anything is connected. */
+static bool read_server_process(const struct bench *bench, struct esi_bench_usage *usage)
 {
-    struct esi_bench_usage usage;
-
     if (bench->options.server_pid_count == 0) {
         return true;
     }
     if (esi_bench_meter_read_all(bench->options.server_pids, bench->options.server_pid_count,
-                                 &usage) != ES_OK) {
+                                 usage) != ES_OK) {
         return say("--server-pid", "no such process");
     }
-    bench->gate.server_resident_bytes = usage.resident_bytes;
     return true;
 }
 
-/* One line for the user: what stopped the run, and which messages went wrong. Empty when all is
- * well. */
+/* One line for the user: why there are no figures. Empty when there are. */
 static void describe_failure(const struct bench *bench, struct esi_bytes *out)
 {
-    if (bench->result.is_valid) {
+    const struct esi_bench_result *result = &bench->result;
+
+    if (result->has_figures) {
         return;
     }
-    esi_bench_report_faults(&bench->result, out);
-    for (size_t s = 0; s < bench->shard_count; s++) {
-        const struct esi_bench_shard *shard = &bench->shards[s];
-        if (shard->link.has_failed) {
-            /* What was on its way then is no verdict on the server. */
-            esi_bytes_clear(out);
-            esi_bytes_append_text(out, shard->link.error.text);
-            return;
-        }
-        if (shard->has_stalled) {
-            esi_bytes_printf(out, "%sno progress for %.1f s", out->len > 0 ? "; " : "",
-                             (double)bench->options.timeout_ns / 1e9);
-            return;
-        }
+    if (result->is_valid) {
+        esi_bench_report_bottleneck(result, out);
+        return;
+    }
+    if (result->sum.failure.text[0] != '\0') {
+        /* What was on its way then is no verdict on the server. */
+        esi_bytes_append_text(out, result->sum.failure.text);
+        return;
+    }
+    esi_bench_report_faults(result, out);
+    if (result->sum.has_stalled) {
+        esi_bytes_printf(out, "%sno progress for %.1f s", out->len > 0 ? "; " : "",
+                         (double)bench->options.timeout_ns / 1e9);
     }
     if (out->len == 0) {
         esi_bytes_append_text(out, "no message was delivered");
     }
 }
 
-static bool write_file(const char *path, struct esi_str text)
+static bool is_stdout(const char *path)
 {
-    FILE *file = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
+    return path != NULL && strcmp(path, "-") == 0;
+}
+
+static bool write_file(const char *path, const char *mode, struct esi_str text)
+{
+    FILE *file = is_stdout(path) ? stdout : fopen(path, mode);
 
     if (file == NULL) {
         return say(path, "cannot be written");
@@ -233,40 +255,111 @@ static bool write_file(const char *path, struct esi_str text)
     return (is_written && is_flushed) || say(path, "cannot be written");
 }
 
-static bool report(const struct bench *bench)
+/* Many runs may share a file: the headings stand where it begins. */
+static bool write_csv(const struct bench *bench, const char *failure)
 {
-    const char *json_path = bench->options.json_path;
-    struct esi_bytes failure;
+    const char *path = bench->options.csv_path;
+    struct stat facts;
     struct esi_bytes text;
-    bool is_good = bench->result.is_valid;
 
-    esi_bytes_init(&failure, 0);
     esi_bytes_init(&text, 0);
-    describe_failure(bench, &failure);
-    esi_bytes_append(&failure, "", 1); /* ended by NUL */
-    if (json_path != NULL) {
-        esi_bench_report_json(&bench->result, failure.data != NULL ? failure.data : "", &text);
-        is_good = write_file(json_path, esi_bytes_str(&text)) && is_good;
-    }
-    if (json_path == NULL || strcmp(json_path, "-") != 0) {
-        esi_bytes_clear(&text);
-        esi_bench_report_text(&bench->result, &text);
-        fwrite(text.data, 1, text.len, stdout);
-        fflush(stdout);
-    }
-    if (!bench->result.is_valid) {
-        fprintf(stderr, "event-bench: FAILED: %s; no figures\n",
-                failure.data != NULL ? failure.data : "");
-    }
-    esi_bytes_deinit(&failure);
+    const bool is_new = is_stdout(path) || stat(path, &facts) != 0 || facts.st_size == 0;
+    esi_bench_report_csv(&bench->result, is_new, failure, &text);
+    const bool is_good = write_file(path, "ae", esi_bytes_str(&text));
     esi_bytes_deinit(&text);
     return is_good;
+}
+
+static bool write_reports(const struct bench *bench, const char *failure)
+{
+    const struct esi_bench_options *options = &bench->options;
+    struct esi_bytes text;
+    bool is_good = true;
+
+    esi_bytes_init(&text, 0);
+    if (options->json_path != NULL) {
+        esi_bench_report_json(&bench->result, failure, &text);
+        is_good = write_file(options->json_path, "we", esi_bytes_str(&text));
+    }
+    if (options->csv_path != NULL) {
+        is_good = write_csv(bench, failure) && is_good;
+    }
+    if (!is_stdout(options->json_path) && !is_stdout(options->csv_path)) {
+        esi_bytes_clear(&text);
+        esi_bench_report_text(&bench->result, &text);
+        is_good = write_file("-", "we", esi_bytes_str(&text)) && is_good;
+    }
+    esi_bytes_deinit(&text);
+    return is_good;
+}
+
+static enum exit_status report(const struct bench *bench)
+{
+    struct esi_bytes failure;
+
+    esi_bytes_init(&failure, 0);
+    describe_failure(bench, &failure);
+    esi_bytes_append(&failure, "", 1); /* ended by NUL */
+    const char *text = failure.data != NULL ? failure.data : "";
+    const bool is_written = write_reports(bench, text);
+    if (!bench->result.has_figures) {
+        fprintf(stderr, "event-bench: %s: %s; no figures\n",
+                bench->result.is_valid ? "REFUSED" : "FAILED", text);
+    }
+    esi_bytes_deinit(&failure);
+    if (!bench->result.is_valid || !is_written) {
+        return EXIT_FAILED;
+    }
+    return bench->result.has_figures ? EXIT_GOOD : EXIT_BOTTLENECK;
+}
+
+/* In every process. */
+static bool run(struct bench *bench)
+{
+    struct esi_bench_crew *crew = &bench->crew;
+
+    bench->part = &crew->board->parts[crew->index];
+    const bool is_ready = make_tls(bench) && make_shards(bench) && open_shards(bench);
+    if (!esi_bench_crew_meet(crew, is_ready)) {
+        return false;
+    }
+    if (bench->options.show_progress && crew->index == 0) {
+        esi_bench_progress_init(&bench->progress, &bench->options, crew->board->shown,
+                                bench->options.processes * bench->options.threads,
+                                esi_env_now_ns(bench->env));
+        bench->shards[0].progress = &bench->progress;
+    }
+    run_shards(bench);
+    esi_bench_part_collect(bench->part, crew->board->rows, &bench->options, bench->shards,
+                           bench->shard_count);
+    return esi_bench_crew_meet(crew, true);
+}
+
+/* In the process that was started, after all have come to their end. */
+static enum exit_status conclude(struct bench *bench, bool is_whole)
+{
+    const struct esi_bench_board *board = bench->crew.board;
+
+    for (size_t p = 0; p < bench->options.processes && !is_whole; p++) {
+        if (board->parts[p].failure.text[0] != '\0') {
+            fprintf(stderr, "event-bench: %s\n", board->parts[p].failure.text);
+            return EXIT_FAILED;
+        }
+    }
+    if (!is_whole) {
+        say("cannot go on", "a process of the generator has died");
+        return EXIT_FAILED;
+    }
+    esi_bench_result_collect(&bench->result, &bench->options, &board->gate, board->parts,
+                             board->rows);
+    return report(bench);
 }
 
 int main(int argc, char **argv)
 {
     static struct bench bench;
-    bool is_good = false;
+    struct esi_bench_usage usage = {0};
+    enum exit_status status = EXIT_FAILED;
 
     bench.env = esi_env_linux();
     switch (esi_bench_options_parse(bench.env, argc, argv, &bench.options)) {
@@ -279,24 +372,25 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    atomic_init(&bench.gate.to_begin, (uint32_t)bench.options.threads);
-    atomic_init(&bench.gate.to_end, (uint32_t)bench.options.threads);
-    if (check_server_process(&bench) && make_tls(&bench) && make_shards(&bench) &&
-        open_shards(&bench)) {
-        if (bench.options.show_progress) {
-            esi_bench_progress_init(&bench.progress, &bench.options, bench.shards,
-                                    bench.shard_count, esi_env_now_ns(bench.env));
-            bench.shards[0].progress = &bench.progress;
-        }
-        esi_bench_result_stamp(&bench.result.stamp, bench.env);
-        run_shards(&bench);
-        esi_bench_result_collect(&bench.result, &bench.options, bench.shards, bench.shard_count);
-        is_good = report(&bench);
+    wait_exactly();
+    esi_bench_result_stamp(&bench.result.stamp, bench.env);
+    if (!read_server_process(&bench, &usage)) {
+        return EXIT_FAILED;
+    }
+    const enum es_err err = esi_bench_crew_start(&bench.crew, &bench.options);
+    if (err != ES_OK) {
+        say("cannot start", es_err_text(err));
+    } else if (bench.crew.index != 0) {
+        status = run(&bench) ? EXIT_GOOD : EXIT_FAILED;
+    } else {
+        bench.crew.board->gate.server_resident_bytes = usage.resident_bytes;
+        status = conclude(&bench, run(&bench));
     }
     for (size_t s = 0; s < bench.shard_count; s++) {
         esi_bench_shard_deinit(&bench.shards[s]);
     }
     free(bench.shards);
     esi_tls_context_unref(bench.tls);
-    return is_good ? EXIT_GOOD : EXIT_FAILED;
+    esi_bench_crew_finish(&bench.crew);
+    return status;
 }
