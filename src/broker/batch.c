@@ -303,6 +303,38 @@ struct formatted {
     uint32_t payload_len;
 };
 
+/* A line without a reply in the output block, and the sizes that it says; len 0: none. */
+struct written_line {
+    const char *data;
+    size_t len;
+    uint32_t header_len;
+    uint32_t total_len;
+};
+
+/* Most messages of a run have no reply and the same sizes, so the same line: it is copied. */
+static inline bool is_line_of(const struct written_line *line, const struct run_msg *msg)
+{
+    return line->len > 0 && msg->reply.len == 0 && line->total_len == msg->total_len &&
+           line->header_len == msg->header_len;
+}
+
+static inline char *copy_line(const struct written_line *line, char *at)
+{
+    memcpy(at, line->data, line->len);
+    return at + line->len;
+}
+
+static inline void note_line(struct written_line *line, const struct run_msg *msg,
+                             const char *start, const char *end)
+{
+    if (msg->reply.len == 0) {
+        line->data = start;
+        line->len = (size_t)(end - start);
+        line->header_len = msg->header_len;
+        line->total_len = msg->total_len;
+    }
+}
+
 /* Gives what was formatted, if anything, and the body that follows it, if any; what comes then
  * begins anew. */
 static void give_formatted(struct esi_batch *batch, const struct receivers *receivers,
@@ -317,6 +349,22 @@ static void give_formatted(struct esi_batch *batch, const struct receivers *rece
         give(batch, receivers, &slice, body);
     }
     *formatted = (struct formatted){.start = batch->out_used};
+}
+
+/* Room for a message behind what is formatted already, which is given first where the block has no
+ * more. NULL when memory is exhausted. */
+static inline char *reserve_behind(struct esi_batch *batch, const struct receivers *receivers,
+                                   struct formatted *formatted, struct written_line *line,
+                                   size_t bytes)
+{
+    if (ESI_UNLIKELY(batch->out == NULL || batch->out->capacity - batch->out_used < bytes)) {
+        give_formatted(batch, receivers, formatted, &no_body);
+        line->len = 0;
+        char *room = reserve(batch, bytes);
+        formatted->start = batch->out_used;
+        return room;
+    }
+    return batch->out->data + batch->out_used;
 }
 
 /* There is no room for a message of all of these. */
@@ -386,6 +434,7 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
     const struct esi_str subject = batch->subject;
     const struct esi_str sid = format->sid;
     struct formatted formatted = {.start = batch->out_used};
+    struct written_line line = {.len = 0};
 
     for (uint32_t i = 0; i < batch->run_count; i++) {
         const struct run_msg *msg = &batch->run[i];
@@ -396,6 +445,7 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
             give_formatted(batch, receivers, &formatted, &no_body);
             format_record(batch, receivers, msg, sid, has_headers);
             formatted.start = batch->out_used;
+            line.len = 0; /* it may stand in another block */
             continue;
         }
         const size_t skipped = has_headers ? 0 : msg->header_len;
@@ -403,16 +453,19 @@ static void format_run(struct esi_batch *batch, const struct receivers *receiver
         const bool is_copied = total_len <= ESI_BATCH_COPY_MAX;
         const size_t needed = esi_client_writer_msg_size_max(subject.len, sid.len, msg->reply.len) +
                               (is_copied ? total_len + 2 : 0);
-        if (batch->out == NULL || batch->out->capacity - batch->out_used < needed) {
-            give_formatted(batch, receivers, &formatted, &no_body);
-            if (reserve(batch, needed) == NULL) {
-                lose_for_all(batch, receivers);
-                continue;
-            }
-            formatted.start = 0;
+        char *start = reserve_behind(batch, receivers, &formatted, &line, needed);
+        if (ESI_UNLIKELY(start == NULL)) {
+            lose_for_all(batch, receivers);
+            continue;
         }
-        char *at = esi_client_writer_msg(batch->out->data + batch->out_used, subject, sid,
-                                         msg->reply, has_headers ? msg->header_len : 0, total_len);
+        char *at;
+        if (is_line_of(&line, msg)) {
+            at = copy_line(&line, start);
+        } else {
+            at = esi_client_writer_msg(start, subject, sid, msg->reply,
+                                       has_headers ? msg->header_len : 0, total_len);
+            note_line(&line, msg, start, at);
+        }
         if (is_copied) {
             memcpy(at, msg->body + skipped, total_len + 2);
             batch->out_used = (size_t)(at - batch->out->data) + total_len + 2;
@@ -615,6 +668,10 @@ static void deliver_link_msg(struct esi_batch *batch, const struct link_form *fo
     }
 }
 
+/*
+ * Plain messages follow each other in one slice; what the link must look at, what has a reply of
+ * its own making and what is not copied goes by itself.
+ */
 static void deliver_link(struct esi_batch *batch, const struct esi_match_link *link)
 {
     const struct link_form form = {.target = link->sub->target,
@@ -624,10 +681,49 @@ static void deliver_link(struct esi_batch *batch, const struct esi_match_link *l
                                    .slot = link->sub->slot,
                                    .has_headers = (link->sub->flags & SUB_HEADERS) != 0,
                                    .is_record = (link->sub->flags & SUB_OPTIMISTIC) != 0};
+    const struct receivers receivers = {.subs = &link->sub, .count = 1};
+    struct esi_gateway_msg fields = {.account = batch->options.account,
+                                     .subject = batch->subject,
+                                     .queues = link->queues,
+                                     .queue_count = link->queue_count};
+    const size_t line_max = esi_gateway_writer_msg_size_max(&fields);
+    struct formatted formatted = {.start = batch->out_used};
+    struct written_line line = {.len = 0};
 
     for (uint32_t i = 0; i < batch->run_count; i++) {
-        deliver_link_msg(batch, &form, &batch->run[i]);
+        const struct run_msg *msg = &batch->run[i];
+        const size_t skipped = form.has_headers ? 0 : msg->header_len;
+        const size_t total_len = msg->total_len - skipped;
+        if (ESI_UNLIKELY(form.is_record || msg->is_mapped || msg->extra.len > 0 ||
+                         total_len > ESI_BATCH_COPY_MAX)) {
+            give_formatted(batch, &receivers, &formatted, &no_body);
+            deliver_link_msg(batch, &form, msg);
+            formatted.start = batch->out_used;
+            line.len = 0;
+            continue;
+        }
+        char *start = reserve_behind(batch, &receivers, &formatted, &line,
+                                     line_max + msg->reply.len + total_len + 2);
+        if (ESI_UNLIKELY(start == NULL)) {
+            lose(batch, form.target, 1);
+            continue;
+        }
+        char *at;
+        if (is_line_of(&line, msg)) {
+            at = copy_line(&line, start);
+        } else {
+            fields.reply = msg->reply;
+            fields.header_len = form.has_headers ? msg->header_len : 0;
+            fields.total_len = total_len;
+            at = esi_gateway_writer_msg(start, &fields);
+            note_line(&line, msg, start, at);
+        }
+        memcpy(at, msg->body + skipped, total_len + 2);
+        batch->out_used = (size_t)(at - batch->out->data) + total_len + 2;
+        formatted.message_count++;
+        formatted.payload_len += (uint32_t)total_len;
     }
+    give_formatted(batch, &receivers, &formatted, &no_body);
 }
 
 static void flush_run(struct esi_batch *batch)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * As in client_parser.c there are two ways: scan_canonical_msg takes a whole message in canonical
- * form in one pass, the line machine takes all else. Both end in interpret_msg, so that the fields
- * have one meaning.
+ * As in client_parser.c there are several ways: scan_plain_msg takes a whole RMSG without queues in
+ * canonical form, which most are, scan_canonical_msg any whole message in canonical form, the line
+ * machine all else. The latter two end in interpret_msg, so that the fields have one meaning.
  *
  * Fields of RMSG behind the keyword (HMSG has one size more):
  *   account subject size | account subject reply size
@@ -169,10 +169,64 @@ static const char *interpret_msg(const struct msg_fields *fields, bool is_hmsg,
     return "wrong marker in a message line";
 }
 
+/* The field at `at`, which is followed by a blank; its length is 0 where there is none. */
+static inline struct esi_str scan_field(const char *at, const char *last)
+{
+    const char *const stop = find_stop(at, last);
+
+    return (struct esi_str){.data = at,
+                            .len = stop != NULL && *stop == ' ' ? (size_t)(stop - at) : 0};
+}
+
 /*
- * The fast path. Returns the bytes of the whole message with item filled, or 0 when it is anything
- * but canonical, not wholly there, or wrong.
+ * The fast path: RMSG with account, subject and perhaps a reply. Returns the bytes of the whole
+ * message with item filled, or 0 when it is anything else, not wholly there, or wrong.
  */
+static inline size_t scan_plain_msg(const struct esi_gateway_parser *parser, const char *data,
+                                    size_t len, struct esi_gateway_item *item)
+{
+    const uint32_t keyword = 'R' | 'M' << 8 | 'S' << 16 | (uint32_t)'G' << 24;
+
+    if (len < 16 || load_le32(data) != keyword || data[4] != ' ') {
+        return 0;
+    }
+    const char *const last = data + len - 8;
+    const struct esi_str account = scan_field(data + 5, last);
+    if (account.len == 0) {
+        return 0;
+    }
+    const struct esi_str subject = scan_field(account.data + account.len + 1, last);
+    if (subject.len == 0) {
+        return 0;
+    }
+    const char *field = subject.data + subject.len + 1;
+    const char *stop = find_stop(field, last);
+    struct esi_str reply = {.data = field - 1, .len = 0};
+    if (stop != NULL && *stop == ' ') {
+        reply = (struct esi_str){.data = field, .len = (size_t)(stop - field)};
+        field = stop + 1;
+        stop = reply.len > 0 ? find_stop(field, last) : NULL;
+    }
+    size_t total_len = 0;
+    if (stop == NULL || !read_size(field, (size_t)(stop - field), &total_len) ||
+        (size_t)(data + len - stop) < total_len + 4 || !is_line_end(stop) ||
+        !is_line_end(stop + 2 + total_len) ||
+        (size_t)(stop - data) - 5 > parser->max_control_line || total_len > parser->max_payload) {
+        return 0;
+    }
+    item->is_hmsg = false;
+    item->account = account;
+    item->subject = subject;
+    item->reply = reply;
+    item->queues = (struct esi_str){.data = field - 1, .len = 0};
+    item->queue_count = 0;
+    item->header_len = 0;
+    item->total_len = total_len;
+    item->body = stop + 2;
+    return (size_t)(stop - data) + 4 + total_len;
+}
+
+/* The same for a message of any form; it costs twice as much. */
 static size_t scan_canonical_msg(const struct esi_gateway_parser *parser, const char *data,
                                  size_t len, struct esi_gateway_item *item)
 {
@@ -436,7 +490,10 @@ enum esi_gateway_op esi_gateway_parser_next(struct esi_gateway_parser *parser, c
 {
     if (ESI_LIKELY(parser->line.state == LINE_STATE_START && parser->role == GATEWAY_ACCEPTOR &&
                    !parser->auth_pending)) {
-        const size_t used = scan_canonical_msg(parser, data, len, item);
+        size_t used = scan_plain_msg(parser, data, len, item);
+        if (ESI_UNLIKELY(used == 0)) {
+            used = scan_canonical_msg(parser, data, len, item);
+        }
         if (ESI_LIKELY(used > 0)) {
             *consumed = used;
             return GATEWAY_MSG;

@@ -961,6 +961,139 @@ static void test_random_traffic(void **state)
     }
 }
 
+/* --- lines that are copied --- */
+
+enum { RUNS = 40, RUN_MSGS_MAX = 400, RUN_ROOM = RUN_MSGS_MAX * 9100 };
+
+/* Appends what a receiver must see: verb, names, reply, sizes, and the bytes without what it has no
+ * use for. */
+static void expect_msg(struct esi_bytes *expected, bool is_link, const char *sid, bool has_headers,
+                       const struct esi_publish *message)
+{
+    char line[256];
+    const bool is_hmsg = has_headers && message->header_len > 0;
+    const size_t skipped = has_headers ? 0 : message->header_len;
+    const struct esi_str reply =
+        is_link && message->extra.len > 0 ? message->extra : message->reply;
+    int len = snprintf(line, sizeof line, "%s%s r.x %s%.*s%s",
+                       is_hmsg   ? "H"
+                       : is_link ? "R"
+                                 : "",
+                       is_link ? "MSG $G" : "MSG", is_link ? "" : sid, (int)reply.len, reply.data,
+                       reply.len > 0 ? " " : "");
+    esi_bytes_append(expected, line, (size_t)len);
+    if (is_hmsg) {
+        len = snprintf(line, sizeof line, "%zu ", message->header_len);
+        esi_bytes_append(expected, line, (size_t)len);
+    }
+    len = snprintf(line, sizeof line, "%zu\r\n", message->total_len - skipped);
+    esi_bytes_append(expected, line, (size_t)len);
+    esi_bytes_append(expected, message->body + skipped, message->total_len - skipped + 2);
+}
+
+/* Mostly the sizes of the message before, so that lines repeat. */
+static struct esi_publish draw_message(size_t *payload_len)
+{
+    static const char header[] = "NATS/1.0\r\n\r\n";
+    char body[9100];
+    struct esi_publish message = {.subject = ESI_STR("r.x")};
+
+    if (draw_below(4) == 0) {
+        *payload_len = draw_below(8) == 0 ? 8180 + draw_below(40) : draw_below(300);
+    }
+    message.header_len = draw_below(5) == 0 ? sizeof header - 1 : 0;
+    message.total_len = *payload_len;
+    if (*payload_len < message.header_len || draw_below(2) == 0) {
+        message.total_len += message.header_len;
+    }
+    memset(body, (int)('a' + draw_below(26)), message.total_len);
+    memcpy(body, header, message.header_len);
+    message.body = put_body(&broker, body, message.total_len);
+    if (draw_below(6) == 0) {
+        message.reply = ESI_STR("answer");
+        message.extra = draw_below(3) == 0 ? ESI_STR("_GR_.abcdef.ghijkl.answer") : ESI_STR("");
+    }
+    return message;
+}
+
+/* The messages of a run often have the same line, which is then copied: whatever sizes, headers and
+ * replies follow each other, through the ends of output blocks and between messages that go by
+ * themselves, each receiver gets the bytes that it would get from a run of one. */
+static void test_lines_of_a_run(void **state)
+{
+    static const struct {
+        bool is_link;
+        const char *subject;
+        const char *sid;
+        uint32_t flags;
+    } kinds[] = {{false, "r.x", "1 ", SUB_HEADERS},
+                 {false, "r.x", "22 ", 0},
+                 {false, "r.*", "3 ", SUB_HEADERS | SUB_RECORDS},
+                 {true, "r.x", "", SUB_HEADERS},
+                 {true, "r.*", "", 0},
+                 {true, ">", "", SUB_HEADERS | SUB_OPTIMISTIC}};
+    enum { KINDS = sizeof kinds / sizeof kinds[0] };
+    struct sink *sinks[KINDS];
+    struct esi_sub *subs[KINDS];
+    struct esi_bytes expected;
+    size_t payload_len = 16;
+
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        char sid[4] = "";
+        memcpy(sid, kinds[i].sid, strcspn(kinds[i].sid, " "));
+        sinks[i] = new_sink(&broker, kinds[i].is_link);
+        subs[i] = subscribe(sinks[i], kinds[i].subject, "", sid, kinds[i].flags);
+    }
+    for (uint32_t run = 0; run < RUNS; run++) {
+        struct esi_publish messages[RUN_MSGS_MAX];
+        const size_t count = 1 + draw_below(RUN_MSGS_MAX);
+        begin(&broker, SOURCE_GATEWAY_REPLY, NULL, true, RUN_ROOM);
+        for (size_t i = 0; i < count; i++) {
+            messages[i] = draw_message(&payload_len);
+            assert_int_equal(esi_batch_add(broker.batch, &messages[i]), KINDS);
+        }
+        (void)!esi_batch_flush(broker.batch);
+        for (size_t i = 0; i < KINDS; i++) {
+            esi_bytes_init(&expected, 0);
+            for (size_t j = 0; j < count; j++) {
+                expect_msg(&expected, kinds[i].is_link, kinds[i].sid,
+                           (kinds[i].flags & SUB_HEADERS) != 0, &messages[j]);
+            }
+            assert_int_equal(sinks[i]->got.len, expected.len);
+            assert_memory_equal(take(sinks[i]), expected.data, expected.len);
+            assert_int_equal(sinks[i]->messages, count);
+            sinks[i]->messages = 0;
+            esi_bytes_deinit(&expected);
+        }
+    }
+    for (size_t i = 0; i < KINDS; i++) {
+        unsubscribe(subs[i]);
+        free_sink(sinks[i]);
+    }
+}
+
+/* Messages that follow each other are one piece of a link's delivery. */
+static void test_link_gets_a_run_in_one_piece(void **state)
+{
+    struct sink *link = new_sink(&broker, true);
+
+    (void)state;
+    link->keeps_last = true;
+    struct esi_sub *sub = subscribe(link, "r.x", "", "", 0);
+    begin_as_client(NULL, true);
+    for (int i = 0; i < 100; i++) {
+        publish(&broker, "r.x", "", i % 2 == 0 ? "even" : "odd");
+    }
+    (void)!esi_batch_flush(broker.batch);
+    assert_int_equal(link->messages, 100);
+    assert_int_equal(link->last->slice_count, 1);
+    assert_int_equal(link->last->slices[0].message_count, 100);
+    assert_int_equal(link->last->slices[0].payload_len, 50 * 4 + 50 * 3);
+    unsubscribe(sub);
+    free_sink(link);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -986,6 +1119,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lost_for_want_of_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_changes_within_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_traffic, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lines_of_a_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_link_gets_a_run_in_one_piece, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -247,6 +247,12 @@ static void test_messages(void **state)
     expect(INBOUND, "HMSG $G foo 0 2\r\nok\r\n", "HMSG $G foo - [] 0/2 ok;");
     expect(INBOUND, "rmsg\t$G  foo \t ib 2 \nhi\r\n", "RMSG $G foo ib [] 0/2 hi;");
     expect(INBOUND, "RMSG $G foo |\tq1  q2 2\r\nhi\r\n", "RMSG $G foo - [ q1 q2] 0/2 hi;");
+    expect(INBOUND, "RMSG $G foo  ib 2\r\nhi\r\n", "RMSG $G foo ib [] 0/2 hi;");
+    expect(INBOUND, "RMSG $G foo ib 2 \r\nhi\r\n", "RMSG $G foo ib [] 0/2 hi;");
+    expect(INBOUND, "RMSG $G foo 2 \r\nhi\r\n", "RMSG $G foo - [] 0/2 hi;");
+    expect(INBOUND, "RMSG  $G foo 000000002\r\nhi\r\n", "RMSG $G foo - [] 0/2 hi;");
+    expect(INBOUND, "RMSG $G a.subject.of.many.tokens.and.bytes a.reply.of.many.tokens 2\r\nhi\r\n",
+           "RMSG $G a.subject.of.many.tokens.and.bytes a.reply.of.many.tokens [] 0/2 hi;");
     expect(INBOUND, "RMSG $G my.inbox 4\r\n\r\n\r\n\r\nRMSG $G x 1\r\ny\r\nPING\r\n",
            "RMSG $G my.inbox - [] 0/4 \\x0d\\x0a\\x0d\\x0a;RMSG $G x - [] 0/1 y;PING;");
 }
