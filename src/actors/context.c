@@ -2,6 +2,7 @@
 /* What a worker makes for itself before its first turn, its pools filled, so that the first
  * messages do not pay for it. */
 #include "actors/context.h"
+#include "actors/outbound.h"
 #include "base/own.h"
 #include "env/env.h"
 #include "runtime/runtime.h"
@@ -29,6 +30,7 @@ void esi_context_local_free(void *argument, void *value)
     if (local->read_block != NULL) {
         esi_block_unref(local->read_block, &local->pools.blocks, 1);
     }
+    esi_outbound_forget_text(&local->pools);
     esi_pool_deinit(&local->pools.blocks);
     esi_pool_deinit(&local->pools.deliveries);
     free(local);

@@ -3,6 +3,7 @@
  * waits, so that an idle connection holds little. */
 #include "actors/outbound.h"
 #include "base/assert.h"
+#include "base/own.h"
 #include "net/stream.h"
 #include "runtime/runtime.h"
 
@@ -11,15 +12,14 @@
 #include <sys/uio.h>
 
 enum {
-    PARTS_MIN = 16,
+    PARTS_MIN = 4,
     PARTS_KEPT_MAX = 256,
     IOV_MAX_PARTS = 256,
     COPY_OUT_MAX = 16 * 1024, /* a waiting part of fewer bytes is copied out of its shared block */
     /* What one call writes at most, about a millisecond's work: the worker has other actors. */
     WRITE_BYTES_MAX = 4 * 1024 * 1024,
     WRITE_TLS_BYTES_MAX = 256 * 1024,
-    UNCOPIED_MAX = 32, /* parts that pin blocks while nothing can be written */
-    TEXT_BLOCK_BYTES = 512
+    UNCOPIED_MAX = 32 /* parts that pin blocks while nothing can be written */
 };
 
 void esi_outbound_init(struct esi_outbound *outbound, struct esi_target *target,
@@ -81,9 +81,6 @@ void esi_outbound_deinit(struct esi_outbound *outbound)
         release(outbound, part);
     }
     esi_outbound_drop_bytes(outbound, dropped);
-    if (outbound->text != NULL) {
-        esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
-    }
     forget_copy(outbound);
     free_parts(outbound);
     esi_outbound_init(outbound, outbound->target, outbound->pools);
@@ -243,33 +240,56 @@ void esi_outbound_skip_slice(struct esi_outbound *outbound, const struct esi_sli
     esi_block_unref(slice->block, &outbound->pools->blocks, 1);
 }
 
+/*
+ * A reference to a block with room for `len` bytes at *data: the one that all peers of the worker
+ * share, so that an idle one keeps none. Where that cannot be had it is a block of its own, which
+ * the ledger cannot refuse: the line answers what was taken already.
+ */
+static struct esi_block *text_room(struct esi_batch_pools *pools, size_t len, char **data)
+{
+    if (pools->text != NULL && esi_block_is_unique(pools->text)) {
+        pools->text_used = 0;
+    }
+    if (pools->text == NULL || pools->text->capacity - pools->text_used < len) {
+        struct esi_block *fresh = len <= ESI_BLOCK_BYTES ? esi_block_new(&pools->blocks) : NULL;
+        if (fresh == NULL) {
+            fresh = esi_block_new_charged(&pools->blocks, MEMORY_OUTBOUND, len);
+            *data = fresh != NULL ? fresh->data : NULL;
+            return fresh;
+        }
+        esi_outbound_forget_text(pools);
+        pools->text = fresh;
+    }
+    *data = pools->text->data + pools->text_used;
+    pools->text_used += len;
+    esi_block_ref(pools->text, 1);
+    return pools->text;
+}
+
+void esi_outbound_forget_text(struct esi_batch_pools *pools)
+{
+    if (pools->text != NULL) {
+        esi_block_unref(ESI_MOVE(pools->text), &pools->blocks, 1);
+    }
+    pools->text_used = 0;
+}
+
 enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str text)
 {
-    if (outbound->text == NULL || outbound->text->capacity - outbound->text_used < text.len) {
-        /* Not from the pool: an idle connection keeps this one, so it is small. */
-        const size_t capacity = text.len > TEXT_BLOCK_BYTES ? text.len : TEXT_BLOCK_BYTES;
-        struct esi_block *block =
-            esi_block_new_charged(&outbound->pools->blocks, MEMORY_OUTBOUND, capacity);
-        if (block == NULL) {
-            return ES_NO_MEMORY;
-        }
-        if (outbound->text != NULL) {
-            esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
-        }
-        outbound->text = block;
-        outbound->text_used = 0;
+    char *data = NULL;
+    struct esi_block *block = text_room(outbound->pools, text.len, &data);
+
+    if (block == NULL) {
+        return ES_NO_MEMORY;
     }
-    char *data = outbound->text->data + outbound->text_used;
     memcpy(data, text.data, text.len);
     const struct esi_slice slice = {
-        .block = outbound->text, .data = data, .len = (uint32_t)text.len, .owns_block = true};
-    esi_block_ref(outbound->text, 1);
+        .block = block, .data = data, .len = (uint32_t)text.len, .owns_block = true};
     const enum es_err err = esi_outbound_push_slice(outbound, &slice);
     if (err != ES_OK) {
-        esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
+        esi_block_unref(block, &outbound->pools->blocks, 1);
         return err;
     }
-    outbound->text_used += text.len;
     /* order: relaxed; see esi_outbound_pending_bytes. */
     atomic_fetch_add_explicit(&outbound->target->pending_bytes, text.len, memory_order_relaxed);
     return ES_OK;
@@ -302,13 +322,6 @@ static void rest(struct esi_outbound *outbound)
     forget_copy(outbound);
     if (outbound->capacity > PARTS_KEPT_MAX) {
         free_parts(outbound);
-    }
-    if (outbound->text != NULL && esi_block_is_unique(outbound->text)) {
-        if (outbound->text->capacity > TEXT_BLOCK_BYTES) {
-            esi_block_unref(outbound->text, &outbound->pools->blocks, 1);
-            outbound->text = NULL;
-        }
-        outbound->text_used = 0;
     }
 }
 

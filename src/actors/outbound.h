@@ -32,9 +32,7 @@ struct esi_outbound {
     uint32_t capacity;
     uint32_t first;
     uint32_t count;
-    uint32_t copied_count;  /* of the first parts: these are private already */
-    struct esi_block *text; /* owned reference: where the last own line stands; NULL: none */
-    size_t text_used;
+    uint32_t copied_count; /* of the first parts: these are private already */
     /* owned reference: where small waiting parts are copied to; NULL: none */
     struct esi_block *copy;
     size_t copy_used;
@@ -60,6 +58,8 @@ void esi_outbound_skip_slice(struct esi_outbound *outbound, const struct esi_sli
 void esi_outbound_drop_bytes(struct esi_outbound *outbound, uint64_t bytes);
 /* Appends a copy of a line of our own. ES_NO_MEMORY: not taken. */
 ES_MUST_USE enum es_err esi_outbound_push_text(struct esi_outbound *outbound, struct esi_str text);
+/* The worker ends: gives up the block that own lines stand in. */
+void esi_outbound_forget_text(struct esi_batch_pools *pools);
 /*
  * Writes as much as the stream takes, and no more than a share, so that other actors have their
  * turns. ES_OK: nothing is left (in the stream's own buffer neither); ES_AGAIN: watch for

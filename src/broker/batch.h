@@ -64,6 +64,9 @@ struct esi_delivery {
 struct esi_batch_pools {
     struct esi_pool blocks;
     struct esi_pool deliveries;
+    /* owned reference: where lines of our own to all the worker's peers stand; NULL: none yet */
+    struct esi_block *text;
+    size_t text_used;
 };
 
 /* Gives up the block references of a delivery's slices from `from` on, and the delivery itself.

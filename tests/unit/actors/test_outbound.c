@@ -121,6 +121,7 @@ static int tear_down(void **state)
         assert_true(esi_block_is_unique(sources[i]));
         esi_block_unref(sources[i], &pools.blocks, 1);
     }
+    esi_outbound_forget_text(&pools);
     /* Every block that was ever made has come back. */
     assert_int_equal(count_free_blocks(), pools.blocks.allocation_count);
     esi_stream_free(stream);
@@ -460,18 +461,43 @@ static void test_texts_reuse_their_memory(void **state)
     (void)state;
     assert_int_equal(esi_outbound_push_text(&outbound, ESI_STR("PONG\r\n")), ES_OK);
     esi_bytes_append_text(&expected, "PONG\r\n");
-    const struct esi_block *text = outbound.text;
+    const struct esi_block *text = pools.text;
     for (uint32_t i = 0; i < 1000; i++) {
         socket_room = 1000;
         assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
         expect_so_far();
         assert_int_equal(esi_outbound_push_text(&outbound, ESI_STR("PONG\r\n")), ES_OK);
         esi_bytes_append_text(&expected, "PONG\r\n");
-        assert_ptr_equal(outbound.text, text);
+        assert_ptr_equal(pools.text, text);
     }
     socket_room = 1000;
     assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
     expect_so_far();
+}
+
+/* Own lines of all peers of a worker stand in one block, and one of a size that fits none in a
+ * block of its own; a peer that was told all holds no reference. */
+static void test_texts_share_a_block(void **state)
+{
+    static char large[ESI_BLOCK_BYTES + 100];
+    const struct esi_str line = {.data = large, .len = 1000};
+    bool has_progress = false;
+
+    (void)state;
+    memset(large, 'x', sizeof large);
+    for (uint32_t i = 0; i < 200; i++) { /* more than one block takes */
+        assert_int_equal(esi_outbound_push_text(&outbound, line), ES_OK);
+        esi_bytes_append_str(&expected, line);
+    }
+    assert_int_equal(
+        esi_outbound_push_text(&outbound, (struct esi_str){.data = large, .len = sizeof large}),
+        ES_OK);
+    esi_bytes_append(&expected, large, sizeof large);
+    socket_room = 1000000;
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_OK);
+    expect_so_far();
+    assert_true(esi_block_is_unique(pools.text));
+    assert_int_equal(pools.blocks.allocation_count, SOURCES + 4);
 }
 
 /* For monitoring: the subject of the oldest message that waits whole, whatever stands around it. */
@@ -535,6 +561,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_peer_that_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_skipped_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_texts_reuse_their_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_texts_share_a_block, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_subjects_are_told, set_up, tear_down),
     };
 
