@@ -51,7 +51,9 @@ static void start(struct esi_actor *actor)
     const struct esi_config *config = self->context->config;
 
     self->local = esi_worker_local(esi_actor_home(actor));
-    esi_ledger_charge(self->local->lease, MEMORY_CONNECTIONS, CONNECTION_BYTES);
+    esi_ledger_settle(self->local->lease, MEMORY_CONNECTIONS, &self->own_bytes,
+                      esi_ledger_heap_bytes(sizeof *self) + esi_stream_memory_bytes(self->stream) +
+                          SMALL_PARTS_BYTES);
     esi_outbound_init(&self->outbound, &self->target, &self->local->pools);
     self->start_ns = connection_now_ns(self);
     self->activity_ns = self->start_ns;

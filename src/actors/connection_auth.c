@@ -16,7 +16,7 @@
 
 static const uint64_t NS_PER_S = 1000000000;
 
-enum { TLS_SESSION_BYTES = 16 * 1024 }; /* 10 KB were measured while it is idle */
+enum { TLS_SESSION_BYTES = 16 * 1024 }; /* until the handshake is done: about what it takes */
 
 void esi_connection_auth_write_info(struct esi_connection *self)
 {
@@ -219,8 +219,16 @@ void esi_connection_auth_shake_hands(struct esi_connection *self)
         esi_connection_close_now(self, "TLS Handshake Failure");
         return;
     }
+    esi_connection_auth_count_tls(self);
     esi_connection_auth_open(self);
     self->needs_read = esi_stream_has_buffered_input(self->stream);
+}
+
+void esi_connection_auth_count_tls(struct esi_connection *self)
+{
+    /* The stream's own struct, a small part, is counted with the connection too. */
+    esi_ledger_settle(self->local->lease, MEMORY_TLS, &self->tls_bytes,
+                      esi_stream_memory_bytes(self->stream));
 }
 
 void esi_connection_auth_start_tls(struct esi_connection *self)

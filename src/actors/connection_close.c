@@ -168,7 +168,7 @@ void esi_connection_close_finish(struct esi_connection *self)
         return;
     }
     esi_connection_pressure_let_go(self);
-    esi_ledger_give(self->local->lease, MEMORY_CONNECTIONS, CONNECTION_BYTES);
+    esi_ledger_give(self->local->lease, MEMORY_CONNECTIONS, self->own_bytes);
     esi_ledger_give(self->local->lease, MEMORY_TLS, self->tls_bytes);
     esi_actor_timer_cancel(&self->auth_timer);
     esi_actor_timer_cancel(&self->ping_timer);

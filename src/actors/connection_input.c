@@ -355,6 +355,19 @@ static bool must_pause(const struct esi_connection *self)
            !esi_reader_is_large(&self->reader);
 }
 
+/* The last thing of a read: what TLS has deciphered already the poller does not see. */
+static void look_for_more(struct esi_connection *self)
+{
+    if (self->stream == NULL) {
+        self->needs_read = false;
+        return;
+    }
+    self->needs_read = esi_stream_has_buffered_input(self->stream);
+    if (self->tls_bytes > 0) {
+        esi_connection_auth_count_tls(self); /* a record that has come in part is kept */
+    }
+}
+
 void esi_connection_input_process(struct esi_connection *self, bool may_read)
 {
     struct esi_reader_piece piece;
@@ -381,7 +394,7 @@ void esi_connection_input_process(struct esi_connection *self, bool may_read)
         if (err != ES_AGAIN) {
             on_read_error(self, err);
         }
-        self->needs_read = self->stream != NULL && esi_stream_has_buffered_input(self->stream);
+        look_for_more(self);
         return;
     }
     self->pause_doublings = 0;
@@ -394,5 +407,5 @@ void esi_connection_input_process(struct esi_connection *self, bool may_read)
         self->is_stalled = true;
         esi_connection_pressure_pause(self);
     }
-    self->needs_read = self->stream != NULL && esi_stream_has_buffered_input(self->stream);
+    look_for_more(self);
 }

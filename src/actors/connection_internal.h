@@ -45,7 +45,7 @@ enum connection_state { STATE_FIRST, STATE_HANDSHAKE, STATE_OPEN, STATE_CLOSING,
 enum {
     ALLOWED_CACHE_SIZE = 16,
     LINGER_BYTES_MAX = 1024 * 1024,
-    CONNECTION_BYTES = 4096 /* its struct, stream, maps and lists, as far as they are small */
+    SMALL_PARTS_BYTES = 256 /* of a connection: maps and lists, as far as they are small */
 };
 
 /* an idle client is pinged early, for its round-trip time */
@@ -78,7 +78,8 @@ struct esi_connection {
     struct esi_target *blocker;
     uint32_t pause_doublings; /* of the next pause for memory or a blocker */
     uint32_t withdrawn_slots; /* on its way out: of its subscriptions, those that were looked at */
-    uint64_t tls_bytes;       /* charged for the TLS session */
+    uint64_t own_bytes;       /* charged for the connection itself */
+    uint64_t tls_bytes;       /* charged for the TLS session; 0: plain */
     /* flags */
     bool is_parsing;
     bool is_authenticating;
@@ -153,6 +154,8 @@ void esi_connection_auth_write_info(struct esi_connection *self);
 void esi_connection_auth_look_at_first_bytes(struct esi_connection *self);
 void esi_connection_auth_start_tls(struct esi_connection *self);
 void esi_connection_auth_shake_hands(struct esi_connection *self);
+/* Charges what the TLS session takes now. */
+void esi_connection_auth_count_tls(struct esi_connection *self);
 /* NATS lines may come from here on. */
 void esi_connection_auth_open(struct esi_connection *self);
 void esi_connection_auth_on_connect(struct esi_connection *self, struct esi_str json);

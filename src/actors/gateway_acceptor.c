@@ -280,6 +280,14 @@ void esi_gateway_acceptor_on_gossip(struct esi_gateway_link *self,
     announce_when_complete(self);
 }
 
+uint64_t esi_gateway_acceptor_memory_bytes(const struct esi_gateway_link *self)
+{
+    const struct gateway_acceptor *acceptor = &self->acceptor;
+
+    return acceptor->queues.capacity + acceptor->lines.capacity + acceptor->changes.capacity +
+           acceptor->gossip.capacity;
+}
+
 void esi_gateway_acceptor_withdraw(struct esi_gateway_link *self)
 {
     if (self->acceptor.is_listening) {

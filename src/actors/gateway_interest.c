@@ -6,6 +6,7 @@
 #include "actors/gateway_interest.h"
 #include "actors/route_ops.h"
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/own.h"
 #include "broker/subtable.h"
 #include "proto/subject.h"
@@ -59,8 +60,52 @@ static void free_map(struct esi_hashmap *map)
     esi_hashmap_deinit(map);
 }
 
+/* --- memory --- */
+
+static bool take_memory(struct esi_gateway_interest *interest, uint64_t bytes)
+{
+    if (!esi_ledger_take(interest->lease, MEMORY_INTEREST, bytes)) {
+        return false;
+    }
+    interest->held_bytes += bytes;
+    return true;
+}
+
+static void give_memory(struct esi_gateway_interest *interest, uint64_t bytes)
+{
+    interest->held_bytes -= bytes;
+    esi_ledger_give(interest->lease, MEMORY_INTEREST, bytes);
+}
+
+/* What stored interest takes. The count of groups is as long as its subject and counted for each,
+ * though those on one subject share it. */
+static uint64_t memory_of(const struct esi_sub *sub)
+{
+    uint64_t bytes = esi_route_ops_memory_bytes(sub) + esi_hashmap_place_bytes();
+
+    if (sub->queue.len > 0) {
+        bytes +=
+            esi_ledger_heap_bytes(sizeof(struct entry) + sub->subject.len + 1 + sub->queue.len) +
+            esi_ledger_heap_bytes(sizeof(struct group_count) + sub->subject.len + 1) +
+            esi_hashmap_place_bytes();
+    }
+    return bytes;
+}
+
+static uint64_t memory_of_refusal(size_t len)
+{
+    return esi_ledger_heap_bytes(sizeof(struct refusal) + len + 1) + esi_hashmap_place_bytes();
+}
+
 static void forget_refusals(struct esi_gateway_interest *interest)
 {
+    size_t cursor = 0;
+    struct esi_str key;
+    void *value;
+
+    while (esi_hashmap_next(&interest->refused, &cursor, &key, &value)) {
+        give_memory(interest, memory_of_refusal(key.len));
+    }
     free_map(&interest->refused);
     interest->refused_bytes = 0;
 }
@@ -71,6 +116,7 @@ void esi_gateway_interest_deinit(struct esi_gateway_interest *interest)
     free_map(&interest->queues);
     free_map(&interest->groups);
     esi_hashmap_deinit(&interest->plain);
+    give_memory(interest, interest->held_bytes);
 }
 
 const char *esi_gateway_interest_mode_name(enum esi_gateway_mode mode)
@@ -123,8 +169,12 @@ static enum es_err refuse(struct esi_gateway_interest *interest, struct esi_str 
         esi_hashmap_find(&interest->refused, subject) != NULL) {
         return ES_OK;
     }
+    if (!take_memory(interest, memory_of_refusal(subject.len))) {
+        return ES_OK; /* as beyond the bound */
+    }
     struct refusal *refusal = malloc(sizeof *refusal + subject.len + 1);
     if (refusal == NULL) {
+        give_memory(interest, memory_of_refusal(subject.len));
         return ES_NO_MEMORY;
     }
     refusal->len = subject.len;
@@ -132,6 +182,7 @@ static enum es_err refuse(struct esi_gateway_interest *interest, struct esi_str 
     const struct esi_str key = {.data = refusal->subject, .len = subject.len};
     const enum es_err err = esi_hashmap_insert(&interest->refused, key, refusal);
     if (err != ES_OK) {
+        give_memory(interest, memory_of_refusal(subject.len));
         free(refusal);
         return err;
     }
@@ -145,6 +196,7 @@ static void accept_subject(struct esi_gateway_interest *interest, struct esi_str
 
     if (refusal != NULL) {
         interest->refused_bytes -= refusal->len;
+        give_memory(interest, memory_of_refusal(refusal->len));
         free(refusal);
     }
 }
@@ -219,9 +271,29 @@ static enum es_err new_sub(struct esi_gateway_interest *interest, struct esi_str
     if (sub == NULL) {
         return ES_NO_MEMORY;
     }
+    if (!take_memory(interest, memory_of(sub))) {
+        free(sub);
+        return ES_FULL;
+    }
     sub->flags = interest->flags;
     *out = sub;
     return ES_OK;
+}
+
+/* One that came into no table. */
+static void free_sub(struct esi_gateway_interest *interest, struct esi_sub *sub)
+{
+    if (sub != NULL) {
+        give_memory(interest, memory_of(sub));
+        free(sub);
+    }
+}
+
+/* Notes the removal of stored interest; its memory is given back a little before it is free. */
+static void remove_sub(struct esi_gateway_interest *interest, struct esi_sub *sub)
+{
+    give_memory(interest, memory_of(sub));
+    esi_route_ops_remove(interest->ops, sub);
 }
 
 static enum es_err sub_plain(struct esi_gateway_interest *interest, struct esi_str subject)
@@ -238,13 +310,13 @@ static enum es_err sub_plain(struct esi_gateway_interest *interest, struct esi_s
     }
     err = esi_hashmap_insert(&interest->plain, sub->subject, sub);
     if (err != ES_OK) {
-        free(sub);
+        free_sub(interest, sub);
         return err;
     }
     err = esi_route_ops_add(interest->ops, sub);
     if (err != ES_OK) {
         esi_hashmap_remove(&interest->plain, subject);
-        free(sub);
+        free_sub(interest, sub);
         return err;
     }
     interest->weight += weigh(subject, ESI_STR(""));
@@ -339,7 +411,7 @@ static enum es_err store_queue(struct esi_gateway_interest *interest, struct esi
     }
     if (err != ES_OK) {
         uncount_group(interest, subject, queue);
-        free(entry->sub);
+        free_sub(interest, entry->sub);
         free(entry);
         return err;
     }
@@ -372,7 +444,7 @@ static enum es_err unsub_plain(struct esi_gateway_interest *interest, struct esi
 
     if (sub != NULL) {
         interest->weight -= weigh(subject, ESI_STR(""));
-        esi_route_ops_remove(interest->ops, sub);
+        remove_sub(interest, sub);
     }
     if (interest->mode == MODE_REFUSED && !interest->has_iom) {
         const enum es_err err = become_optimistic(interest);
@@ -397,7 +469,7 @@ static enum es_err unsub_queue(struct esi_gateway_interest *interest, struct esi
     if (entry != NULL) {
         interest->weight -= weigh(subject, queue);
         uncount_group(interest, subject, queue);
-        esi_route_ops_remove(interest->ops, entry->sub);
+        remove_sub(interest, entry->sub);
         free(entry);
     }
     if (room != on_stack) {
@@ -471,7 +543,7 @@ bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32
             break;
         }
         budget--;
-        esi_route_ops_remove(interest->ops, value);
+        remove_sub(interest, value);
     }
     while (interest->queues.count > 0) {
         if (budget == 0) {
@@ -483,7 +555,7 @@ bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32
         }
         budget--;
         struct entry *entry = value;
-        esi_route_ops_remove(interest->ops, ESI_MOVE(entry->sub));
+        remove_sub(interest, ESI_MOVE(entry->sub));
     }
     return true;
 }

@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct esi_lease;
 struct esi_route_ops;
 struct esi_sub;
 struct esi_target;
@@ -65,12 +66,17 @@ struct esi_gateway_interest {
     struct esi_hashmap groups;  /* subject -> struct group_count, owned */
     struct esi_hashmap refused; /* subjects without interest while optimistic; owned */
     size_t refused_bytes;
-    struct esi_sub *all; /* owned; on ">", while optimistic; else NULL */
-    size_t cursor;       /* of the withdrawal */
+    struct esi_sub *all;     /* owned; on ">", while optimistic; else NULL */
+    size_t cursor;           /* of the withdrawal */
+    struct esi_lease *lease; /* borrowed: the home worker's, set anew after a move; NULL: none */
+    uint64_t held_bytes;     /* taken from it */
     bool is_withdrawn;
 };
 
-/* max: subscriptions that the peer may have here. */
+/*
+ * max: subscriptions that the peer may have here. The caller sets `lease` before the first of them:
+ * what is stored is taken from it, and is ES_FULL when limits.memory leaves no room.
+ */
 void esi_gateway_interest_init(struct esi_gateway_interest *interest, struct esi_target *target,
                                struct esi_route_ops *ops, uint32_t max);
 /* Frees what is not in the subscription table; the rest has been withdrawn. */

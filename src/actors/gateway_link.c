@@ -190,7 +190,7 @@ static void start(struct esi_actor *actor)
     struct esi_gateway_link *self = self_of(actor);
 
     self->local = esi_worker_local(esi_actor_home(actor));
-    esi_ledger_charge(self->local->lease, MEMORY_LINKS, LINK_BYTES);
+    self->dialler.interest.lease = self->local->lease;
     esi_outbound_init(&self->outbound, &self->target, &self->local->pools);
     self->start_ns = link_now_ns(self);
     self->activity_ns = self->start_ns;
@@ -374,6 +374,19 @@ static void watch(struct esi_gateway_link *self)
     esi_actor_io_change(&self->io, events);
 }
 
+/* Once a turn: a link holds little of its own beside what others count, but its peer chooses how
+ * much of a TLS record comes at a time, and our interest may be large. */
+static void count_memory(struct esi_gateway_link *self)
+{
+    struct esi_lease *lease = self->local->lease;
+    const uint64_t stream_bytes = self->stream != NULL ? esi_stream_memory_bytes(self->stream) : 0;
+
+    esi_ledger_settle(lease, MEMORY_LINKS, &self->own_bytes,
+                      esi_ledger_heap_bytes(sizeof *self) + stream_bytes);
+    esi_ledger_settle(lease, MEMORY_INTEREST, &self->interest_bytes,
+                      esi_gateway_acceptor_memory_bytes(self));
+}
+
 static void turn_end(struct esi_actor *actor)
 {
     struct esi_gateway_link *self = self_of(actor);
@@ -398,6 +411,7 @@ static void turn_end(struct esi_actor *actor)
     esi_gateway_link_output_write(self);
     watch(self);
     esi_gateway_link_output_watch(self);
+    count_memory(self);
     if (self->state == LINK_STATE_CLOSED && is_withdrawn) {
         esi_gateway_link_close_finish(self);
     }
@@ -421,6 +435,7 @@ static void moved(struct esi_actor *actor)
     struct esi_gateway_link *self = self_of(actor);
 
     self->local = esi_worker_local(esi_actor_home(actor));
+    self->dialler.interest.lease = self->local->lease;
     self->outbound.pools = &self->local->pools;
 }
 

@@ -183,7 +183,8 @@ void esi_gateway_link_close_finish(struct esi_gateway_link *self)
     esi_actor_timer_cancel(&self->tick_timer);
     esi_reader_deinit(&self->reader, self->local);
     leave_traffic(self);
-    esi_ledger_give(self->local->lease, MEMORY_LINKS, LINK_BYTES);
+    esi_ledger_give(self->local->lease, MEMORY_LINKS, self->own_bytes);
+    esi_ledger_give(self->local->lease, MEMORY_INTEREST, self->interest_bytes);
     esi_targets_remove(self->context->targets, &self->target);
     if (!self->is_outbound) {
         esi_gateway_leave(self->gateway);

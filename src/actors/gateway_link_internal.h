@@ -35,8 +35,6 @@ struct esi_local;
 struct esi_stream;
 struct esi_tls_context;
 
-enum { LINK_BYTES = 16 * 1024 /* its struct, stream, maps and lists, as far as they are small */ };
-
 enum gateway_link_msg {
     LINK_DELIVER,
     LINK_ROUTED,
@@ -104,6 +102,8 @@ struct esi_gateway_link {
     int sock;                  /* owned while there is no stream */
     struct esi_io io;
     struct esi_outbound outbound;
+    uint64_t own_bytes;      /* charged for the link itself */
+    uint64_t interest_bytes; /* for our interest on its way to the peer */
     struct esi_gateway_parser parser;
     struct esi_reader reader;
     struct esi_route_ops ops;
@@ -242,5 +242,7 @@ void esi_gateway_acceptor_on_gossip(struct esi_gateway_link *self,
                                     struct esi_gateway_gossip_msg *msg);
 void esi_gateway_acceptor_on_checked(struct esi_gateway_link *self,
                                      const struct esi_auth_check *check);
+/* Bytes of memory of our interest on its way to the peer. */
+uint64_t esi_gateway_acceptor_memory_bytes(const struct esi_gateway_link *self);
 /* No more interest is told. */
 void esi_gateway_acceptor_withdraw(struct esi_gateway_link *self);

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "env/env.h"
@@ -153,6 +154,19 @@ void esi_stream_free(struct esi_stream *stream)
     free_held(&stream->output);
     free(stream->server_name);
     free(stream);
+}
+
+size_t esi_stream_memory_bytes(const struct esi_stream *stream)
+{
+    size_t bytes = esi_ledger_heap_bytes(sizeof(*stream));
+
+    if (stream->input.capacity > 0) {
+        bytes += esi_ledger_heap_bytes(stream->input.capacity);
+    }
+    if (stream->output.capacity > 0) {
+        bytes += esi_ledger_heap_bytes(stream->output.capacity);
+    }
+    return bytes + (stream->session != NULL ? esi_tls_session_memory_bytes(stream->session) : 0);
 }
 
 int esi_stream_socket(const struct esi_stream *stream)

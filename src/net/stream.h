@@ -106,6 +106,9 @@ ES_MUST_USE enum es_err esi_stream_writev(struct esi_stream *stream, const struc
 /* True when bytes are in user space that the poller cannot see: read again before sleeping. */
 bool esi_stream_has_buffered_input(const struct esi_stream *stream);
 
+/* What the stream holds, its TLS session and what is buffered included, in bytes of memory. */
+size_t esi_stream_memory_bytes(const struct esi_stream *stream);
+
 /* True when bytes taken earlier still wait for the socket: watch POLL_WRITE, then esi_stream_flush.
  */
 bool esi_stream_has_buffered_output(const struct esi_stream *stream);

@@ -9,6 +9,7 @@
 #include "net/tls.h"
 #include "net/tls_internal.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <wolfssl/wolfcrypt/aes.h>
 #include <wolfssl/wolfcrypt/ecc.h>
 
+#include "base/ledger.h"
 #include "env/env.h"
 
 #if !defined(WOLFSSL_ALWAYS_VERIFY_CB) || !defined(OPENSSL_EXTRA) || !defined(HAVE_SNI) ||         \
@@ -81,6 +83,58 @@ void esi_tls_note_thread(void)
     if (has_thread_end) {
         (void)pthread_setspecific(thread_end, &thread_end);
     }
+}
+
+/* --- memory --- */
+
+/* What the library has taken on this thread, less what it has given back. */
+static _Thread_local int64_t thread_bytes;
+
+static void *allocate(size_t len)
+{
+    void *memory = malloc(len);
+
+    if (memory != NULL) {
+        thread_bytes += (int64_t)esi_ledger_heap_bytes(malloc_usable_size(memory));
+    }
+    return memory;
+}
+
+static void release(void *memory)
+{
+    if (memory != NULL) {
+        thread_bytes -= (int64_t)esi_ledger_heap_bytes(malloc_usable_size(memory));
+    }
+    free(memory);
+}
+
+static void *reallocate(void *memory, size_t len)
+{
+    const size_t before = memory != NULL ? malloc_usable_size(memory) : 0;
+    void *moved = realloc(memory, len);
+
+    if (moved != NULL) {
+        thread_bytes += (int64_t)esi_ledger_heap_bytes(malloc_usable_size(moved));
+        thread_bytes -= memory != NULL ? (int64_t)esi_ledger_heap_bytes(before) : 0;
+    }
+    return moved;
+}
+
+static pthread_once_t memory_once = PTHREAD_ONCE_INIT;
+
+static void count_memory(void)
+{
+    (void)wolfSSL_SetAllocators(allocate, release, reallocate);
+}
+
+void esi_tls_count_memory(void)
+{
+    (void)pthread_once(&memory_once, count_memory);
+}
+
+int64_t esi_tls_thread_bytes(void)
+{
+    return thread_bytes;
 }
 
 const char *esi_tls_build_name(void)

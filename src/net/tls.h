@@ -128,6 +128,8 @@ void esi_tls_session_shutdown(struct esi_tls_session *session);
 bool esi_tls_session_has_pending(const struct esi_tls_session *session);
 /* True when the last ES_AGAIN came from send. */
 bool esi_tls_session_wants_write(const struct esi_tls_session *session);
+/* What the session holds, the library's part included, in bytes of memory. */
+size_t esi_tls_session_memory_bytes(const struct esi_tls_session *session);
 /* Why the session failed; "" when it has not. Valid until the session is freed. */
 const char *esi_tls_session_failure(const struct esi_tls_session *session);
 /* The verified peer, or NULL. Borrowed until the session is freed. */

@@ -58,6 +58,7 @@ static enum es_err make_entry(struct esi_env *env, const struct esi_tls_options 
 {
     enum es_err err = ES_OK;
 
+    esi_tls_count_memory();
     entry->library = wolfSSL_CTX_new(options->role == TLS_SERVER ? wolfSSLv23_server_method()
                                                                  : wolfSSLv23_client_method());
     if (entry->library == NULL || !make_safe(entry->library, options)) {

@@ -46,6 +46,7 @@ struct esi_tls_session {
     char *host;                         /* owned; a client's server name, or NULL */
     enum es_err ended;                  /* ES_OK while the session lives */
     enum es_err transport_error;        /* why the transport failed, or ES_OK */
+    int64_t library_bytes;              /* what the library has taken for it */
     bool is_done;                       /* the handshake is */
     bool is_first_byte_seen;
     bool wants_write;
@@ -60,6 +61,14 @@ enum es_err esi_tls_refuse(struct es_error *error, enum es_err err, const char *
 /* The library's own sentence for a code. text: TLS_LIBRARY_TEXT_BYTES. Returns text. */
 enum { TLS_LIBRARY_TEXT_BYTES = 80 };
 const char *esi_tls_library_text(int code, char text[TLS_LIBRARY_TEXT_BYTES]);
+/*
+ * From here on the library's memory is counted. It comes from where it came before, so what was
+ * taken earlier may be given back. Thread: any.
+ */
+void esi_tls_count_memory(void);
+/* What the library has taken on this thread, less what it has given back: it may be below 0, for
+ * sessions move between threads. The difference around a call is what the call has taken. */
+int64_t esi_tls_thread_bytes(void);
 /* A thread begins to use the library: what that keeps for it goes with it. */
 void esi_tls_note_thread(void);
 

@@ -15,6 +15,7 @@
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/own.h"
 #include "net/certificate.h"
 
@@ -143,6 +144,7 @@ enum es_err esi_tls_session_new(struct esi_tls_context *context, struct esi_str 
             goto fail;
         }
     }
+    const int64_t before = esi_tls_thread_bytes();
     session->library = wolfSSL_new(
         choose_entry(context, context->role == TLS_SERVER ? session->host : NULL)->library);
     if (context->role == TLS_SERVER) {
@@ -153,6 +155,7 @@ enum es_err esi_tls_session_new(struct esi_tls_context *context, struct esi_str 
     if (session->library == NULL || !set_up_session(session)) {
         goto fail;
     }
+    session->library_bytes = esi_tls_thread_bytes() - before;
     *out = session;
     return ES_OK;
 fail:
@@ -295,8 +298,10 @@ enum es_err esi_tls_session_handshake(struct esi_tls_session *session)
     if (session->ended != ES_OK || session->is_done) {
         return session->ended;
     }
+    const int64_t before = esi_tls_thread_bytes();
     result = session->context->role == TLS_SERVER ? wolfSSL_accept(session->library)
                                                   : wolfSSL_connect(session->library);
+    session->library_bytes += esi_tls_thread_bytes() - before;
     if (result != WOLFSSL_SUCCESS) {
         return judge(session, result);
     }
@@ -313,6 +318,7 @@ enum es_err esi_tls_session_handshake(struct esi_tls_session *session)
 enum es_err esi_tls_session_read(struct esi_tls_session *session, void *buffer, size_t capacity,
                                  size_t *count)
 {
+    enum es_err err = ES_AGAIN;
     size_t total = 0;
 
     if (session->ended != ES_OK) {
@@ -321,19 +327,21 @@ enum es_err esi_tls_session_read(struct esi_tls_session *session, void *buffer, 
     if (!session->is_done) {
         return ES_AGAIN;
     }
+    const int64_t before = esi_tls_thread_bytes();
     /* The library gives one record a call. */
     while (total < capacity) {
         const size_t room = capacity - total;
         const int result = wolfSSL_read(session->library, (char *)buffer + total,
                                         room < INT32_MAX ? (int)room : INT32_MAX);
         if (result <= 0) {
-            const enum es_err err = judge(session, result);
-            if (total == 0) {
-                return err;
-            }
-            break; /* an end is told by the next call */
+            err = judge(session, result);
+            break; /* after bytes an end is told by the next call */
         }
         total += (size_t)result;
+    }
+    session->library_bytes += esi_tls_thread_bytes() - before;
+    if (total == 0) {
+        return err;
     }
     *count = total;
     return ES_OK;
@@ -351,7 +359,9 @@ enum es_err esi_tls_session_write(struct esi_tls_session *session, const void *d
     if (!session->is_done) {
         return ES_AGAIN;
     }
+    const int64_t before = esi_tls_thread_bytes();
     result = wolfSSL_write(session->library, data, (int)len);
+    session->library_bytes += esi_tls_thread_bytes() - before;
     if (result == (int)len) {
         return ES_OK;
     }
@@ -381,6 +391,12 @@ bool esi_tls_session_has_pending(const struct esi_tls_session *session)
 bool esi_tls_session_wants_write(const struct esi_tls_session *session)
 {
     return session->wants_write;
+}
+
+size_t esi_tls_session_memory_bytes(const struct esi_tls_session *session)
+{
+    return esi_ledger_heap_bytes(sizeof(*session)) +
+           (session->library_bytes > 0 ? (size_t)session->library_bytes : 0);
 }
 
 const char *esi_tls_session_failure(const struct esi_tls_session *session)
