@@ -44,6 +44,7 @@ static void fill(struct esi_monitor_closed_entry *entry, const struct esi_connec
     entry->last_activity_ns = info->last_activity_ns;
     entry->rtt_ns = info->rtt_ns;
     entry->pending_bytes = info->pending_bytes;
+    entry->dropped_msgs = info->dropped_msgs;
     entry->in_msgs = info->in_msgs;
     entry->in_bytes = info->in_bytes;
     entry->out_msgs = info->out_msgs;

@@ -32,6 +32,7 @@ struct esi_monitor_closed_entry {
     uint64_t last_activity_ns;
     uint64_t rtt_ns;
     uint64_t pending_bytes;
+    uint64_t dropped_msgs;
     uint64_t in_msgs;
     uint64_t in_bytes;
     uint64_t out_msgs;

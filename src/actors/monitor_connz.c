@@ -173,6 +173,7 @@ static struct esi_connection_info info_of(const struct esi_monitor_closed_entry 
         .last_activity_ns = entry->last_activity_ns,
         .rtt_ns = entry->rtt_ns,
         .pending_bytes = entry->pending_bytes,
+        .dropped_msgs = entry->dropped_msgs,
         .in_msgs = entry->in_msgs,
         .in_bytes = entry->in_bytes,
         .out_msgs = entry->out_msgs,

@@ -53,6 +53,7 @@ static void keeps_what_was_known(void **state)
     info.identity = &identity;
     info.out_msgs = 5;
     info.pending_bytes = 6;
+    info.dropped_msgs = 9;
     struct esi_monitor_closed_entry *entry =
         esi_monitor_closed_entry_new(&info, "Slow Consumer (Pending Bytes)", &slow, 1234);
     assert_non_null(entry);
@@ -61,6 +62,7 @@ static void keeps_what_was_known(void **state)
     assert_int_equal(entry->stop_ns, 1234);
     assert_int_equal(entry->out_msgs, 5);
     assert_int_equal(entry->pending_bytes, 6);
+    assert_int_equal(entry->dropped_msgs, 9);
     assert_true(entry->is_slow);
     assert_int_equal(entry->stalled_ns, 7);
     assert_text(entry->name, "n");
