@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Two ways to one result. parse_canonical_pub handles what publishers send almost always, a whole
- * "PUB subject [reply] size" message in upper case with single blanks, in one pass; whatever else
- * comes goes through the line machine. The fuzz target checks that both agree. The fast path is
+ * "PUB subject [reply] size" message in upper case with single blanks, in one pass, and there are such
+ * ways for HPUB, SUB and UNSUB; whatever else comes goes through the line machine. The fuzz target checks that both agree. The fast path is
  * entered only between messages and never before the authentication is done.
  */
 #include "proto/client_parser.h"
@@ -146,6 +146,59 @@ static size_t parse_canonical_hpub(const struct esi_client_parser *parser, const
     return (size_t)(stop - data) + 4 + item->total_len;
 }
 
+/* SUB: subject [queue] sid. */
+static void fill_sub(const struct esi_str *fields, size_t count, struct esi_client_item *item)
+{
+    item->subject = fields[0];
+    item->queue =
+        count == 3 ? fields[1] : (struct esi_str){.data = fields[0].data + fields[0].len, .len = 0};
+    item->sid = fields[count - 1];
+}
+
+/* UNSUB: sid [max]. What is no usable number means "now", as in nats-server. */
+static void fill_unsub(const struct esi_str *fields, size_t count, struct esi_client_item *item)
+{
+    uint64_t max = 0;
+
+    item->sid = fields[0];
+    item->has_max = count == 2 &&
+                    esi_num_parse(fields[1].data, fields[1].len, SIZE_DIGITS_MAX, &max) && max > 0;
+    item->max = max;
+}
+
+/* The same for SUB and UNSUB, which come in long runs. Returns the bytes of the line with item and op
+ * filled, or 0. */
+static size_t parse_canonical_sub(const struct esi_client_parser *parser, const char *data,
+                                  size_t len, enum esi_client_op *op, struct esi_client_item *item)
+{
+    const uint32_t sub = 'S' | 'U' << 8 | 'B' << 16 | (uint32_t)' ' << 24;
+    const uint32_t unsub = 'U' | 'N' << 8 | 'S' << 16 | (uint32_t)'U' << 24;
+    struct esi_str fields[3];
+    size_t count = 0;
+
+    if (len < 16) {
+        return 0;
+    }
+    const uint32_t keyword = load_le32(data);
+    const bool is_sub = keyword == sub;
+    if (!is_sub && (keyword != unsub || data[4] != 'B' || data[5] != ' ')) {
+        return 0;
+    }
+    const char *const args = data + (is_sub ? 4 : 6);
+    const char *const stop = scan_fields(args, data + len, fields, is_sub ? 3 : 2, &count);
+    if (stop == NULL || (size_t)(stop - args) > parser->max_control_line ||
+        count < (is_sub ? 2U : 1U)) {
+        return 0;
+    }
+    if (is_sub) {
+        fill_sub(fields, count, item);
+    } else {
+        fill_unsub(fields, count, item);
+    }
+    *op = is_sub ? CLIENT_SUB : CLIENT_UNSUB;
+    return (size_t)(stop - data) + 2;
+}
+
 /* PUB and HPUB: subject [reply] [header size] size. */
 static enum esi_client_op take_pub(struct esi_client_parser *parser, const struct esi_line *line,
                                    size_t available, size_t *used, struct esi_client_item *item)
@@ -204,10 +257,7 @@ static enum esi_client_op take_sub(struct esi_client_parser *parser, const struc
         count > 3) {
         return fail(parser, FAULT_SILENT, "wrong arguments for SUB", item);
     }
-    item->subject = fields[0];
-    item->queue =
-        count == 3 ? fields[1] : (struct esi_str){.data = fields[0].data + fields[0].len, .len = 0};
-    item->sid = fields[count - 1];
+    fill_sub(fields, count, item);
     return CLIENT_SUB;
 }
 
@@ -216,17 +266,12 @@ static enum esi_client_op take_unsub(struct esi_client_parser *parser, const str
 {
     struct esi_str fields[2];
     size_t count = 0;
-    uint64_t max = 0;
 
     if (!esi_line_machine_split(line->args, fields, ESI_COUNT_OF(fields), &count) || count < 1 ||
         count > 2) {
         return fail(parser, FAULT_SILENT, "wrong arguments for UNSUB", item);
     }
-    item->sid = fields[0];
-    /* What is no usable number means "now", as in nats-server. */
-    item->has_max = count == 2 &&
-                    esi_num_parse(fields[1].data, fields[1].len, SIZE_DIGITS_MAX, &max) && max > 0;
-    item->max = max;
+    fill_unsub(fields, count, item);
     return CLIENT_UNSUB;
 }
 
@@ -329,10 +374,14 @@ static __attribute__((noinline)) enum esi_client_op parse_unusual(struct esi_cli
                                                                   struct esi_client_item *item)
 {
     if (parser->line.state == LINE_STATE_START && !parser->auth_pending) {
-        const size_t used = parse_canonical_hpub(parser, data, len, item);
+        enum esi_client_op op = CLIENT_PUB;
+        size_t used = parse_canonical_hpub(parser, data, len, item);
+        if (used == 0) {
+            used = parse_canonical_sub(parser, data, len, &op, item);
+        }
         if (used > 0) {
             *consumed = used;
-            return CLIENT_PUB;
+            return op;
         }
     }
     return parse_any(parser, (struct esi_str){.data = data, .len = len}, consumed, item);
