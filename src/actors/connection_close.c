@@ -124,7 +124,10 @@ void esi_connection_close_slow(struct esi_connection *self, const char *reason)
 
 void esi_connection_close_end_stream(struct esi_connection *self)
 {
-    if (!self->is_write_shut) {
+    if (self->has_peer_ended && !esi_stream_is_tls(self->stream)) {
+        /* Nothing unread is left that the kernel would answer with a reset. */
+        esi_connection_close_now(self, self->close_reason);
+    } else if (!self->is_write_shut) {
         self->is_write_shut = true;
         esi_stream_shutdown_write(self->stream);
         /* The peer's unread bytes would make the kernel answer with a reset, and our last line
@@ -142,6 +145,7 @@ void esi_connection_close_linger(struct esi_connection *self)
         room == NULL ? ES_NO_MEMORY : esi_stream_read(self->stream, room, room_len, &count);
 
     self->lingered_bytes += count;
+    self->has_peer_ended |= err == ES_CLOSED;
     if ((err != ES_OK && err != ES_AGAIN) || self->lingered_bytes > LINGER_BYTES_MAX) {
         if (self->is_write_shut) {
             esi_connection_close_now(self, self->close_reason);

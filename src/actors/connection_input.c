@@ -327,6 +327,7 @@ static void on_read_error(struct esi_connection *self, enum es_err err)
 {
     if (err == ES_CLOSED) {
         /* A half-close counts as a close, but what waits is written first. */
+        self->has_peer_ended = true;
         esi_connection_close_with(self, ESI_STR(""), "Client Closed");
     } else {
         if (err == ES_TLS) {

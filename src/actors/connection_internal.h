@@ -93,6 +93,7 @@ struct esi_connection {
     bool is_overdue;  /* drop_new: the peer has taken nothing for write_deadline */
     bool is_paused;
     bool is_write_shut;
+    bool has_peer_ended;  /* all that it sent was read */
     bool skips_continued; /* the rest of a message that was left out */
     bool is_stalled;      /* what is left over waits for something before it, not for more bytes */
     bool is_ping_held;    /* a PING was parsed that waits for UNSUBs before it */

@@ -122,10 +122,32 @@ static size_t utf8_length(const unsigned char *data, size_t left)
     return code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) ? 0 : len;
 }
 
+/* Stands for itself in a string. */
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '<' && c != '>' && c != '&' && c != '"' && c != '\\';
+}
+
+static size_t plain_length(const char *data, size_t len)
+{
+    size_t i = 0;
+
+    while (i < len && is_plain((unsigned char)data[i])) {
+        i++;
+    }
+    return i;
+}
+
 static void append_string(struct esi_bytes *out, struct esi_str s)
 {
     esi_bytes_append_text(out, "\"");
     for (size_t i = 0; i < s.len;) {
+        const size_t plain_len = plain_length(s.data + i, s.len - i);
+        if (plain_len > 0) {
+            esi_bytes_append(out, s.data + i, plain_len);
+            i += plain_len;
+            continue;
+        }
         const unsigned char c = (unsigned char)s.data[i];
         const size_t len = utf8_length((const unsigned char *)s.data + i, s.len - i);
         if (len == 0) {
@@ -160,16 +182,33 @@ void esi_json_writer_str(struct esi_json_writer *json, struct esi_str value)
     append_string(json->out, value);
 }
 
+enum { DIGITS_MAX = 20 };
+
+static void append_digits(struct esi_bytes *out, bool is_negative, uint64_t value)
+{
+    char digits[DIGITS_MAX + 1];
+    char *at = digits + sizeof digits;
+
+    do {
+        *--at = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    if (is_negative) {
+        *--at = '-';
+    }
+    esi_bytes_append(out, at, (size_t)(digits + sizeof digits - at));
+}
+
 void esi_json_writer_u64(struct esi_json_writer *json, uint64_t value)
 {
     before_item(json);
-    esi_bytes_printf(json->out, "%llu", (unsigned long long)value);
+    append_digits(json->out, false, value);
 }
 
 void esi_json_writer_i64(struct esi_json_writer *json, int64_t value)
 {
     before_item(json);
-    esi_bytes_printf(json->out, "%lld", (long long)value);
+    append_digits(json->out, value < 0, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
 void esi_json_writer_double(struct esi_json_writer *json, double value)

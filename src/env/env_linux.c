@@ -15,6 +15,7 @@
 #include "env/env_memory.h"
 #include "env/env_files.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <netdb.h>
@@ -154,6 +155,13 @@ static bool format_address(const struct sockaddr *address, socklen_t len, struct
 {
     struct esi_address result = {.port = port_of(address)};
 
+    if (address->sa_family == AF_INET) {
+        /* The common case, and one in which getnameinfo has nothing to add but time. */
+        struct sockaddr_in in = {0};
+        memcpy(&in, address, sizeof in);
+        *out = result;
+        return inet_ntop(AF_INET, &in.sin_addr, out->host, sizeof out->host) != NULL;
+    }
     if (getnameinfo(address, len, result.host, sizeof result.host, NULL, 0, NI_NUMERICHOST) != 0) {
         return false;
     }
@@ -216,6 +224,8 @@ static enum es_err listen_at(const struct addrinfo *at, int *sock, struct esi_ad
         /* "::" means every address, of IPv4 too, whatever net.ipv6.bindv6only says. */
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     }
+    /* Linux gives it to each accepted connection. */
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)&real, &real_len) != 0) {
         err = esi_env_files_map_error(errno);
@@ -292,7 +302,6 @@ static enum es_err accept_one(struct esi_env *env, int listener, int *sock,
         close(fd);
         return ES_IO;
     }
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     *sock = fd;
     return ES_OK;
 }

@@ -138,7 +138,7 @@ static enum es_err read_fields(struct esi_json_fields *walk, enum esi_connect_ki
     while (esi_json_fields_next(walk, &found)) {
         for (size_t i = 0; i < ESI_COUNT_OF(fields); i++) {
             if ((fields[i].gateway_only && kind != CONNECT_GATEWAY) ||
-                strcmp(fields[i].name, found.name) != 0) {
+                fields[i].name[0] != found.name[0] || strcmp(fields[i].name, found.name) != 0) {
                 continue;
             }
             const enum es_err err = read_field(&fields[i], i, &found.value, next, replaced);

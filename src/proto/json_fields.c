@@ -132,15 +132,18 @@ static const char *skip_scalar(const char *at, const char *end)
     }
 }
 
+/* A colon and the space around it; NULL when that is not there. */
+static const char *skip_colon(const char *at, const char *end)
+{
+    at = skip_space(at, end);
+    return at < end && *at == ':' ? skip_space(at + 1, end) : NULL;
+}
+
 /* A name, a colon and the space around them; NULL when that is not there. */
 static const char *skip_name(const char *at, const char *end)
 {
     at = skip_string(skip_space(at, end), end);
-    if (at == NULL) {
-        return NULL;
-    }
-    at = skip_space(at, end);
-    return at < end && *at == ':' ? skip_space(at + 1, end) : NULL;
+    return at != NULL ? skip_colon(at, end) : NULL;
 }
 
 /*
@@ -316,7 +319,7 @@ bool esi_json_fields_next(struct esi_json_fields *fields, struct esi_json_field 
     const char *behind = skip_string(at, fields->end);
     ESI_ASSERT(behind != NULL);
     decode_name((struct esi_str){.data = at, .len = (size_t)(behind - at)}, field->name);
-    at = skip_name(at, fields->end);
+    at = skip_colon(behind, fields->end);
     ESI_ASSERT(at != NULL);
     field->value = take_value(fields, at);
     return true;
