@@ -78,19 +78,26 @@ def sections(tree):
     return sorted(found)
 
 
+def lock_users(tree, path, lock):
+    """The functions that use a lock; where a header declares it, those of its source."""
+    source = path[:-2] + ".c" if path.endswith(".h") and tree.has(path[:-2] + ".c") else path
+    code, bodies = tree.code(source), functions(tree, source)
+    users = []
+    for use in re.finditer(rf"\bpthread_\w+\([^;]*\b{lock}\b", code):
+        name = function_at(bodies, use.start())
+        if name not in users and name != "-":
+            users.append(name)
+    return users
+
+
 def locks(tree):
     """(name, kind, path, purpose, functions that use it)."""
     found = []
     for path in tree.under("src/", "include/"):
-        code, lines, bodies = tree.code(path), tree.lines(path), functions(tree, path)
+        code, lines = tree.code(path), tree.lines(path)
         for match in LOCK.finditer(code):
             purpose = lock_purpose(lines, code.split("\n"), line_of(code, match.start())) or ""
-            users = []
-            for use in re.finditer(rf"\bpthread_\w+\([^;]*\b{match['name']}\b", code):
-                name = function_at(bodies, use.start())
-                if name not in users and name != "-":
-                    users.append(name)
-            found.append((match["name"], match["kind"], path, purpose, users))
+            found.append((match["name"], match["kind"], path, purpose, lock_users(tree, path, match["name"])))
     return found
 
 

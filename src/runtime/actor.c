@@ -231,7 +231,7 @@ static void handle_roaming(struct esi_actor *actor, struct esi_worker *worker, u
         if (atomic_load_explicit(&actor->mailbox.pushed, memory_order_relaxed) == NULL) {
             return;
         }
-        /* order: acq_rel; as in esi_actor_send. */
+        /* order: acq_rel; as in send_remote. */
         if (atomic_exchange_explicit(&actor->is_scheduled, true, memory_order_acq_rel)) {
             return;
         }

@@ -83,7 +83,7 @@ bool esi_move_depart(struct esi_actor *actor)
     if (!begin(actor)) {
         return false;
     }
-    /* order: acq_rel; as in esi_actor_send: one alone brings the actor to a worker. */
+    /* order: acq_rel; as in send_remote of actor.c: one alone brings the actor to a worker. */
     if (atomic_exchange_explicit(&actor->is_scheduled, true, memory_order_acq_rel)) {
         /* A sender brings it to the inbound list: there it goes, or after that. */
         esi_runtime_end_move(actor->runtime);

@@ -7,7 +7,8 @@
 #include "runtime/runtime.h"
 #include "base/assert.h"
 #include "base/own.h"
-#include "base/rcu.h"
+#include "runtime/reclaimer.h"
+#include "runtime/services.h"
 #include "runtime/worker.h"
 
 #include <pthread.h>
@@ -30,22 +31,8 @@ struct esi_runtime {
     struct esi_worker *workers;    /* owned array */
     struct esi_worker_stop *stops; /* owned: two a phase and worker */
     struct esi_msg *ends;          /* owned: one a worker */
-    /* Service threads: what blocks. A mutex is right here: nothing of this is on the path of a
-     * message. */
-    pthread_mutex_t jobs_mutex;
-    pthread_cond_t jobs_changed;
-    struct esi_job *jobs_head;
-    struct esi_job *jobs_tail;
-    bool is_service_ending;
-    uint32_t service_count;
-    struct esi_thread *service[ESI_RUNTIME_SERVICE_THREADS_MAX];
-    /* The reclaimer. */
-    pthread_mutex_t grace_mutex;
-    pthread_cond_t grace_changed;
-    struct esi_grace *grace_head;
-    struct esi_grace **grace_tail;
-    bool is_reclaimer_ending;
-    struct esi_thread *reclaimer;
+    struct esi_services services;
+    struct esi_reclaimer reclaimer;
     /* Living actors by phase; the stop waits for them. Workers that have come up; the start waits
      * for them. */
     pthread_mutex_t count_mutex;
@@ -172,137 +159,17 @@ void esi_runtime_count(struct esi_runtime *runtime, enum esi_stop_phase phase, i
     pthread_mutex_unlock(&runtime->count_mutex);
 }
 
-/* --- service threads --- */
-
-/* Where there are no threads: the condition that one of them would wait for has come. */
-static void wake_stepped(struct esi_runtime *runtime, struct esi_thread *const *threads,
-                         uint32_t count)
-{
-    for (uint32_t i = 0; i < count && esi_env_is_stepped(runtime->options.env); i++) {
-        if (threads[i] != NULL) {
-            esi_env_stepped_wake(runtime->options.env, threads[i]);
-        }
-    }
-}
+/* --- the helping threads --- */
 
 void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job)
 {
-    job->next = NULL;
-    pthread_mutex_lock(&runtime->jobs_mutex);
-    if (runtime->jobs_tail == NULL) {
-        runtime->jobs_head = job;
-    } else {
-        runtime->jobs_tail->next = job;
-    }
-    runtime->jobs_tail = job;
-    pthread_cond_signal(&runtime->jobs_changed);
-    pthread_mutex_unlock(&runtime->jobs_mutex);
-    wake_stepped(runtime, runtime->service, runtime->service_count);
+    esi_services_submit(&runtime->services, job);
 }
-
-/* The next job, or NULL at the end. Waits only when may_wait. */
-static struct esi_job *next_job(struct esi_runtime *runtime, bool may_wait)
-{
-    pthread_mutex_lock(&runtime->jobs_mutex);
-    while (runtime->jobs_head == NULL && may_wait && !runtime->is_service_ending) {
-        pthread_cond_wait(&runtime->jobs_changed, &runtime->jobs_mutex);
-    }
-    struct esi_job *job = runtime->jobs_head;
-    if (job != NULL) {
-        runtime->jobs_head = job->next;
-        if (runtime->jobs_head == NULL) {
-            runtime->jobs_tail = NULL;
-        }
-    }
-    pthread_mutex_unlock(&runtime->jobs_mutex);
-    return job;
-}
-
-static void run_service(void *argument)
-{
-    struct esi_runtime *runtime = argument;
-    struct esi_job *job;
-
-    while ((job = next_job(runtime, true)) != NULL) {
-        job->run(job);
-    }
-}
-
-static bool step_service(void *argument, uint64_t *next_ns)
-{
-    struct esi_runtime *runtime = argument;
-    struct esi_job *job = next_job(runtime, false);
-
-    if (job != NULL) {
-        job->run(job);
-    }
-    *next_ns = runtime->jobs_head != NULL || runtime->is_service_ending ? 0 : UINT64_MAX;
-    return job != NULL || !runtime->is_service_ending;
-}
-
-/* --- the reclaimer --- */
 
 void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor,
                              struct esi_grace *grace)
 {
-    grace->actor = actor;
-    grace->next = NULL;
-    pthread_mutex_lock(&runtime->grace_mutex);
-    *runtime->grace_tail = grace;
-    runtime->grace_tail = &grace->next;
-    pthread_cond_signal(&runtime->grace_changed);
-    pthread_mutex_unlock(&runtime->grace_mutex);
-    wake_stepped(runtime, &runtime->reclaimer, 1);
-}
-
-static struct esi_grace *take_graces(struct esi_runtime *runtime)
-{
-    struct esi_grace *first = runtime->grace_head;
-
-    runtime->grace_head = NULL;
-    runtime->grace_tail = &runtime->grace_head;
-    return first;
-}
-
-static void answer_graces(struct esi_grace *grace)
-{
-    while (grace != NULL) {
-        /* Read first: once sent it is the receiver's. */
-        struct esi_grace *next = grace->next;
-        esi_actor_send(grace->actor, &grace->msg);
-        grace = next;
-    }
-}
-
-static void run_reclaimer(void *argument)
-{
-    struct esi_runtime *runtime = argument;
-
-    for (;;) {
-        pthread_mutex_lock(&runtime->grace_mutex);
-        while (runtime->grace_head == NULL && !runtime->is_reclaimer_ending) {
-            pthread_cond_wait(&runtime->grace_changed, &runtime->grace_mutex);
-        }
-        struct esi_grace *grace = take_graces(runtime);
-        pthread_mutex_unlock(&runtime->grace_mutex);
-        if (grace == NULL) {
-            return;
-        }
-        /* One grace period serves all that asked before it began. */
-        esi_rcu_wait();
-        answer_graces(grace);
-    }
-}
-
-/* Whoever asked has ended its turn since, and all other workers are between two of theirs: the
- * grace period has passed. */
-static bool step_reclaimer(void *argument, uint64_t *next_ns)
-{
-    struct esi_runtime *runtime = argument;
-
-    answer_graces(take_graces(runtime));
-    *next_ns = UINT64_MAX;
-    return !runtime->is_reclaimer_ending;
+    esi_reclaimer_ask(&runtime->reclaimer, actor, grace);
 }
 
 /* --- start and stop --- */
@@ -474,42 +341,8 @@ static void end_workers(struct esi_runtime *runtime)
 
 static void end_helpers(struct esi_runtime *runtime)
 {
-    pthread_mutex_lock(&runtime->jobs_mutex);
-    runtime->is_service_ending = true;
-    pthread_cond_broadcast(&runtime->jobs_changed);
-    pthread_mutex_unlock(&runtime->jobs_mutex);
-    wake_stepped(runtime, runtime->service, runtime->service_count);
-    for (uint32_t i = 0; i < runtime->service_count; i++) {
-        esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->service[i]));
-    }
-    pthread_mutex_lock(&runtime->grace_mutex);
-    runtime->is_reclaimer_ending = true;
-    pthread_cond_broadcast(&runtime->grace_changed);
-    pthread_mutex_unlock(&runtime->grace_mutex);
-    wake_stepped(runtime, &runtime->reclaimer, 1);
-    esi_env_thread_join(runtime->options.env, ESI_MOVE(runtime->reclaimer));
-}
-
-/* Grace periods that were asked for when the reclaimer had ended: no reader is left, so they have
- * passed. */
-static bool answer_left_graces(struct esi_runtime *runtime)
-{
-    struct esi_grace *grace = take_graces(runtime);
-
-    answer_graces(grace);
-    return grace != NULL;
-}
-
-static bool run_left_jobs(struct esi_runtime *runtime)
-{
-    struct esi_job *job;
-    bool has_any = false;
-
-    while ((job = next_job(runtime, false)) != NULL) {
-        job->run(job);
-        has_any = true;
-    }
-    return has_any;
+    esi_services_stop(&runtime->services);
+    esi_reclaimer_stop(&runtime->reclaimer);
 }
 
 /* Bounded, should two parts answer each other for ever. */
@@ -521,8 +354,9 @@ static void bring_to_end(struct esi_runtime *runtime)
         /* As a worker: a thread that is none holds an actor while it sends, and one that was
          * finished by force, with its last reference gone, would be freed twice. */
         esi_worker_assume(&runtime->workers[0]);
-        has_work = run_left_jobs(runtime);
-        has_work |= answer_left_graces(runtime);
+        has_work = esi_services_run_left(&runtime->services);
+        /* No reader is left: the grace periods that are still asked for have passed. */
+        has_work |= esi_reclaimer_answer_left(&runtime->reclaimer);
         esi_worker_assume(NULL);
         for (uint32_t i = 0; i < runtime->worker_count; i++) {
             has_work |= esi_worker_sweep(&runtime->workers[i]);
@@ -591,10 +425,8 @@ void esi_runtime_free(struct esi_runtime *runtime)
     free(runtime->workers);
     free(runtime->stops);
     free(runtime->ends);
-    pthread_mutex_destroy(&runtime->jobs_mutex);
-    pthread_cond_destroy(&runtime->jobs_changed);
-    pthread_mutex_destroy(&runtime->grace_mutex);
-    pthread_cond_destroy(&runtime->grace_changed);
+    esi_services_deinit(&runtime->services);
+    esi_reclaimer_deinit(&runtime->reclaimer);
     pthread_mutex_destroy(&runtime->count_mutex);
     pthread_cond_destroy(&runtime->count_changed);
     pthread_mutex_destroy(&runtime->moves_mutex);
@@ -602,49 +434,30 @@ void esi_runtime_free(struct esi_runtime *runtime)
     free(runtime);
 }
 
-static enum es_err start_threads(struct esi_runtime *runtime)
+static enum es_err start_worker(struct esi_runtime *runtime, struct esi_worker *worker)
 {
     struct esi_env *env = runtime->options.env;
     char name[32];
 
-    enum es_err err =
-        esi_env_thread_start(env, "reclaimer", run_reclaimer, runtime, &runtime->reclaimer);
-    for (uint32_t i = 0; err == ES_OK && i < runtime->options.service_count; i++) {
-        snprintf(name, sizeof name, "service-%u", i);
-        err = esi_env_thread_start(env, name, run_service, runtime, &runtime->service[i]);
-        if (err == ES_OK) {
-            runtime->service_count++;
-        }
+    snprintf(name, sizeof name, "worker-%u", worker->index);
+    if (!esi_env_is_stepped(env)) {
+        return esi_env_thread_start(env, name, esi_worker_run, worker, &worker->thread);
     }
-    for (uint32_t i = 0; err == ES_OK && i < runtime->worker_count; i++) {
-        snprintf(name, sizeof name, "worker-%u", i);
-        err = esi_env_thread_start(env, name, esi_worker_run, &runtime->workers[i],
-                                   &runtime->workers[i].thread);
-    }
-    return err == ES_OK ? wait_for_workers(runtime) : err;
+    const enum es_err err =
+        esi_env_stepped_start(env, name, esi_worker_step, worker, worker->poller, &worker->thread);
+    esi_runtime_make_local(runtime, worker);
+    return err;
 }
 
-/* start_threads for an environment that has none. */
-static enum es_err start_stepped(struct esi_runtime *runtime)
+static enum es_err start_threads(struct esi_runtime *runtime)
 {
-    struct esi_env *env = runtime->options.env;
-    char name[32];
+    enum es_err err = esi_reclaimer_start(&runtime->reclaimer);
 
-    enum es_err err =
-        esi_env_stepped_start(env, "reclaimer", step_reclaimer, runtime, NULL, &runtime->reclaimer);
-    for (uint32_t i = 0; err == ES_OK && i < runtime->options.service_count; i++) {
-        snprintf(name, sizeof name, "service-%u", i);
-        err = esi_env_stepped_start(env, name, step_service, runtime, NULL, &runtime->service[i]);
-        if (err == ES_OK) {
-            runtime->service_count++;
-        }
+    if (err == ES_OK) {
+        err = esi_services_start(&runtime->services, runtime->options.service_count);
     }
     for (uint32_t i = 0; err == ES_OK && i < runtime->worker_count; i++) {
-        struct esi_worker *worker = &runtime->workers[i];
-        snprintf(name, sizeof name, "worker-%u", i);
-        err = esi_env_stepped_start(env, name, esi_worker_step, worker, worker->poller,
-                                    &worker->thread);
-        esi_runtime_make_local(runtime, worker);
+        err = start_worker(runtime, &runtime->workers[i]);
     }
     return err == ES_OK ? wait_for_workers(runtime) : err;
 }
@@ -704,15 +517,12 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
     }
     runtime->options = *options;
     apply_defaults(runtime);
-    pthread_mutex_init(&runtime->jobs_mutex, NULL);
-    pthread_cond_init(&runtime->jobs_changed, NULL);
-    pthread_mutex_init(&runtime->grace_mutex, NULL);
-    pthread_cond_init(&runtime->grace_changed, NULL);
+    esi_services_init(&runtime->services, options->env);
+    esi_reclaimer_init(&runtime->reclaimer, options->env);
     pthread_mutex_init(&runtime->count_mutex, NULL);
     init_count_cond(&runtime->count_changed);
     pthread_mutex_init(&runtime->moves_mutex, NULL);
     pthread_cond_init(&runtime->moves_ended, NULL);
-    runtime->grace_tail = &runtime->grace_head;
     const uint32_t count = runtime->options.worker_count;
     runtime->workers = aligned_alloc(ESI_CACHE_LINE, count * sizeof *runtime->workers);
     runtime->stops = calloc((size_t)count * STOP_PHASE_COUNT * 2, sizeof *runtime->stops);
@@ -730,7 +540,7 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
         }
     }
     runtime->worker_count = count;
-    err = esi_env_is_stepped(options->env) ? start_stepped(runtime) : start_threads(runtime);
+    err = start_threads(runtime);
     if (err != ES_OK) {
         end_helpers(runtime);
         end_workers(runtime);
