@@ -234,7 +234,8 @@ static void announce_when_complete(struct esi_gateway_link *self)
     acceptor->is_announced = true;
     acceptor->announced_bytes = acceptor->queues.len + acceptor->lines.len + acceptor->changes.len;
     esi_actor_continue(&self->actor); /* reading goes on */
-    if (acceptor->queues.failed || acceptor->lines.failed || acceptor->changes.failed) {
+    if (acceptor->queues.failed || acceptor->lines.failed || acceptor->changes.failed ||
+        acceptor->gossip.failed) {
         esi_gateway_link_close_now(self, "Out Of Memory");
         return;
     }
@@ -252,6 +253,10 @@ void esi_gateway_acceptor_on_interest(struct esi_gateway_link *self, struct esi_
     struct gateway_acceptor *acceptor = &self->acceptor;
 
     if (is_link_ending(self)) {
+        return;
+    }
+    if (msg->queues.failed || msg->lines.failed) {
+        esi_gateway_link_close_now(self, "Out Of Memory");
         return;
     }
     if (msg->is_snapshot) {

@@ -531,9 +531,10 @@ enum es_err esi_gateway_link_accept(struct esi_context *context, struct esi_work
         esi_listener_release(ticket);
         return err;
     }
-    err = esi_gateway_admit(context->gateway) ? new_link(context, home, peer, &self) : ES_FULL;
+    const bool is_admitted = esi_gateway_admit(context->gateway);
+    err = is_admitted ? new_link(context, home, peer, &self) : ES_FULL;
     if (err != ES_OK) {
-        if (err != ES_FULL) {
+        if (is_admitted) {
             esi_gateway_leave(context->gateway);
         }
         esi_stream_free(stream);
