@@ -8,10 +8,13 @@ against a server written here, which does exactly one thing wrong.
 
 usage: test_event_bench.py [--bin FOLDER]     (default: the newest build/*/bin, or $ES_BIN)
 """
+import csv
 import glob
+import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -78,6 +81,7 @@ class Connection:
         self.sock = sock
         self.lock = threading.Lock()
         self.subscriptions = []  # (subject, queue, sid)
+        self.pings = 0
 
     def send(self, data):
         with self.lock:
@@ -139,6 +143,9 @@ class FakeServer:
     def on_ping(self, connection):
         with self.lock:
             if self.fault == "no pong" and self.count > 0:
+                return
+            connection.pings += 1
+            if self.fault == "no second pong" and connection.pings > 1:
                 return
             connection.send(b"PONG\r\n")
 
@@ -203,6 +210,12 @@ class FakeServer:
             for connection in self.connections:
                 connection.sock.close()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
 
 class AgainstNatsServer(unittest.TestCase):
     """Each scenario ends with status 0, and its figures add up."""
@@ -253,6 +266,42 @@ class AgainstNatsServer(unittest.TestCase):
                 result = self.run_json("pub-sub", "--publishers", "8", "--messages", "1001", "--threads", threads)
                 self.assertEqual(result["published"], 1001)
                 self.assertEqual(result["delivered"], 1001)
+
+    def test_processes(self):
+        """Five publishers over three processes of two threads: all are counted, and all latencies."""
+        result = self.run_json("pub-sub", "--publishers", "5", "--messages", "5003", "--processes", "3", "--threads", "2")
+        self.assertEqual(result["published"], 5003)
+        self.assertEqual(result["delivered"], 5003)
+        self.assertEqual(result["latency_ns"]["count"], 5003)
+        self.assertEqual(result["load"]["processes"], 3)
+        self.assertEqual(result["load"]["threads"], 2)
+
+    def test_processes_of_each_scenario(self):
+        """More processes than there is to do are not started; what has no publishers is shared out too."""
+        for scenario, more, processes in (("pub-sub", (), 1), ("request-reply", ("--publishers", "3"), 2),
+                                          ("pub", ("--publishers", "2"), 2), ("churn", (), 2), ("connect", (), 2),
+                                          ("fan-in", (), 1), ("idle", ("--subscribers", "10", "--duration", "100ms"), 2)):
+            with self.subTest(scenario=scenario):
+                amount = () if scenario == "idle" else ("--messages", "400")
+                result = self.run_json(scenario, "--processes", "2", *amount, *more)
+                self.assertEqual(result["load"]["processes"], processes)
+                self.assertGreaterEqual(result["delivered"], 20 if scenario == "idle" else 400)
+
+    def test_publishing_alone(self):
+        """Nobody subscribes: what PONGs have confirmed counts as delivered."""
+        result = self.run_json("pub", "--publishers", "3", "--messages", "30000")
+        self.assertEqual(result["published"], 30000)
+        self.assertEqual(result["delivered"], 30000)
+        self.assertGreater(result["latency_ns"]["count"], 0)
+
+    def test_fan_in(self):
+        """N:1 and N:N: every subscriber gets what each publisher sends."""
+        for publishers, subscribers in (("4", "1"), ("3", "5"), ("1", "2")):
+            with self.subTest(publishers=publishers, subscribers=subscribers):
+                result = self.run_json("fan-in", "--publishers", publishers, "--subscribers", subscribers,
+                                       "--messages", "2401", "--check-payload")
+                self.assertEqual(result["published"], 2401)
+                self.assertEqual(result["delivered"], 2401 * int(subscribers))
 
     def test_fan_out(self):
         result = self.run_json("fan-out", "--messages", "2000")
@@ -333,6 +382,76 @@ class AgainstNatsServer(unittest.TestCase):
             if os.path.exists(path):
                 os.unlink(path)
 
+    def test_csv(self):
+        """Runs add lines to one file, below one line of headings; a failed run has no figures in its line."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "runs.csv")
+            for arguments in (("pub-sub", "--messages", "1000"), ("queue", "--messages", "500", "--size", "32")):
+                status, out, _ = bench(self.server.port, *arguments, "--csv", path)
+                self.assertEqual(status, 0)
+                self.assertIn("Delivered:", out)
+            with FakeServer("drop") as fake:
+                self.assertEqual(bench(fake.port, "pub-sub", "--messages", "500", "--timeout", "300ms", "--csv", path)[0], 1)
+            with open(path, encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+        self.assertEqual([row["scenario"] for row in rows], ["pub-sub", "queue", "pub-sub"])
+        self.assertEqual([row["size_bytes"] for row in rows], ["128", "32", "128"])
+        self.assertEqual([row["lost"] for row in rows], ["0", "0", "1"])
+        self.assertIn("1 lost", rows[2]["error"])
+        for row in rows:
+            self.assertNotIn(None, row)
+            self.assertNotIn(None, row.values())
+            self.assertEqual(row["delivered_per_second"] != "", row["error"] == "")
+        status, out, _ = bench(self.server.port, "pub-sub", "--messages", "100", "--csv", "-")
+        self.assertEqual((status, len(list(csv.DictReader(io.StringIO(out))))), (0, 1))
+
+    def test_environment_in_every_output(self):
+        """Kernel, cores, compiler and TLS library stand in text, JSON and CSV."""
+        for more, pattern in (((), r"Environment: .*Linux.* cores .* by (gcc|.*[Cc]lang).* TLS: wolfSSL"),
+                              (("--json", "-"), r'"compiler": ".+"(.|\n)*"tls_library": ".+ [0-9.]+"'),
+                              (("--csv", "-"), r'"(gcc|.*[Cc]lang)[^"]*","[^"]+ [0-9.]+"$')):
+            with self.subTest(more=more):
+                status, out, _ = bench(self.server.port, "pub-sub", "--messages", "100", *more)
+                self.assertEqual(status, 0)
+                self.assertRegex(out.strip(), pattern)
+
+    def test_late_generator(self):
+        """Open loop: a generator that was held up says so, and shows no figures unless they are asked for."""
+        for allowed in (False, True):
+            with self.subTest(allowed=allowed):
+                command = [BENCH, "pub-sub", "--server", f"127.0.0.1:{self.server.port}", "--rate", "1000", "--duration",
+                           "2s", "--timeout", "60s", "--progress", "--json", "-"] + ["--allow-bottleneck"] * allowed
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                self.assertIn("delivered", process.stderr.readline())  # after a second
+                process.send_signal(signal.SIGSTOP)
+                # As long as another one takes that is not held up.
+                self.assertEqual(bench(self.server.port, "pub-sub", "--duration", "700ms")[0], 0)
+                process.send_signal(signal.SIGCONT)
+                out, err = process.communicate(timeout=DEADLINE_S)
+                result = json.loads(out)
+                self.assertTrue(result["valid"])
+                self.assertEqual(process.returncode, 0 if allowed else 3, err)
+                self.assertEqual("latency_ns" in result, allowed)
+                self.assertEqual("REFUSED: the generator was the bottleneck" in err, not allowed)
+                if allowed:
+                    self.assertTrue(result["generator_process"]["is_bottleneck"])
+                    self.assertGreater(result["generator_process"]["late_us"], 1000)
+
+    def test_a_process_dies(self):
+        """A process of the generator that is killed is missed: no figures, and nobody waits for ever."""
+        command = [BENCH, "pub-sub", "--server", f"127.0.0.1:{self.server.port}", "--publishers", "3", "--processes", "3",
+                   "--duration", "2s", "--progress"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn("delivered", process.stderr.readline())
+        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+            children = [int(pid) for pid in file.read().split()]
+        self.assertEqual(len(children), 2)
+        os.kill(children[0], signal.SIGKILL)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn("a process of the generator has died", err)
+        self.assertNotIn("msgs/sec ~", out)
+
     def test_payload_over_the_servers_limit(self):
         status, out, err = bench(self.server.port, "pub-sub", "--size", "2MiB")
         self.assertEqual(status, 1)
@@ -396,6 +515,63 @@ class LinkedServers(unittest.TestCase):
         finally:
             for server in servers:
                 server.stop()
+
+
+class Events(unittest.TestCase):
+    """Events go to event-service, and come back to the worker service that event-bench serves itself."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.port, self.worker_port = free_port(), free_port()
+        path = os.path.join(self.folder.name, "config.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"service": {"host": "127.0.0.1", "port": self.port}, "events": {"registry": {"bench": "bench"}},
+                       "handlers": {"bench": {"address": f"grpc://127.0.0.1:{self.worker_port}", "in_flight_max": 64,
+                                              "retry": {"delay": "10ms", "delay_max": "10ms"}}}}, file)
+        self.log = open(os.path.join(self.folder.name, "log"), "w+b")
+        self.process = subprocess.Popen([os.path.join(os.path.dirname(BENCH), "event-service"), "--config", path],
+                                        stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+
+    def tearDown(self):
+        self.process.terminate()
+        self.process.wait(DEADLINE_S)
+        self.log.close()
+        self.folder.cleanup()
+
+    def run_events(self, *arguments):
+        return bench(self.port, "events", "--worker", f"127.0.0.1:{self.worker_port}", "--server-pid",
+                     str(self.process.pid), "--timeout", "30s", "--json", "-", *arguments)
+
+    def test_all_arrive(self):
+        for more in ((), ("--publishers", "3", "--in-flight", "50"), ("--size", "64"), ("--size", "130"),
+                     ("--size", "20KiB"), ("--rate", "2000")):
+            with self.subTest(more=more):
+                status, out, err = self.run_events("--messages", "1000", *more)
+                self.assertEqual(status, 0, err)
+                result = json.loads(out)
+                self.assertEqual((result["published"], result["delivered"]), (1000, 1000))
+                self.assertEqual(result["latency_ns"]["count"], 1000)
+                self.assertGreater(result["server_process"]["cpu_us_per_delivered"], 0)
+
+    def test_no_handler(self):
+        """Events that no handler is for never come."""
+        status, _, err = self.run_events("--messages", "10", "--subject", "event.other", "--timeout", "500ms")
+        self.assertEqual(status, 1)
+        self.assertIn("no event of subject event.other came to the worker service", err)
+
+    def test_address_taken(self):
+        with socket.create_server(("127.0.0.1", self.worker_port)):
+            status, _, err = self.run_events("--messages", "10")
+        self.assertEqual(status, 1)
+        self.assertIn("the worker service cannot listen on 127.0.0.1", err)
 
 
 class Tls(unittest.TestCase):
@@ -532,6 +708,7 @@ class AgainstUnsoundServer(unittest.TestCase):
             self.assertNotIn("Delivered", out)
 
     SCENARIOS = (("pub-sub",), ("fan-out", "--subscribers", "3"), ("queue",),
+                 ("fan-in", "--publishers", "3", "--subscribers", "2"),
                  ("request-reply", "--in-flight", "8"), ("request-reply", "--in-flight", "8", "--subscribers", "2"))
 
     def test_sound_fake_passes(self):
@@ -563,6 +740,7 @@ class AgainstUnsoundServer(unittest.TestCase):
 
     def test_reordered(self):
         for scenario in (("pub-sub",), ("fan-out", "--subscribers", "3"), ("queue", "--subscribers", "1"),
+                         ("fan-in", "--publishers", "2"),
                          ("request-reply", "--in-flight", "8")):
             self.expect("swap", r"\b1 reordered|\b2 reordered", *scenario, "--messages", "500")
 
@@ -585,6 +763,12 @@ class AgainstUnsoundServer(unittest.TestCase):
         self.expect("error", "Slow Consumer", "pub-sub", "--messages", "500")
         self.expect("close", "closed the connection", "pub-sub", "--messages", "500")
         self.expect("no pong", "no progress", "pub-sub", "--messages", "500")
+        # Published to nobody, only the PONG tells that it was taken.
+        self.expect("no second pong", "500 lost.*no progress", "pub", "--messages", "500")
+
+    def test_error_in_one_of_several_processes(self):
+        self.expect("error", "Slow Consumer", "pub-sub", "--messages", "500", "--publishers", "4", "--processes", "2")
+        self.expect("drop", r"\b1 lost", "pub-sub", "--messages", "500", "--publishers", "4", "--processes", "2")
 
     def test_no_responders_status(self):
         self.expect("header", "status", "request-reply", "--messages", "500", at=2)
@@ -623,6 +807,10 @@ class CommandLine(unittest.TestCase):
                           ["pub-sub", "--sid-mode", "both"], ["pub-sub", "--subject", "a.*"],
                           ["pub-sub", "--subjects", "0"], ["pub-sub", "--wildcards", "50"],
                           ["request-reply", "--subjects", "2"], ["queue", "--stalled", "1"],
+                          ["events"], ["events", "--worker", "h:99999"], ["fan-in", "--stalled", "1"],
+                          ["events", "--worker", "127.0.0.1:1", "--size", "63"], ["pub-sub", "--processes", "0"],
+                          ["pub-sub", "--processes", "65"], ["churn", "--processes", "64", "--threads", "64"],
+                          ["events", "--worker", "127.0.0.1:1", "--check-payload"], ["fan-in", "--subjects", "2"],
                           ["pub-sub", "--subjects", "2", "--sid-mode", "distinct"],
                           ["pub-sub", "--raw", "--subscribers", "2"], ["queue", "--raw"], ["pub-sub", "--tls"], ["pub-sub", "--tls-insecure", "--tls-ca", "x"],
                           ["pub-sub", "--tls-insecure", "--tls-cert", "x"], ["pub-sub", "--server-pid", "1,,2"],

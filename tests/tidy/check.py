@@ -261,7 +261,7 @@ NO_UNIT_TEST = {
     },
     **{
         f"src/programs/event_bench/{name}.c": "what it prints is read by tests/integration/test_event_bench.py"
-        for name in "bench_meter bench_progress bench_report bench_report_json bench_result".split()
+        for name in "bench_meter bench_progress bench_report bench_report_json".split()
     },
     "src/programs/event_bench/bench_options.c": "the command line: tests/integration/test_event_bench.py",
     "src/programs/event_bench/event_bench.c": "main: tests/integration/test_event_bench.py",
