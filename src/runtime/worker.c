@@ -87,8 +87,8 @@ void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *act
         /* order: release; pairs with the acquire in take_inbound, which then sees next_inbound. */
     } while (!atomic_compare_exchange_weak_explicit(&worker->inbound, &head, actor,
                                                     memory_order_release, memory_order_relaxed));
-    /* order: seq_cst fence; pairs with the fence in poll_sockets: push before look, or set before
-     * look again. */
+    /* order: seq_cst fence; pairs with the fence in sleep_in_poller: push before look, or set
+     * before look again. */
     atomic_thread_fence(memory_order_seq_cst);
     /* order: relaxed; ordered by the fence above. */
     if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed) &&
@@ -225,12 +225,31 @@ static size_t linger_awake(struct esi_worker *worker, int64_t limit_ns, uint64_t
     return count;
 }
 
+/* Sleeps until a socket, a timer or another worker has something. */
+static size_t sleep_in_poller(struct esi_worker *worker, int64_t limit_ns,
+                              struct esi_poll_ready *ready)
+{
+    size_t count = 0;
+
+    /* order: relaxed; ordered by the fence below. */
+    atomic_store_explicit(&worker->is_asleep, true, memory_order_relaxed);
+    /* order: seq_cst fence; pairs with the fence in esi_worker_schedule_remote. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!has_inbound_actors(worker)) {
+        worker->stats.sleeps++;
+        count = esi_env_poller_wait(worker->env, worker->poller, limit_ns, ready, READY_MAX);
+    }
+    /* order: relaxed; a waker that still sees it set only writes an unneeded wake-up. */
+    atomic_store_explicit(&worker->is_asleep, false, memory_order_relaxed);
+    return count;
+}
+
 /*
  * Nothing to run: waits for a socket, a timer or another worker. A processor that has gone to sleep
  * takes tens of microseconds to wake, more than it takes to serve a request. So while peers answer
- * what is written to them, in quick succession, the worker stays awake for a moment first. One that
- * only carries a stream sleeps at once: who waits for that is not held up by a sleep, only by the
- * last message of many.
+ * what is written to them, in quick succession, the worker stays awake for a moment first, and
+ * nobody needs to wake it. One that only carries a stream sleeps at once: who waits for that is not
+ * held up by a sleep, only by the last message of many.
  */
 static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
                             struct esi_poll_ready *ready)
@@ -244,8 +263,7 @@ static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
     }
     worker->is_in_dialogue = false;
     if (count == 0 && !has_inbound_actors(worker)) {
-        worker->stats.sleeps++;
-        count = esi_env_poller_wait(worker->env, worker->poller, limit_ns, ready, READY_MAX);
+        count = sleep_in_poller(worker, limit_ns, ready);
     }
     esi_rcu_online();
     const uint64_t waited_ns = esi_env_now_ns(worker->env) - start_ns;
@@ -256,25 +274,12 @@ static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
 
 static size_t poll_sockets(struct esi_worker *worker, struct esi_poll_ready *ready)
 {
-    if (worker->run_head != NULL) {
+    const int64_t limit_ns = worker->run_head != NULL ? 0 : sleep_limit_ns(worker);
+
+    if (limit_ns == 0 || has_inbound_actors(worker)) {
         return esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
     }
-    const int64_t limit_ns = sleep_limit_ns(worker);
-    if (limit_ns == 0) {
-        return esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
-    }
-    /* order: relaxed; ordered by the fence below. */
-    atomic_store_explicit(&worker->is_asleep, true, memory_order_relaxed);
-    /* order: seq_cst fence; pairs with the fence in esi_worker_schedule_remote. */
-    atomic_thread_fence(memory_order_seq_cst);
-    /* order: relaxed; ordered by the fence above. */
-    const bool has_inbound = atomic_load_explicit(&worker->inbound, memory_order_relaxed) != NULL;
-    const size_t count = has_inbound
-                             ? esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX)
-                             : wait_for_work(worker, limit_ns, ready);
-    /* order: relaxed; a waker that still sees it set only writes an unneeded wake-up. */
-    atomic_store_explicit(&worker->is_asleep, false, memory_order_relaxed);
-    return count;
+    return wait_for_work(worker, limit_ns, ready);
 }
 
 static void fire_timers(struct esi_worker *worker)
