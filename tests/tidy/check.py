@@ -182,6 +182,7 @@ URL_HOSTS = {
     "nats.io": "the protocol's home",
     "docs.nats.io": "the protocol's documentation",
     "www.gnu.org": "the licence",
+    "www.w3.org": "names the format SVG",
 }
 
 # src/actors holds one file an actor; these are their parts.
