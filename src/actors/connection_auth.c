@@ -136,6 +136,8 @@ void esi_connection_auth_on_verdict(struct esi_connection *self, struct esi_auth
         const int64_t left_ns = self->verdict.expires_wall_ns - esi_env_wall_ns(self->context->env);
         esi_actor_timer_set(&self->expiry_timer,
                             connection_now_ns(self) + (left_ns > 0 ? (uint64_t)left_ns : 0));
+    } else {
+        esi_actor_timer_cancel(&self->expiry_timer); /* of the verdict before this one */
     }
     if (self->awaits_verdict_for_connect) {
         self->awaits_verdict_for_connect = false;

@@ -47,7 +47,7 @@ from support import (  # noqa: E402
     wait_until,
 )
 
-RELOAD_S = 3.0  # a changed token file is in force by then
+RELOAD_S = 10.0  # a changed token file is in force by then, on a busy machine too
 REFUSED = "-ERR 'Authorization Violation'\r\n\u2404"
 ALL = {"publish": {"allow": [">"]}, "subscribe": {"allow": [">"]}}
 CASES = {}
@@ -370,12 +370,15 @@ def changed_rules(t):
 
 @case
 def expiry(t):
-    """A connection ends when its token does."""
-    t.start()
+    """A connection ends when its token does; not when one does that it came in by before."""
+    t.start({"auth": {"users": [{"user": "static", "password": "p"}]}})
     lasting = t.add("lasting", "--expires", "1d")
     brief = t.add("brief", "--expires", "8s")
     wait_until(lambda: t.is_in(brief), "the token is good", RELOAD_S)
-    peer, other = t.enter(brief), t.enter(lasting)
+    peer, other, renewed = t.enter(brief), t.enter(lasting), t.enter(brief)
+    user = {"user": "static", "pass": "p", "verbose": False}
+    renewed.send("CONNECT %s\r\n" % json.dumps(user))
+    renewed.read_until_pong()
     began = time.monotonic()
     line = peer.read_line(20.0)
     while line == b"PING\r\n":  # of the server, to a young connection
@@ -385,7 +388,8 @@ def expiry(t):
     peer.expect_fin()
     require(time.monotonic() - began < 9.5, "in time")
     t.refuse(brief)
-    require("PONG" in other.read_until_pong().decode() + "PONG", "the other one lives")
+    other.read_until_pong()
+    renewed.read_until_pong()
     listed = t.run("token", "list")[1]
     require("brief\texpired " in listed and "lasting\texpired" not in listed, "list", None, listed)
 
@@ -549,8 +553,10 @@ def crowd(t):
         for run in runs:
             run.result()
     require_equal(len(refused), crowd, "every wrong password is answered")
-    # Three round trips, two of them with new connections, while all cores are wanted by others.
-    require(slowest < t.args.slow, "others are not held up", t.args.slow, slowest)
+    # Three round trips, two of them with new connections, while all cores are wanted by others. Who stood behind the
+    # crowd would wait about as long as it took, however busy the machine is.
+    allowed = max(t.args.slow, (time.monotonic() - began) / 2)
+    require(slowest < allowed, "others are not held up", allowed, slowest)
 
 
 @case
@@ -904,7 +910,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"))
     parser.add_argument("--transport", default="plain,tls")
     parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(CASES))
-    parser.add_argument("--threads", type=int, default=3, help="cases at a time")
+    parser.add_argument("--threads", type=int, default=6, help="cases at a time")
     parser.add_argument("--slow", type=float, default=3.0, help="s that others may take in a crowd")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--timings", action="store_true")
@@ -933,6 +939,8 @@ def main():
             stdout=subprocess.DEVNULL,
         )
         with concurrent.futures.ThreadPoolExecutor(args.threads) as pool:
+            # Those that wait longest begin first.
+            names.sort(key=lambda name: name not in ("bad-file", "crowd", "expiry"))
             runs = [
                 pool.submit(run_case, name, transport, args, certs, folder)
                 for name in names
