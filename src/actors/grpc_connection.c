@@ -39,7 +39,6 @@ enum connection_state { STATE_SHAKING, STATE_OPEN, STATE_CLOSING, STATE_LINGER, 
 
 enum {
     CONNECTIONS_MAX = 1024, /* each may hold some MiB of requests */
-    OWN_BYTES = 64 * 1024,  /* of each: HTTP/2 session, streams, small requests */
     STREAMS_MAX = 64,
     REQUEST_FRAMING_BYTES = 4096, /* a PublishRequest around an event */
     LINGER_BYTES_MAX = 1024 * 1024
@@ -139,15 +138,13 @@ static struct esi_lease *lease_of(const struct esi_grpc_connection *self)
 /* Tells the ledger what the connection holds: once a turn, since its parts are bounded. */
 static void count_memory(struct esi_grpc_connection *self)
 {
-    const uint64_t bytes =
-        OWN_BYTES + esi_grpc_server_reserved_bytes(self->server) + self->pipe.output.capacity;
+    uint64_t bytes = esi_ledger_heap_bytes(sizeof *self) +
+                     esi_grpc_server_memory_bytes(self->server) + self->pipe.output.capacity;
 
-    if (bytes > self->ledger_bytes) {
-        esi_ledger_charge(lease_of(self), MEMORY_GRPC, bytes - self->ledger_bytes);
-    } else if (bytes < self->ledger_bytes) {
-        esi_ledger_give(lease_of(self), MEMORY_GRPC, self->ledger_bytes - bytes);
+    if (self->pipe.stream != NULL) {
+        bytes += esi_stream_memory_bytes(self->pipe.stream);
     }
-    self->ledger_bytes = bytes;
+    esi_ledger_settle(lease_of(self), MEMORY_GRPC, &self->ledger_bytes, bytes);
 }
 
 static void finish_if_done(struct esi_grpc_connection *self)
@@ -561,6 +558,12 @@ static void stop(struct esi_actor *actor)
     }
 }
 
+static void cut(struct esi_actor *actor)
+{
+    close_now(self_of(actor), "the server cannot go on with it");
+    esi_actor_continue(actor);
+}
+
 static void describe(const struct esi_actor *actor, struct esi_description *description)
 {
     const struct esi_grpc_connection *self =
@@ -583,12 +586,14 @@ static void free_connection(struct esi_actor *actor)
 static const struct esi_actor_type connection_type = {
     .name = "grpc_connection",
     .stop_phase = STOP_PEERS,
+    .may_move = true,
     .start = start,
     .handle = handle,
     .ready = ready,
     .timer = timer,
     .turn_end = turn_end,
     .stop = stop,
+    .cut = cut,
     .describe = describe,
     .free = free_connection,
 };

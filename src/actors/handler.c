@@ -326,9 +326,29 @@ static enum es_err call(struct esi_handler *self, struct esi_handler_job *job)
     return esi_grpc_client_call(self->client, &spec, now_ns(self), &call_id);
 }
 
+static void count_memory(struct esi_handler *self)
+{
+    const struct esi_local *local = esi_worker_local(esi_actor_home(&self->actor));
+    uint64_t bytes = self->pipe.output.capacity;
+
+    if (self->pipe.stream != NULL) {
+        bytes += esi_stream_memory_bytes(self->pipe.stream);
+    }
+    if (self->client != NULL) {
+        bytes += esi_grpc_client_memory_bytes(self->client);
+    }
+    esi_ledger_settle(local->lease, MEMORY_HANDLERS, &self->ledger_bytes, bytes);
+}
+
+/* Memory for messages is short: one call at a time, so that the worker goes on getting events. */
+static bool must_wait(const struct esi_handler *self)
+{
+    return self->calling > 0 && esi_ledger_is_short(self->options.context->ledger, MEMORY_TRANSIT);
+}
+
 static void start_calls(struct esi_handler *self)
 {
-    while (!esi_list_is_empty(&self->waiting)) {
+    while (!esi_list_is_empty(&self->waiting) && !must_wait(self)) {
         struct esi_handler_job *job =
             ESI_CONTAINER_OF(self->waiting.next, struct esi_handler_job, link);
         const enum es_err err = call(self, job);
@@ -338,6 +358,7 @@ static void start_calls(struct esi_handler *self)
         esi_list_remove(&job->link);
         if (err == ES_OK) {
             self->calling++;
+            count_memory(self); /* the request is large where its event is */
         } else if (err == ES_CLOSED) {
             give_back(self, job);
         } else {
@@ -515,6 +536,7 @@ static void turn_end(struct esi_actor *actor)
         }
     }
     watch(self);
+    count_memory(self);
     finish_if_stopped(self);
 }
 
@@ -546,6 +568,16 @@ static void stop(struct esi_actor *actor)
     esi_actor_timer_set(&self->stop_timer, now_ns(self) + STOP_NS);
 }
 
+static void cut(struct esi_actor *actor)
+{
+    struct esi_handler *self = self_of(actor);
+
+    if (self->state == LINK_DIALLING || self->state == LINK_SHAKING || self->state == LINK_UP) {
+        esi_handler_connect_lose(self, "the socket cannot be watched");
+    }
+    esi_actor_continue(actor);
+}
+
 static void describe(const struct esi_actor *actor, struct esi_description *description)
 {
     const struct esi_handler *self = ESI_CONTAINER_OF(actor, const struct esi_handler, actor);
@@ -563,12 +595,14 @@ static void keep_memory(struct esi_actor *actor)
 static const struct esi_actor_type handler_type = {
     .name = "handler",
     .stop_phase = STOP_SERVICES,
+    .may_move = true,
     .start = start,
     .handle = handle,
     .ready = ready,
     .timer = timer,
     .turn_end = turn_end,
     .stop = stop,
+    .cut = cut,
     .describe = describe,
     .free = keep_memory,
 };

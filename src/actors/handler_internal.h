@@ -42,6 +42,7 @@ struct esi_handler {
     struct esi_io io;
     struct esi_byte_pipe pipe;
     struct esi_grpc_client *client; /* owned; LINK_UP only */
+    uint64_t ledger_bytes;          /* what the connection holds, as the ledger knows it */
     bool is_losing;                 /* results that come now were not the worker's answers */
     uint64_t read_ns;               /* when bytes came last */
     /* connecting */

@@ -72,6 +72,7 @@ void esi_grpc_reader_deinit(struct esi_grpc_reader *reader, struct esi_grpc_pool
     if (reader->message != NULL) {
         explicit_bzero(reader->message, reader->capacity);
         free(reader->message);
+        pool->bytes_held -= reader->capacity;
     }
     esi_grpc_reader_init(reader, NULL);
     admit_waiting(pool);
@@ -104,7 +105,7 @@ static enum esi_grpc_status begin_message(struct esi_grpc_reader *reader,
 
 /* Room for the bytes that the peer may send now: not for all that it announced, before that is let
  * in. */
-static bool make_room(struct esi_grpc_reader *reader, size_t needed)
+static bool make_room(struct esi_grpc_reader *reader, struct esi_grpc_pool *pool, size_t needed)
 {
     if (needed <= reader->capacity) {
         return true;
@@ -125,6 +126,7 @@ static bool make_room(struct esi_grpc_reader *reader, size_t needed)
         explicit_bzero(reader->message, reader->capacity);
         free(reader->message);
     }
+    pool->bytes_held += capacity - reader->capacity;
     reader->message = message;
     reader->capacity = capacity;
     return true;
@@ -154,7 +156,7 @@ enum esi_grpc_status esi_grpc_reader_feed(struct esi_grpc_reader *reader,
         return GRPC_UNIMPLEMENTED;
     }
     if (data.len > 0) {
-        if (!make_room(reader, reader->received_len + data.len)) {
+        if (!make_room(reader, pool, reader->received_len + data.len)) {
             *why = "out of memory";
             return GRPC_RESOURCE_EXHAUSTED;
         }
@@ -220,6 +222,12 @@ enum es_err esi_grpc_slots_add(struct esi_grpc_slots *slots, void *call, uint32_
     }
     *id = ((uint32_t)slots->generations[slot] << 16) | slot;
     return ES_OK;
+}
+
+size_t esi_grpc_slots_memory_bytes(const struct esi_grpc_slots *slots)
+{
+    return slots->count *
+           (sizeof *slots->calls + sizeof *slots->generations + sizeof *slots->free_slots);
 }
 
 void *esi_grpc_slots_find(const struct esi_grpc_slots *slots, uint32_t id)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/list.h"
 #include "base/num.h"
 #include "base/own.h"
@@ -623,6 +624,15 @@ uint32_t esi_grpc_client_capacity(const struct esi_grpc_client *client)
 }
 
 /* ---- keep-alive and the end ---- */
+
+size_t esi_grpc_client_memory_bytes(const struct esi_grpc_client *client)
+{
+    const struct esi_grpc_slots *slots = &client->slots;
+
+    return esi_ledger_heap_bytes(sizeof *client) + esi_http2_memory_bytes(client->http2) +
+           client->pool.bytes_held + esi_grpc_slots_memory_bytes(slots) +
+           (slots->count - slots->free_count) * esi_ledger_heap_bytes(sizeof(struct call));
+}
 
 void esi_grpc_client_ping(struct esi_grpc_client *client, uint64_t now_ns)
 {

@@ -88,6 +88,8 @@ uint32_t esi_grpc_client_in_flight(const struct esi_grpc_client *client);
 /* How many calls could be started now: in_flight_max and the peer's MAX_CONCURRENT_STREAMS, less
  * those in flight. */
 uint32_t esi_grpc_client_capacity(const struct esi_grpc_client *client);
+/* What the client holds with its calls, in bytes of memory. */
+size_t esi_grpc_client_memory_bytes(const struct esi_grpc_client *client);
 /* Sends a keep-alive PING unless one is out. */
 void esi_grpc_client_ping(struct esi_grpc_client *client, uint64_t now_ns);
 /* How long a PING has been out (0 = none): too long means a dead peer. */

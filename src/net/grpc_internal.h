@@ -28,6 +28,7 @@ struct esi_grpc_pool {
     struct esi_http2 *http2; /* borrowed */
     size_t bytes_max;
     size_t bytes_reserved;
+    size_t bytes_held; /* memory of all messages as far as they have come, the short ones too */
     struct esi_list waiting; /* readers whose message has no room yet, in order of arrival */
 };
 
@@ -78,6 +79,8 @@ ES_MUST_USE enum es_err esi_grpc_slots_init(struct esi_grpc_slots *slots, uint32
 void esi_grpc_slots_deinit(struct esi_grpc_slots *slots);
 /* Fails with ES_FULL. */
 ES_MUST_USE enum es_err esi_grpc_slots_add(struct esi_grpc_slots *slots, void *call, uint32_t *id);
+/* Memory of the numbers. */
+size_t esi_grpc_slots_memory_bytes(const struct esi_grpc_slots *slots);
 /* The call, or NULL. */
 void *esi_grpc_slots_find(const struct esi_grpc_slots *slots, uint32_t id);
 void esi_grpc_slots_remove(struct esi_grpc_slots *slots, uint32_t id);

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/list.h"
 #include "base/num.h"
 #include "base/own.h"
@@ -672,9 +673,13 @@ uint64_t esi_grpc_server_ping_age_ns(const struct esi_grpc_server *server, uint6
     return esi_http2_ping_age_ns(server->http2, now_ns);
 }
 
-size_t esi_grpc_server_reserved_bytes(const struct esi_grpc_server *server)
+size_t esi_grpc_server_memory_bytes(const struct esi_grpc_server *server)
 {
-    return server->pool.bytes_reserved;
+    const struct esi_grpc_slots *slots = &server->slots;
+
+    return esi_ledger_heap_bytes(sizeof *server) + esi_http2_memory_bytes(server->http2) +
+           server->pool.bytes_held + esi_grpc_slots_memory_bytes(slots) +
+           (slots->count - slots->free_count) * esi_ledger_heap_bytes(sizeof(struct call));
 }
 
 void esi_grpc_server_shutdown(struct esi_grpc_server *server)

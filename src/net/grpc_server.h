@@ -89,8 +89,8 @@ uint32_t esi_grpc_server_in_flight(const struct esi_grpc_server *server);
 /* Sends a keep-alive PING unless one is out; and how long it has been out (0 = none). */
 void esi_grpc_server_ping(struct esi_grpc_server *server, uint64_t now_ns);
 uint64_t esi_grpc_server_ping_age_ns(const struct esi_grpc_server *server, uint64_t now_ns);
-/* Memory that is set aside for requests that have come in part. */
-size_t esi_grpc_server_reserved_bytes(const struct esi_grpc_server *server);
+/* What the server holds with its calls, in bytes of memory. */
+size_t esi_grpc_server_memory_bytes(const struct esi_grpc_server *server);
 /* Orderly end: GOAWAY; calls in work are answered, new ones refused. */
 void esi_grpc_server_shutdown(struct esi_grpc_server *server);
 /* Nothing more to come: close the transport when the output is written. */

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/own.h"
 
 enum {
@@ -53,14 +54,21 @@ struct esi_http2_stream *esi_http2_new_stream(struct esi_http2 *http2, int32_t i
     return stream;
 }
 
+void esi_http2_free_body(struct esi_http2 *http2, struct esi_http2_stream *stream)
+{
+    ESI_ASSERT(http2->outbound_bytes >= stream->body.len - stream->body_offset);
+    http2->outbound_bytes -= stream->body.len - stream->body_offset;
+    http2->body_bytes -= stream->body.capacity;
+    stream->body_offset = 0;
+    wipe_and_deinit(&stream->body);
+}
+
 void esi_http2_free_stream(struct esi_http2 *http2, struct esi_http2_stream *stream)
 {
     ESI_ASSERT(http2->streams_open > 0);
-    ESI_ASSERT(http2->outbound_bytes >= stream->body.len - stream->body_offset);
     http2->streams_open--;
-    http2->outbound_bytes -= stream->body.len - stream->body_offset;
     esi_list_remove(&stream->link);
-    wipe_and_deinit(&stream->body);
+    esi_http2_free_body(http2, stream);
     wipe_and_deinit(&stream->trailers);
     free(stream);
 }
@@ -347,6 +355,7 @@ static void take_body(struct esi_http2 *http2, struct esi_http2_stream *stream,
     stream->body = *body;
     esi_bytes_init(body, body->capacity_max);
     http2->outbound_bytes += stream->body.len;
+    http2->body_bytes += stream->body.capacity;
 }
 
 enum es_err esi_http2_request(struct esi_http2 *http2, const struct esi_http2_header *headers,
@@ -566,6 +575,13 @@ uint32_t esi_http2_streams_open(const struct esi_http2 *http2)
 size_t esi_http2_outbound_bytes(const struct esi_http2 *http2)
 {
     return http2->outbound_bytes;
+}
+
+size_t esi_http2_memory_bytes(const struct esi_http2 *http2)
+{
+    return esi_ledger_heap_bytes(sizeof *http2) + http2->session_bytes + http2->body_bytes +
+           http2->output.capacity +
+           http2->streams_open * esi_ledger_heap_bytes(sizeof(struct esi_http2_stream));
 }
 
 size_t esi_http2_session_bytes(const struct esi_http2 *http2)

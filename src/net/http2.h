@@ -195,5 +195,7 @@ uint32_t esi_http2_peer_streams_max(const struct esi_http2 *http2);
 uint32_t esi_http2_streams_open(const struct esi_http2 *http2);
 /* Bytes of bodies that wait to be taken. */
 size_t esi_http2_outbound_bytes(const struct esi_http2 *http2);
+/* Memory of the connection in all: the library's, and what waits to be taken. */
+size_t esi_http2_memory_bytes(const struct esi_http2 *http2);
 /* Memory that the library holds for this connection now. */
 size_t esi_http2_session_bytes(const struct esi_http2 *http2);

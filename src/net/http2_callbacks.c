@@ -228,6 +228,8 @@ ssize_t esi_http2_callbacks_read_body(nghttp2_session *session, int32_t id, uint
     stream->body_offset += count;
     http2->outbound_bytes -= count;
     if (stream->body_offset == stream->body.len) {
+        /* Calls may wait long for their answer, with a body that nobody needs any more. */
+        esi_http2_free_body(http2, stream);
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (stream->trailers.len > 0) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;

@@ -54,6 +54,7 @@ struct esi_http2 {
     uint32_t streams_open;
     size_t session_bytes;
     size_t outbound_bytes;
+    size_t body_bytes;       /* memory of all bodies */
     struct esi_bytes output; /* owned; made and not taken */
     size_t output_offset;
     struct frame_scan scan;
@@ -83,6 +84,9 @@ struct esi_http2_stream *esi_http2_new_stream(struct esi_http2 *http2, int32_t i
 /* The stream that the library knows by this number, or NULL. */
 struct esi_http2_stream *esi_http2_find_stream(const struct esi_http2 *http2, int32_t id);
 void esi_http2_free_stream(struct esi_http2 *http2, struct esi_http2_stream *stream);
+/* Frees the stream's body: the library has a copy of what it has taken, and is told of the rest
+ * that there is none. */
+void esi_http2_free_body(struct esi_http2 *http2, struct esi_http2_stream *stream);
 /* After each call of the library. Returns false when it must not be called any more. */
 bool esi_http2_is_usable(struct esi_http2 *http2);
 /* Ends the connection for a reason; the first one counts. */

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -713,6 +714,67 @@ def case_grpc_many(bench):
             require_equal(line["sha256"], hashlib.sha256(bodies[line["id"]]).hexdigest(), line["id"])
     status, detail = call(channels[0], "Publish", publish_request(event("big", TYPE, field(50, bytes(1 << 20)))))
     require(status in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"), "over max_payload", None, (status, detail))
+
+
+def case_moving(bench):
+    """gRPC connections and handlers move from worker to worker all the while: each event is answered and arrives."""
+    worker = bench.worker("worker", *FEED)
+    bench.start({"feed": worker}, service={"event_limit": 10000},
+                threads={"workers": 3, "placement": "shuffle", "rebalance": "2ms"})
+    channels = [bench.channel() for _ in range(3)]
+    sent = {}
+
+    def moves(kind):
+        return sum(row["moves"] for row in bench.server.http_json("/actorz?limit=1000")["actors"] if row["type"] == kind)
+
+    def publish_some():
+        calls = []
+        for _ in range(60):
+            name = "v%d" % len(sent)
+            sent[name] = event(name, TYPE, field(50, bytes(len(sent) * 97 % 20000)))
+            invoke = channels[len(sent) % 3].unary_unary("/chef.automate.domain.event.api.EventService/Publish")
+            calls.append(invoke.future(publish_request(sent[name]), timeout=2 * PATIENCE_S))
+        for future in calls:
+            require_equal(future.result(), OK, "Publish")
+        return moves("grpc_connection") >= 30 and moves("handler") >= 10
+
+    wait_until(publish_some, "connections and handler move", 2 * PATIENCE_S)
+    for line in worker.wait_ids(sent):
+        require_equal(line["sha256"], hashlib.sha256(sent[line["id"]]).hexdigest(), line["id"])
+    rows = [row for row in bench.server.http_json("/actorz?limit=1000")["actors"] if row["type"] == "grpc_connection"]
+    require_equal(len(rows), 3, "the connections are those of the begin")
+
+
+def case_memory(bench):
+    """Calls that a worker does not take are counted in the ledger, as are clients' requests; then they are given back."""
+    worker = bench.worker("worker", *FEED)
+    bench.start({"feed": {"worker": worker, "in_flight_max": 60}}, service={"event_limit": 10000})
+    bench.wait_connected("feed")
+    client = bench.client()
+
+    def owners():
+        return bench.server.http_json("/varz")["memory"]["owners"]
+
+    publish_all(client, TYPE, ["first"])
+    worker.wait_ids(["first"])
+    before = owners()
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    try:
+        for i in range(60):
+            client.publish(TYPE, event("k%d" % i, TYPE, field(50, bytes(300000))))
+        # The sockets take some megabytes of the 18.
+        wait_until(lambda: owners()["handlers"] - before["handlers"] > 5000000, "calls are counted", PATIENCE_S)
+        wait_until(lambda: owners()["queue"] - before["queue"] > 17000000, "events are counted", PATIENCE_S)
+    finally:
+        os.kill(worker.process.pid, signal.SIGCONT)
+    worker.wait_ids(["k%d" % i for i in range(60)])
+    wait_until(lambda: abs(owners()["handlers"] - before["handlers"]) < 500000, "and given back", PATIENCE_S)
+    channel = bench.channel()
+    require_equal(call(channel, "Publish", publish_request(event("last", TYPE))), ("OK", OK), "Publish")
+    held = owners()["grpc"] - before["grpc"]
+    require(4000 < held < 1000000, "a gRPC client", "4 KB to 1 MB", held)
+    channel.close()
+    wait_until(lambda: owners()["grpc"] == before["grpc"], "it has gone", PATIENCE_S)
 
 
 def case_grpc_peers(bench):
