@@ -509,7 +509,7 @@ def main():
     parser.add_argument("--topology", default="left,right,both", help="which side dials")
     parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(CASES))
     parser.add_argument("--count", type=int, default=10000, help="messages each way in `order`")
-    parser.add_argument("--threads", type=int, default=3, help="pairs at a time")
+    parser.add_argument("--threads", type=int, default=6, help="pairs at a time")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--timings", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")

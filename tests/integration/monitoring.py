@@ -850,14 +850,14 @@ def settings_of(name, certs):
 
 
 def run_case(name, body, settings, program, folder, certs):
-    """(failure or None, seconds)"""
+    """(name, failure or None, seconds)"""
     began = time.monotonic()
     bench = None
     try:
         bench = Bench(program, settings, os.path.join(folder, name), certs)
         body(bench)
         bench.end()
-        return None, time.monotonic() - began
+        return name, None, time.monotonic() - began
     except Mismatch as fault:
         failure = str(fault)
     except Exception:  # a fault of the case itself, or a server that is gone: shown, never hidden
@@ -868,7 +868,7 @@ def run_case(name, body, settings, program, folder, certs):
         failure += "\n" + "\n".join(
             line for line in bench.server.log_text().splitlines()[-200:] if " [DBG] " not in line
         )
-    return failure, time.monotonic() - began
+    return name, failure, time.monotonic() - began
 
 
 def main(description, cases, settings_for):
@@ -877,6 +877,7 @@ def main(description, cases, settings_for):
     parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build", "release"))
     parser.add_argument("--program", help="event-service; default: the one of the build folder")
     parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(cases))
+    parser.add_argument("--threads", type=int, default=3, help="cases at a time")
     parser.add_argument("--timings", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
     args = parser.parse_args()
@@ -893,16 +894,24 @@ def main(description, cases, settings_for):
     certs = Certificates(os.path.join(folder, "certs"))
     passed = failed = 0
     try:
-        for name in names:
-            settings = settings_for(name, certs)
-            failure, took = run_case(name, cases[name], settings, program, folder, certs)
-            tail = " (%.2f s)" % took if args.timings else ""
-            if failure is None:
-                passed += 1
-                print("ok %s%s" % (name, tail), flush=True)
-            else:
-                failed += 1
-                print("not ok %s%s\n    %s" % (name, tail, failure.rstrip()), flush=True)
+        with concurrent.futures.ThreadPoolExecutor(args.threads) as pool:
+            # The longest waits begin first.
+            names.sort(key=lambda name: name not in ("slow_peers", "peers_that_do_not_read"))
+            runs = [
+                pool.submit(
+                    run_case, name, cases[name], settings_for(name, certs), program, folder, certs
+                )
+                for name in names
+            ]
+            for run in concurrent.futures.as_completed(runs):
+                name, failure, took = run.result()
+                tail = " (%.2f s)" % took if args.timings else ""
+                if failure is None:
+                    passed += 1
+                    print("ok %s%s" % (name, tail), flush=True)
+                else:
+                    failed += 1
+                    print("not ok %s%s\n    %s" % (name, tail, failure.rstrip()), flush=True)
     finally:
         if args.keep:
             print("files kept in " + folder)

@@ -4,13 +4,15 @@
 
 Goal: with all in order every event takes every hop and the status is 0; with one thing broken exactly the hops behind
 it are missing and the status is 1; what cannot work is told in one line; whatever ends a run, no process is left.
-Method: scripts/run with the programs of a build folder, free ports and a state folder of its own, one case after the
-other; processes are found by their parent in /proc.
+Method: scripts/run with the programs of a build folder and free ports, a few cases at a time, each with a state folder
+that is its own meanwhile; processes are found by their parent in /proc.
 
 usage: run_once.py --build DIR [CASE...]
 """
 import argparse
+import concurrent.futures
 import os
+import queue
 import re
 import shutil
 import signal
@@ -39,7 +41,7 @@ def expect(wanted, got, what, evidence=""):
 
 
 class Bench:
-    """What all cases share: the build folder and one state folder, whose certificates are made once."""
+    """The build folder and a state folder, lent to one case at a time; its certificates are made once."""
 
     def __init__(self, build):
         self.folder = tempfile.mkdtemp(prefix="es-run.")
@@ -178,6 +180,8 @@ def second_run_uses_what_is_there(bench):
     def files():
         return {name: os.stat(os.path.join(bench.state, name)).st_mtime_ns for name in ("token", "certs/ca.crt")}
 
+    if not os.path.exists(os.path.join(bench.state, "token")):
+        all_arrive(bench)
     before = files()
     expect_paths(bench.run("--once"), lambda event_type: ())
     expect(before, files(), "times of change of token and authority")
@@ -340,25 +344,42 @@ CASES = (
 )
 
 
+def run_case(case, benches):
+    """(name, None or what failed)"""
+    bench = benches.get()
+    try:
+        case(bench)
+        return case.__name__, None
+    except (Failed, OSError, subprocess.TimeoutExpired) as fault:
+        return case.__name__, str(fault)
+    finally:
+        benches.put(bench)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", required=True, help="a build folder")
+    parser.add_argument("--threads", type=int, default=3, help="cases at a time")
     parser.add_argument("cases", nargs="*", help=", ".join(case.__name__ for case in CASES))
     options = parser.parse_args()
     chosen = [case for case in CASES if not options.cases or case.__name__ in options.cases]
-    bench = Bench(os.path.abspath(options.build))
+    benches = queue.Queue()
+    for _ in range(options.threads):
+        benches.put(Bench(os.path.abspath(options.build)))
     passed = failed = 0
     try:
-        for case in chosen:
-            try:
-                case(bench)
-                passed += 1
-                print("ok %s" % case.__name__, flush=True)
-            except (Failed, OSError, subprocess.TimeoutExpired) as fault:
-                failed += 1
-                print("not ok %s\n    %s" % (case.__name__, str(fault).replace("\n", "\n    ")), flush=True)
+        with concurrent.futures.ThreadPoolExecutor(options.threads) as pool:
+            for run in concurrent.futures.as_completed([pool.submit(run_case, case, benches) for case in chosen]):
+                name, fault = run.result()
+                if fault is None:
+                    passed += 1
+                    print("ok %s" % name, flush=True)
+                else:
+                    failed += 1
+                    print("not ok %s\n    %s" % (name, fault.replace("\n", "\n    ")), flush=True)
     finally:
-        bench.close()
+        while not benches.empty():
+            benches.get().close()
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed or not passed else 0
 
