@@ -16,6 +16,7 @@ PAGES = {
     "docs/metrics.md": metrics_page.write,
     "docs/man/event-service.8": manual_pages.program_page("event-service"),
     "docs/man/event-gateway.8": manual_pages.program_page("event-gateway"),
+    "docs/man/event-bench.1": manual_pages.bench_page,
     "docs/man/event-service.yaml.5": manual_pages.configuration_page,
     "share/event-service.schema.json": json_schema.writer("event-service"),
     "share/event-gateway.schema.json": json_schema.writer("event-gateway"),

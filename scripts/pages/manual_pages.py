@@ -124,6 +124,49 @@ def program_page(program):
     return write
 
 
+def bench_help(root):
+    """What event-bench says of itself: the text of --help, from its source, by headings ("": what stands before)."""
+    with open(os.path.join(root, "src/programs/event_bench/bench_options.c"), encoding="utf-8") as file:
+        source = re.search(r"static const char help\[\] =(.*?);\n\n", file.read(), re.S).group(1)
+    text = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', source)).replace('\\"', '"').replace("\\n", "\n")
+    parts = re.split(r"^(Scenarios|Load|Server|Output|Exit status): ?", text, flags=re.M)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2]))}
+
+
+def bench_items(text):
+    """The entries of a list in --help: what is told, and what is said of it, in one line."""
+    items = []
+    for line in text.strip("\n").split("\n"):
+        found = re.match(r" {2}(\S(?:\S| (?! ))*)(?: {2,}(.*))?$", line)
+        if found:
+            items.append([found.group(1), found.group(2) or ""])
+        elif line.strip():
+            items[-1][1] += " " + line.strip()
+    return [("Sy " + word(tag), sentences(sentence(text.strip()))) for tag, text in items]
+
+
+def bench_page(root, build):
+    del build  # the source says it all
+    parts = bench_help(root)
+    statuses = re.findall(r"(\d) ([^,]*(?:, (?!\d)[^,]*)*)", " ".join(parts["Exit status"].split()).rstrip("."))
+    text = head("event-bench", 1, "load a NATS server and measure it")
+    text += ".Sh SYNOPSIS\n.Nm\n.Ar SCENARIO\n.Op Ar options\n.Sh DESCRIPTION\n"
+    text += sentences(" ".join(parts[""].split("\n\n", 1)[1].split())) + "\n.Pp\nThe scenarios are as follows:\n"
+    text += tagged(bench_items(parts["Scenarios"]))
+    for name in ("Load", "Server", "Output"):
+        text += f".Sh OPTIONS: {name.upper()}\n" + tagged(bench_items(parts[name]))
+    text += ".Sh EXIT STATUS\n" + tagged((code, sentence(words)) for code, words in statuses)
+    text += (
+        ".Sh EXAMPLES\nHow fast one publisher and one subscriber are served, and what a message costs:\n"
+        ".Bd -literal -offset indent\n"
+        "event\\-bench pub\\-sub \\-\\-duration 5s \\-\\-server\\-pid $(pidof event\\-service)\n.Ed\n.Pp\n"
+        "The latency at 20,000 messages a second, one line more in a file of results:\n"
+        ".Bd -literal -offset indent\n"
+        "event\\-bench pub\\-sub \\-\\-rate 20000 \\-\\-duration 10s \\-\\-csv results.csv\n.Ed\n"
+    )
+    return text + ".Sh SEE ALSO\n.Xr event-service 8\n"
+
+
 def key_item(schema, path, row, programs):
     own = [p for p in row.programs if p in programs]
     text = sentences(sentence(row.description))
