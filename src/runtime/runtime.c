@@ -166,10 +166,22 @@ void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job)
     esi_services_submit(&runtime->services, job);
 }
 
+void esi_runtime_leave_grace(struct esi_runtime *runtime, struct esi_grace *grace)
+{
+    esi_reclaimer_ask(&runtime->reclaimer, grace->actor, grace);
+}
+
 void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor,
                              struct esi_grace *grace)
 {
-    esi_reclaimer_ask(&runtime->reclaimer, actor, grace);
+    struct esi_worker *worker = esi_worker_current();
+
+    grace->actor = actor;
+    if (worker != NULL && worker->runtime == runtime && worker->graces.is_open) {
+        esi_grace_watch_ask(&worker->graces, grace);
+    } else {
+        esi_runtime_leave_grace(runtime, grace);
+    }
 }
 
 /* --- start and stop --- */

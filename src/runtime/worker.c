@@ -11,7 +11,6 @@
 #include "runtime/worker.h"
 #include "base/assert.h"
 #include "base/own.h"
-#include "base/rcu.h"
 #include "runtime/move.h"
 
 #include <stdlib.h>
@@ -257,7 +256,7 @@ static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
     const uint64_t start_ns = esi_env_now_ns(worker->env);
     size_t count = 0;
 
-    esi_rcu_offline();
+    esi_grace_watch_sleep(&worker->graces);
     if (worker->may_linger && worker->is_in_dialogue && worker->wait_ns_average < 2 * LINGER_NS) {
         count = linger_awake(worker, limit_ns, start_ns, ready);
     }
@@ -265,7 +264,7 @@ static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
     if (count == 0 && !has_inbound_actors(worker)) {
         count = sleep_in_poller(worker, limit_ns, ready);
     }
-    esi_rcu_online();
+    esi_grace_watch_wake(&worker->graces);
     const uint64_t waited_ns = esi_env_now_ns(worker->env) - start_ns;
     worker->stats.idle_ns += waited_ns;
     worker->wait_ns_average = (worker->wait_ns_average * 7 + waited_ns) / 8;
@@ -492,12 +491,21 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     esi_actor_init(&worker->agent, &agent_type, runtime, worker);
     worker->agent.is_started = true;
     esi_balance_init(worker);
-    return esi_env_poller_new(worker->env, &worker->poller);
+    enum es_err err = esi_grace_watch_init(&worker->graces, runtime,
+                                           esi_runtime_options(runtime)->worker_count);
+    if (err == ES_OK) {
+        err = esi_env_poller_new(worker->env, &worker->poller);
+    }
+    if (err != ES_OK) {
+        esi_grace_watch_deinit(&worker->graces);
+    }
+    return err;
 }
 
 void esi_worker_deinit(struct esi_worker *worker)
 {
     esi_env_poller_free(worker->env, ESI_MOVE(worker->poller));
+    esi_grace_watch_deinit(&worker->graces);
 }
 
 /* What there is to do now. */
@@ -525,7 +533,7 @@ static void run_loop(struct esi_worker *worker)
     struct esi_poll_ready ready[READY_MAX];
 
     while (!worker->is_ending) {
-        esi_rcu_quiescent();
+        esi_grace_watch_next_turn(&worker->graces);
         const size_t count = poll_sockets(worker, ready);
         run_turn(worker, ready, count);
     }
@@ -536,10 +544,10 @@ void esi_worker_run(void *argument)
     struct esi_worker *worker = argument;
 
     current_worker = worker;
-    esi_rcu_register();
+    esi_grace_watch_open(&worker->graces);
     esi_runtime_make_local(worker->runtime, worker);
     run_loop(worker);
-    esi_rcu_unregister();
+    esi_grace_watch_close(&worker->graces);
 }
 
 /* When the next turn is due, where nobody wakes the worker before. */

@@ -6,6 +6,7 @@
 
 #include "runtime/actor.h"
 #include "runtime/balance.h"
+#include "runtime/grace_watch.h"
 #include "runtime/timer_wheel.h"
 #include "runtime/worker_mark.h"
 
@@ -40,6 +41,7 @@ struct esi_worker {
     struct esi_worker_times times;
     struct esi_visit *visits; /* those that are here now */
     struct esi_actor agent;   /* does what the runtime asks of this worker */
+    struct esi_grace_watch graces;
     /* written by the worker, read by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic bool is_asleep;
     _Atomic uint32_t busy_permille;
@@ -95,6 +97,8 @@ uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime);
 enum esi_move_leave { MOVE_NOW, MOVE_LATER, MOVE_NEVER };
 ES_MUST_USE enum esi_move_leave esi_runtime_begin_move(struct esi_runtime *runtime);
 void esi_runtime_end_move(struct esi_runtime *runtime);
+/* Leaves a grace period that a worker has waited for, and its actor, to the reclaimer. */
+void esi_runtime_leave_grace(struct esi_runtime *runtime, struct esi_grace *grace);
 /* A visit has come to its end. */
 void esi_runtime_end_visit(struct esi_runtime *runtime);
 /* How busy a worker is, as far as is known. Thread: any. */
