@@ -26,7 +26,11 @@
 enum {
     CLIENTS_MAX = 64,
     WAITING_MAX = 48, /* peers that wait for a page: the other places are for /healthz */
-    ACCEPTS_A_TURN = 16
+    ACCEPTS_A_TURN = 16,
+    /* of answers that wait for slow peers */
+    HELD_BYTES_MIN = 4 * 1024 * 1024,
+    HELD_BYTES_MAX = 64 * 1024 * 1024,
+    CLOSED_BYTES_MIN = 1024 * 1024 /* of connections that have ended */
 };
 
 static const uint64_t OUT_OF_DESCRIPTORS_NS = 100000000;
@@ -233,12 +237,26 @@ static void free_gone(struct esi_monitor *self)
     }
 }
 
+/* Once a turn. While a step of the page is carried out by others it counts as it was before. */
+static void count_memory(struct esi_monitor *self)
+{
+    const struct esi_local *local = esi_worker_local(esi_actor_home(&self->actor));
+
+    if (!self->is_step_pending) {
+        self->page_bytes = esi_monitor_page_memory_bytes(self->page);
+    }
+    esi_ledger_settle(local->lease, MEMORY_MONITOR, &self->counted_bytes,
+                      self->page_bytes + self->facts.events.capacity + self->closed.bytes +
+                          esi_monitor_client_sum_memory(&self->clients));
+}
+
 static void turn_end(struct esi_actor *actor)
 {
     struct esi_monitor *self = self_of(actor);
 
     free_gone(self);
     esi_monitor_steps_resume(self);
+    count_memory(self);
     if (self->is_ended) {
         if (!self->is_step_pending && !self->health.is_looking) {
             esi_actor_finish(actor);
@@ -331,6 +349,20 @@ static void keep(struct esi_msg *msg)
     (void)msg; /* embedded in the monitor */
 }
 
+/* What waits and what is remembered have a quarter each of the memory for what could be done
+ * without, within bounds; match caches leave that much of it. */
+static void bound_memory(struct esi_monitor *self)
+{
+    const uint64_t quarter = self->context->ledger->classes[MEMORY_AUXILIARY].limit_bytes / 4;
+
+    self->held_bytes_max = quarter < HELD_BYTES_MIN   ? HELD_BYTES_MIN
+                           : quarter > HELD_BYTES_MAX ? HELD_BYTES_MAX
+                                                      : (size_t)quarter;
+    if (quarter < self->closed.bytes_max) {
+        self->closed.bytes_max = quarter < CLOSED_BYTES_MIN ? CLOSED_BYTES_MIN : (size_t)quarter;
+    }
+}
+
 static void init_monitor(struct esi_monitor *self)
 {
     struct esi_context *context = self->context;
@@ -343,6 +375,7 @@ static void init_monitor(struct esi_monitor *self)
     esi_list_init(&self->clients);
     esi_monitor_sample_init(&self->sample, context->env, context->start_ns);
     esi_monitor_closed_init(&self->closed);
+    bound_memory(self);
     /* The last worker: where placement fills workers up it has the least to do. */
     esi_actor_init(&self->actor, &monitor_type, runtime,
                    esi_runtime_worker(runtime, worker_count - 1));

@@ -69,6 +69,13 @@ static struct esi_monitor_page *make(const struct esi_monitor_query *query)
     return &self->page;
 }
 
+static size_t memory_bytes(const struct esi_monitor_page *page)
+{
+    const struct actorz *self = ESI_CONTAINER_OF(page, const struct actorz, page);
+
+    return esi_monitor_list_memory_bytes(&self->list);
+}
+
 static void free_page(struct esi_monitor_page *page)
 {
     struct actorz *self = self_of(page);
@@ -515,4 +522,5 @@ const struct esi_monitor_page_type esi_monitor_actorz_page = {.make = make,
                                                               .visit_worker = visit_worker,
                                                               .work = work,
                                                               .next = next,
+                                                              .memory_bytes = memory_bytes,
                                                               .free = free_page};

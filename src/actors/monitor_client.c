@@ -5,6 +5,7 @@
  */
 #include "actors/monitor_client.h"
 #include "actors/monitor_page.h"
+#include "base/ledger.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "net/http1.h"
@@ -99,6 +100,19 @@ void esi_monitor_client_close(struct esi_monitor_client *client)
 size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client)
 {
     return client->http != NULL ? esi_http1_output_len(client->http) + client->out.len : 0;
+}
+
+size_t esi_monitor_client_memory_bytes(const struct esi_monitor_client *client)
+{
+    size_t bytes = esi_ledger_heap_bytes(sizeof *client) + client->out.capacity;
+
+    if (client->http != NULL) {
+        bytes += esi_http1_memory_bytes(client->http);
+    }
+    if (client->stream != NULL) {
+        bytes += esi_stream_memory_bytes(client->stream);
+    }
+    return bytes;
 }
 
 uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client)
@@ -337,6 +351,16 @@ uint32_t esi_monitor_client_count(const struct esi_list *clients)
         count += client_of(link)->phase != PHASE_GONE;
     }
     return count;
+}
+
+size_t esi_monitor_client_sum_memory(const struct esi_list *clients)
+{
+    size_t bytes = 0;
+
+    for (struct esi_list *link = clients->next; link != clients; link = link->next) {
+        bytes += esi_monitor_client_memory_bytes(client_of(link));
+    }
+    return bytes;
 }
 
 static bool is_waiting(const struct esi_monitor_client *client, bool is_for_health)

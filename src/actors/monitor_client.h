@@ -88,6 +88,8 @@ void esi_monitor_client_respond(struct esi_monitor_client *client,
 void esi_monitor_client_settle(struct esi_monitor_client *client);
 /* Ends it at once; harmless when it is gone. */
 void esi_monitor_client_close(struct esi_monitor_client *client);
+/* Bytes of memory that the peer's connection holds, answers and TLS included. */
+size_t esi_monitor_client_memory_bytes(const struct esi_monitor_client *client);
 /* Bytes of answers in memory. */
 size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client);
 /*
@@ -99,6 +101,8 @@ uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client);
 /* --- all peers of a monitor, by its list --- */
 
 uint32_t esi_monitor_client_count(const struct esi_list *clients);
+/* Bytes of memory that all of them hold. */
+size_t esi_monitor_client_sum_memory(const struct esi_list *clients);
 /* Those that wait for a page, or for /healthz. */
 uint32_t esi_monitor_client_count_waiting(const struct esi_list *clients, bool is_for_health);
 /* The peer that has waited longest for a page, or NULL; and what all answers hold in memory. */

@@ -100,7 +100,7 @@ esi_monitor_closed_entry_new(const struct esi_connection_info *info, const char 
 
 void esi_monitor_closed_init(struct esi_monitor_closed *closed)
 {
-    *closed = (struct esi_monitor_closed){.count = 0};
+    *closed = (struct esi_monitor_closed){.bytes_max = BYTES_MAX};
     esi_list_init(&closed->entries);
 }
 
@@ -126,8 +126,8 @@ void esi_monitor_closed_deinit(struct esi_monitor_closed *closed)
 void esi_monitor_closed_add(struct esi_monitor_closed *closed,
                             struct esi_monitor_closed_entry *entry)
 {
-    while (closed->count > 0 &&
-           (closed->count >= ESI_MONITOR_CLOSED_MAX || closed->bytes + entry->bytes > BYTES_MAX)) {
+    while (closed->count > 0 && (closed->count >= ESI_MONITOR_CLOSED_MAX ||
+                                 closed->bytes + entry->bytes > closed->bytes_max)) {
         drop_oldest(closed);
     }
     entry->is_kept = true;

@@ -62,6 +62,7 @@ struct esi_monitor_slow {
 
 struct esi_monitor_closed {
     struct esi_list entries;
+    size_t bytes_max;
     uint32_t count;
     size_t bytes;
     uint64_t added; /* since the start */
@@ -77,6 +78,7 @@ struct esi_monitor_closed_entry *
 esi_monitor_closed_entry_new(const struct esi_connection_info *info, const char *reason,
                              const struct esi_monitor_slow *slow, uint64_t stop_ns);
 
+/* The bound of bytes is 8 MiB; the owner may lower bytes_max before the first entry. */
 void esi_monitor_closed_init(struct esi_monitor_closed *closed);
 void esi_monitor_closed_deinit(struct esi_monitor_closed *closed);
 /* Keeps an entry, taken; the oldest ones make room. */

@@ -67,6 +67,13 @@ static struct esi_monitor_page *make(const struct esi_monitor_query *query)
     return &self->page;
 }
 
+static size_t memory_bytes(const struct esi_monitor_page *page)
+{
+    const struct connz *self = ESI_CONTAINER_OF(page, const struct connz, page);
+
+    return esi_monitor_list_memory_bytes(&self->list);
+}
+
 static void free_page(struct esi_monitor_page *page)
 {
     struct connz *self = self_of(page);
@@ -474,5 +481,10 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
     return STEP_WORK;
 }
 
-const struct esi_monitor_page_type esi_monitor_connz_page = {
-    .make = make, .begin = begin, .visit = visit, .work = work, .next = next, .free = free_page};
+const struct esi_monitor_page_type esi_monitor_connz_page = {.make = make,
+                                                             .begin = begin,
+                                                             .visit = visit,
+                                                             .work = work,
+                                                             .next = next,
+                                                             .memory_bytes = memory_bytes,
+                                                             .free = free_page};

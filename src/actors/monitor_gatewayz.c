@@ -57,6 +57,14 @@ static struct esi_monitor_page *make(const struct esi_monitor_query *query)
     return &self->page;
 }
 
+static size_t memory_bytes(const struct esi_monitor_page *page)
+{
+    const struct gatewayz *self = ESI_CONTAINER_OF(page, const struct gatewayz, page);
+
+    return self->names.capacity + self->text.capacity + self->remotes.capacity +
+           self->row_capacity * sizeof *self->rows;
+}
+
 static void free_page(struct esi_monitor_page *page)
 {
     struct gatewayz *self = self_of(page);
@@ -316,5 +324,9 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
     return esi_monitor_page_end(page);
 }
 
-const struct esi_monitor_page_type esi_monitor_gatewayz_page = {
-    .make = make, .begin = begin, .visit = visit, .next = next, .free = free_page};
+const struct esi_monitor_page_type esi_monitor_gatewayz_page = {.make = make,
+                                                                .begin = begin,
+                                                                .visit = visit,
+                                                                .next = next,
+                                                                .memory_bytes = memory_bytes,
+                                                                .free = free_page};

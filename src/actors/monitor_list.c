@@ -29,6 +29,11 @@ void esi_monitor_list_deinit(struct esi_monitor_list *list)
     esi_bytes_deinit(&list->text);
 }
 
+size_t esi_monitor_list_memory_bytes(const struct esi_monitor_list *list)
+{
+    return list->capacity * sizeof *list->entries + list->portion.capacity + list->text.capacity;
+}
+
 void esi_monitor_list_note(struct esi_monitor_list *list, uint64_t key, uint64_t id)
 {
     if (list->count == list->capacity) {

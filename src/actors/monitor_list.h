@@ -51,6 +51,8 @@ struct esi_monitor_list {
 void esi_monitor_list_init(struct esi_monitor_list *list, bool is_descending,
                            size_t text_bytes_max);
 void esi_monitor_list_deinit(struct esi_monitor_list *list);
+/* Bytes of memory that the list holds. */
+size_t esi_monitor_list_memory_bytes(const struct esi_monitor_list *list);
 /* An item of the first pass. */
 void esi_monitor_list_note(struct esi_monitor_list *list, uint64_t key, uint64_t id);
 /*

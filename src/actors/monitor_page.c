@@ -39,6 +39,15 @@ struct esi_monitor_page *esi_monitor_page_new(struct esi_context *context,
     return page;
 }
 
+size_t esi_monitor_page_memory_bytes(const struct esi_monitor_page *page)
+{
+    if (page == NULL) {
+        return 0;
+    }
+    return page->body.capacity +
+           (page->type->memory_bytes != NULL ? page->type->memory_bytes(page) : 0);
+}
+
 void esi_monitor_page_free(struct esi_monitor_page *page)
 {
     if (page != NULL) {

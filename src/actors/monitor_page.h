@@ -67,6 +67,8 @@ struct esi_monitor_page_type {
     void (*work)(struct esi_monitor_page *page);
     /* The step asked for has been done: what next? */
     enum esi_monitor_step (*next)(struct esi_monitor_page *page);
+    /* Bytes of memory that the page holds beside its body. NULL: nothing to speak of. */
+    size_t (*memory_bytes)(const struct esi_monitor_page *page);
     void (*free)(struct esi_monitor_page *page);
 };
 
@@ -94,6 +96,8 @@ struct esi_monitor_page *esi_monitor_page_new(struct esi_context *context,
                                               const struct esi_monitor_facts *facts,
                                               const struct esi_monitor_query *query,
                                               enum esi_monitor_step *step);
+/* Bytes of memory that the page holds. NULL is accepted. Between steps only. */
+size_t esi_monitor_page_memory_bytes(const struct esi_monitor_page *page);
 /* NULL is accepted. */
 void esi_monitor_page_free(struct esi_monitor_page *page);
 

@@ -16,8 +16,6 @@
 #include "base/own.h"
 
 enum {
-    /* no new page is begun while more is waiting for slow peers */
-    HELD_BYTES_MAX = 64 * 1024 * 1024,
     /* after a visit the workers are left alone for so many times its duration */
     VISIT_REST_FACTOR = 4
 };
@@ -243,7 +241,7 @@ void esi_monitor_steps_begin(struct esi_monitor *self)
     if (client == NULL) {
         return;
     }
-    if (held_bytes >= HELD_BYTES_MAX) {
+    if (held_bytes >= self->held_bytes_max) {
         if (esi_monitor_client_evict(&self->clients, true)) {
             esi_actor_continue(&self->actor);
         } else {

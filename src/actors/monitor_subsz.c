@@ -51,6 +51,13 @@ static struct esi_monitor_page *make(const struct esi_monitor_query *query)
     return &self->page;
 }
 
+static size_t memory_bytes(const struct esi_monitor_page *page)
+{
+    const struct subsz *self = ESI_CONTAINER_OF(page, const struct subsz, page);
+
+    return self->text.capacity;
+}
+
 static void free_page(struct esi_monitor_page *page)
 {
     struct subsz *self = self_of(page);
@@ -205,4 +212,5 @@ const struct esi_monitor_page_type esi_monitor_subsz_page = {.make = make,
                                                              .visit = visit,
                                                              .visit_worker = visit_worker,
                                                              .next = next,
+                                                             .memory_bytes = memory_bytes,
                                                              .free = free_page};

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/own.h"
 
 enum {
@@ -428,6 +429,11 @@ size_t esi_http1_take_output(struct esi_http1 *http, struct esi_bytes *out, size
 size_t esi_http1_output_len(const struct esi_http1 *http)
 {
     return http->output.len - http->output_offset;
+}
+
+size_t esi_http1_memory_bytes(const struct esi_http1 *http)
+{
+    return esi_ledger_heap_bytes(sizeof *http) + http->input.capacity + http->output.capacity;
 }
 
 bool esi_http1_is_done(const struct esi_http1 *http)

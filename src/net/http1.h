@@ -103,6 +103,8 @@ void esi_http1_respond_text(struct esi_http1 *http, unsigned status, const char 
 size_t esi_http1_take_output(struct esi_http1 *http, struct esi_bytes *out, size_t max);
 /* Bytes of output that wait. */
 size_t esi_http1_output_len(const struct esi_http1 *http);
+/* Bytes of memory that the connection holds. */
+size_t esi_http1_memory_bytes(const struct esi_http1 *http);
 /* Nothing more will come: once the output has been taken and written, close the transport. */
 bool esi_http1_is_done(const struct esi_http1 *http);
 /* Between two requests: nothing fed that is not answered. */

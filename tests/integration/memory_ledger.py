@@ -22,7 +22,7 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
 sys.dont_write_bytecode = True
 
-from bystanders import Stand, main  # noqa: E402
+from bystanders import Stand, connect, main  # noqa: E402
 from gateway_peer import Peer  # noqa: E402
 from support import require, wait_until  # noqa: E402
 
@@ -53,13 +53,13 @@ class Books:
         grown = self.grown(owner)
         require(least <= grown <= most, "growth of %s" % owner, "%d to %d" % (least, most), grown)
 
-    def expect_sum_near_process(self):
-        """All owners together against the process: the C library keeps some, and rounds."""
+    def expect_sum_near_process(self, part=4):
+        """All owners together against the process: the C library keeps some, and rounds. part: how much of it."""
         grown = sum(self.read().values()) - sum(self.first.values())
         resident = self.resident() - self.first_resident
         print("    %s: ledger %+d KiB, process %+d KiB" % (self.stand.case, grown / KIB, resident / KIB), flush=True)
         if not self.stand.bench.sanitizer:
-            slack = 2 * MIB + resident // 4
+            slack = 2 * MIB + resident // part
             require(abs(grown - resident) <= slack, "ledger and process", resident, grown)
 
     def expect_back(self, owner, slack=16 * KIB):
@@ -191,7 +191,27 @@ def links(bench):
         books.expect_back("links", 64 * KIB)
 
 
-CASES = [connections, tls, subscriptions, match_caches, interest, links]
+def monitor(bench):
+    """Pages that wait for peers who do not read are counted, and given back when those have gone."""
+    peers = []
+    with opened(bench, "monitor") as stand:
+        many = stand.client()
+        many.send(b"".join(b"SUB %s.%d %d\r\n" % (b"s" * 200, n, n) for n in range(20000)))
+        many.read_until_pong(60.0 * stand.slow)
+        books = Books(stand)
+        for _ in range(4):
+            peer = connect(stand.server.full["monitor"]["port"], "page", receive_buffer=4096)
+            peer.send("GET /subsz?subs=1&limit=20000 HTTP/1.1\r\nHost: x\r\n\r\n")
+            peers.append(peer)
+        wait_until(lambda: books.grown("monitor") > 8 * MIB, "pages wait", PATIENCE_S * stand.slow)
+        # Buffers are made twice as large when they are full, and the new half is not touched at once.
+        books.expect_sum_near_process(part=1)
+        for peer in peers:
+            peer.abort()
+        books.expect_back("monitor", MIB)
+
+
+CASES = [connections, tls, subscriptions, match_caches, interest, links, monitor]
 
 if __name__ == "__main__":
     sys.exit(main(CASES, __doc__.splitlines()[0]))
