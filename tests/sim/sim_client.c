@@ -8,11 +8,13 @@
 
 #include "sim_book.h"
 #include "sim_events.h"
+#include "sim_monitor.h"
 
 #include "base/bytes.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "proto/json_fields.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,6 +53,7 @@ struct sim_client {
     enum state state;
     uint32_t server;
     struct sim_receiver receiver;
+    uint64_t cid; /* as the server told it */
     int sock;
     uint32_t watched;
     struct esi_bytes in;
@@ -66,7 +69,6 @@ struct sim_client {
     uint32_t last_number;
     bool has_published; /* since the last PING */
     bool is_settled;
-    bool is_checked;
     bool is_cut;
     uint64_t disturbed_ns;  /* when it was last cut off, healed or reset */
     uint64_t act_ns;        /* when to do the next thing */
@@ -330,6 +332,32 @@ static bool has_had_all(const struct sim_sub *sub)
     return sub->max != 0 && sub->in_force_ns != 0 && sub->received_count >= sub->max;
 }
 
+static void check_sub(struct sim_client *client, const struct sim_sub *sub, uint64_t before_ns)
+{
+    const uint64_t missing =
+        sim_book_check_complete(client->world->book, &client->receiver, sub, before_ns);
+
+    sim_monitor_claim(client->world->monitor, client->server, client->cid, missing);
+}
+
+/* Returns 0 where it is not told. */
+static uint64_t read_cid(struct esi_str info)
+{
+    struct esi_json_fields fields;
+    struct esi_json_field field;
+    int64_t cid = 0;
+
+    if (esi_json_fields_open(info, &fields) == ES_OK) {
+        while (esi_json_fields_next(&fields, &field)) {
+            if (strcmp(field.name, "client_id") == 0 &&
+                esi_json_fields_read_i64(&field.value, &cid) != ES_OK) {
+                return 0;
+            }
+        }
+    }
+    return (uint64_t)cid;
+}
+
 static void take_pong(struct sim_client *client)
 {
     struct sim_world *world = client->world;
@@ -356,7 +384,7 @@ static void take_pong(struct sim_client *client)
             continue;
         }
         if (sub->unsub_ns != 0 && client->unsub_marks[i] <= ping.mark) {
-            sim_book_check_complete(world->book, &client->receiver, sub, sub->unsub_ns);
+            check_sub(client, sub, sub->unsub_ns);
             forget_sub(client, sub, false);
             continue;
         }
@@ -480,6 +508,8 @@ static size_t take_line(struct sim_client *client, struct esi_str line, struct e
         take_pong(client);
     } else if (esi_str_starts_with(line, ESI_STR("INFO "))) {
         if (client->state == CLIENT_GREETED && client->ping_count == 0) {
+            client->cid = read_cid((struct esi_str){.data = line.data + 5, .len = line.len - 5});
+            sim_check(client->world, client->cid != 0, "no client_id in %.*s", ESI_STR_ARG(line));
             send_connect(client);
         }
     } else if (esi_str_starts_with(line, ESI_STR("-ERR "))) {
@@ -561,10 +591,10 @@ void sim_client_check_complete(struct sim_client *client)
     for (size_t i = 0; i < SIM_SUBS_MAX; i++) {
         const struct sim_sub *sub = &client->subs[i];
         if (sub->is_used) {
-            sim_book_check_complete(client->world->book, &client->receiver, sub,
-                                    sub->unsub_ns != 0 && sub->unsub_ns < client->answered_ns
-                                        ? sub->unsub_ns
-                                        : client->answered_ns);
+            check_sub(client, sub,
+                      sub->unsub_ns != 0 && sub->unsub_ns < client->answered_ns
+                          ? sub->unsub_ns
+                          : client->answered_ns);
         }
     }
 }

@@ -9,9 +9,11 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/own.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum {
     KEPT_OUTBOUND_BYTES_MAX = 64 * 1024,
@@ -92,13 +94,24 @@ static void write_gateway(struct sim_world *world, const struct sim_server *serv
     esi_bytes_append_text(out, "]}\n");
 }
 
+/* What becomes of clients that do not keep up; with little room for each, so that it happens. */
+static void write_slow_consumer(struct sim_world *world, struct sim_server *server,
+                                struct esi_bytes *out)
+{
+    static const char *const modes[] = {"disconnect", "disconnect", "drop_new", "block"};
+    const char *mode = modes[draw(world, ESI_COUNT_OF(modes))];
+    const uint64_t pending_kib =
+        draw(world, 3) == 0 ? 32 + draw(world, 64) : 256 + draw(world, 2048);
+
+    server->drops_new = strcmp(mode, "drop_new") == 0;
+    esi_bytes_printf(out, ", max_pending: %" PRIu64 "KiB, slow_consumer: %s", pending_kib, mode);
+}
+
 /* Each drawn in a statement of its own: the order of a call's arguments is the compiler's. */
-static void write_config(struct sim_world *world, const struct sim_server *server,
-                         struct esi_bytes *out)
+static void write_config(struct sim_world *world, struct sim_server *server, struct esi_bytes *out)
 {
     const uint64_t ping_s = 5 + draw(world, 120);
     const uint64_t write_s = 2 + draw(world, 10);
-    const uint64_t pending_kib = 256 + draw(world, 2048);
     const uint64_t workers = 1 + draw(world, 3);
     const uint64_t routers = 1 + draw(world, 2);
     const bool is_moving = draw(world, 2) == 0; /* connections, between workers, all the time */
@@ -106,16 +119,20 @@ static void write_config(struct sim_world *world, const struct sim_server *serve
 
     esi_bytes_printf(out,
                      "service: {name: server-%" PRIu32 ", host: %s, port: 4222, insecure: true%s}\n"
-                     "limits: {ping_interval: %" PRIu64 "s, write_deadline: %" PRIu64 "s, "
-                     "max_connections: 64, max_payload: 64KiB, max_pending: %" PRIu64 "KiB}\n"
-                     "threads: {workers: %" PRIu64 ", routers: %" PRIu64
-                     ", placement: %s, work_bound: %" PRIu64 "}\n"
+                     "monitor: {host: %s, port: 8222}\n"
                      "log: {level: %s}\n",
                      server->index, server->host,
-                     server->kind == SERVER_OUTER ? ", disable_frontend_tls: true" : "", ping_s,
-                     write_s, pending_kib, workers, routers,
-                     is_moving ? "shuffle, rebalance: 20ms" : "fill", work_bound,
-                     world->has_log ? "info" : "error");
+                     server->kind == SERVER_OUTER ? ", disable_frontend_tls: true" : "",
+                     server->host, world->has_log ? "info" : "error");
+    esi_bytes_printf(out,
+                     "limits: {ping_interval: %" PRIu64 "s, write_deadline: %" PRIu64
+                     "s, max_connections: 64, max_payload: 32KiB",
+                     ping_s, write_s);
+    write_slow_consumer(world, server, out);
+    esi_bytes_printf(out,
+                     "}\nthreads: {workers: %" PRIu64 ", routers: %" PRIu64
+                     ", placement: %s, work_bound: %" PRIu64 "}\n",
+                     workers, routers, is_moving ? "shuffle, rebalance: 20ms" : "fill", work_bound);
     if (world->events != NULL && server->kind == SERVER_INNER) {
         sim_events_configure(world, out);
     }

@@ -10,6 +10,7 @@
 #include "sim_client.h"
 #include "sim_events.h"
 #include "sim_faults.h"
+#include "sim_monitor.h"
 #include "sim_server.h"
 
 #include "base/bytes.h"
@@ -62,6 +63,16 @@ struct sim_link *sim_world_link(const struct sim_world *world, uint32_t a, uint3
     return a < b ? &changed->links[a][b] : &changed->links[b][a];
 }
 
+uint64_t sim_world_link_ok_since_ns(const struct sim_world *world, uint32_t a, uint32_t b)
+{
+    const struct sim_link *link = sim_world_link(world, a, b);
+    /* It may also have fallen by itself, as one that is too slow does. */
+    const uint64_t changed_ns =
+        esi_env_sim_changed_ns(world->sim, world->servers[a].env, world->servers[b].env);
+
+    return link->ok_since_ns > changed_ns ? link->ok_since_ns : changed_ns;
+}
+
 bool sim_world_is_linked_since(const struct sim_world *world, uint32_t a, uint32_t b,
                                uint64_t since_ns)
 {
@@ -75,10 +86,7 @@ bool sim_world_is_linked_since(const struct sim_world *world, uint32_t a, uint32
     if (esi_env_sim_connections(world->sim, left->env, right->env) != LINK_CONNECTIONS) {
         return false;
     }
-    /* It may also have fallen by itself, as one that is too slow does. */
-    const uint64_t changed_ns = esi_env_sim_changed_ns(world->sim, left->env, right->env);
-    const uint64_t ok_since_ns = link->ok_since_ns > changed_ns ? link->ok_since_ns : changed_ns;
-    return ok_since_ns + LINK_SETTLE_S * SIM_S < since_ns;
+    return sim_world_link_ok_since_ns(world, a, b) + LINK_SETTLE_S * SIM_S < since_ns;
 }
 
 bool sim_world_is_joined_since(const struct sim_world *world, uint32_t server, uint64_t since_ns)
@@ -196,6 +204,7 @@ static void run_to_end(struct sim_world *world)
     for (uint32_t i = 0; i < world->client_count; i++) {
         sim_client_check_complete(world->clients[i]);
     }
+    sim_monitor_check_claims(world->monitor);
     sim_book_check_groups(world->book);
     enter_phase(world, PHASE_LEAVE);
     run_to_settled(world);
@@ -247,6 +256,7 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
         sim_server_load(world, &world->servers[i]);
         sim_server_start(world, &world->servers[i]);
     }
+    world->monitor = sim_monitor_new(world);
     world->client_count = 2 + (uint32_t)draw(world, SIM_CLIENTS_MAX - 1);
     for (uint32_t i = 0; i < world->client_count; i++) {
         world->clients[i] = sim_client_new(world, i);
@@ -260,6 +270,7 @@ static void tear_down(struct sim_world *world)
         world->clients[i] = NULL;
     }
     sim_events_free(ESI_MOVE(world->events));
+    sim_monitor_free(ESI_MOVE(world->monitor));
     for (uint32_t i = 0; i < world->server_count; i++) {
         if (world->servers[i].is_up) {
             sim_server_stop(world, &world->servers[i], 2 * SIM_S);
@@ -289,7 +300,9 @@ void sim_world_play(const struct sim_options *options, struct sim_result *out)
                                .required = world->counts.required,
                                .connections = world->counts.connections,
                                .faults = world->counts.faults,
-                               .events = world->counts.events};
+                               .events = world->counts.events,
+                               .pages = world->counts.pages,
+                               .dropped = world->counts.dropped};
     tear_down(world);
     free(world);
 }

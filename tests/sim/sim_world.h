@@ -41,6 +41,8 @@ struct sim_server {
     bool is_up;
     uint64_t up_since_ns; /* also when it went down, where it is down */
     uint32_t starts;
+    bool drops_new;         /* limits.slow_consumer: drop_new */
+    bool has_little_memory; /* limits.memory */
 };
 
 /* Between two servers, in both directions. */
@@ -64,6 +66,7 @@ enum sim_restart { RESTART_NONE, RESTART_STOP, RESTART_DEATH };
 struct sim_client;
 struct sim_book;
 struct sim_events;
+struct sim_monitor;
 
 struct sim_world {
     uint64_t seed;
@@ -81,6 +84,7 @@ struct sim_world {
     struct sim_client *clients[SIM_CLIENTS_MAX];
     struct sim_book *book;
     struct sim_events *events; /* NULL: none */
+    struct sim_monitor *monitor;
     struct {
         uint64_t published;
         uint64_t delivered;
@@ -88,6 +92,8 @@ struct sim_world {
         uint64_t connections;
         uint64_t faults;
         uint64_t events;
+        uint64_t pages;
+        uint64_t dropped; /* messages that a server left out, and counted */
     } counts;
 };
 
@@ -119,12 +125,16 @@ struct sim_result {
     uint64_t connections;
     uint64_t faults;
     uint64_t events;
+    uint64_t pages;
+    uint64_t dropped;
 };
 
 /* Plays one world from start to end. Does not return when a check fails. */
 void sim_world_play(const struct sim_options *options, struct sim_result *out);
 
 struct sim_link *sim_world_link(const struct sim_world *world, uint32_t a, uint32_t b);
+/* When the link between two servers was last disturbed, made or broken. */
+uint64_t sim_world_link_ok_since_ns(const struct sim_world *world, uint32_t a, uint32_t b);
 /* True when the link between two servers has been undisturbed for long enough before `since_ns`,
  * and is still. */
 bool sim_world_is_linked_since(const struct sim_world *world, uint32_t a, uint32_t b,
