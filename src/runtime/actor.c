@@ -308,7 +308,7 @@ void esi_actor_unref(struct esi_actor *actor)
     if (atomic_fetch_sub_explicit(&actor->refs, 1, memory_order_acq_rel) == 1) {
         /* A worker may be about to schedule it (send_remote); by the end of its loop turn it
          * has. */
-        esi_runtime_after_grace(actor->runtime, &esi_actor_home(actor)->agent, &actor->reap);
+        esi_runtime_after_some_grace(actor->runtime, &esi_actor_home(actor)->agent, &actor->reap);
     }
 }
 

@@ -6,13 +6,29 @@
 #include "env/env.h"
 #include "runtime/actor.h"
 
-#include <stdint.h>
+#include <errno.h>
+#include <time.h>
+
+enum {
+    PATIENCE_NS = 5000000,
+    PATIENT_MAX = 1024 /* so many wait no longer: each keeps its memory until then */
+};
+
+static void init_cond(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
 
 void esi_reclaimer_init(struct esi_reclaimer *reclaimer, struct esi_env *env)
 {
     *reclaimer = (struct esi_reclaimer){.env = env};
     pthread_mutex_init(&reclaimer->mutex, NULL);
-    pthread_cond_init(&reclaimer->changed, NULL);
+    init_cond(&reclaimer->changed);
     reclaimer->tail = &reclaimer->head;
 }
 
@@ -30,25 +46,52 @@ static void wake_stepped(struct esi_reclaimer *reclaimer)
     }
 }
 
-void esi_reclaimer_ask(struct esi_reclaimer *reclaimer, struct esi_actor *actor,
-                       struct esi_grace *grace)
+/* With the mutex held. */
+static void append(struct esi_reclaimer *reclaimer, struct esi_actor *actor,
+                   struct esi_grace *grace)
 {
     grace->actor = actor;
     grace->next = NULL;
-    pthread_mutex_lock(&reclaimer->mutex);
     *reclaimer->tail = grace;
     reclaimer->tail = &grace->next;
-    pthread_cond_signal(&reclaimer->changed);
+}
+
+void esi_reclaimer_ask(struct esi_reclaimer *reclaimer, struct esi_actor *actor,
+                       struct esi_grace *grace)
+{
+    pthread_mutex_lock(&reclaimer->mutex);
+    append(reclaimer, actor, grace);
+    if (!reclaimer->is_urgent) {
+        reclaimer->is_urgent = true;
+        pthread_cond_signal(&reclaimer->changed);
+    }
     pthread_mutex_unlock(&reclaimer->mutex);
     wake_stepped(reclaimer);
 }
 
+void esi_reclaimer_ask_patiently(struct esi_reclaimer *reclaimer, struct esi_actor *actor,
+                                 struct esi_grace *grace)
+{
+    pthread_mutex_lock(&reclaimer->mutex);
+    const bool is_first = reclaimer->head == NULL;
+    append(reclaimer, actor, grace);
+    reclaimer->patient_count++;
+    if (is_first || reclaimer->patient_count == PATIENT_MAX) {
+        pthread_cond_signal(&reclaimer->changed);
+    }
+    pthread_mutex_unlock(&reclaimer->mutex);
+    wake_stepped(reclaimer);
+}
+
+/* With the mutex held, where there are threads. */
 static struct esi_grace *take_all(struct esi_reclaimer *reclaimer)
 {
     struct esi_grace *first = reclaimer->head;
 
     reclaimer->head = NULL;
     reclaimer->tail = &reclaimer->head;
+    reclaimer->patient_count = 0;
+    reclaimer->is_urgent = false;
     return first;
 }
 
@@ -62,15 +105,35 @@ static void answer(struct esi_grace *grace)
     }
 }
 
+static bool is_pressed(const struct esi_reclaimer *reclaimer)
+{
+    return reclaimer->is_urgent || reclaimer->is_ending || reclaimer->patient_count >= PATIENT_MAX;
+}
+
+/* With the mutex held: until somebody waits, and then for more, as long as all are patient. */
+static void wait_for_askers(struct esi_reclaimer *reclaimer)
+{
+    struct timespec deadline;
+
+    while (reclaimer->head == NULL && !reclaimer->is_ending) {
+        pthread_cond_wait(&reclaimer->changed, &reclaimer->mutex);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    const long nsec = deadline.tv_nsec + PATIENCE_NS;
+    deadline.tv_sec += nsec / 1000000000;
+    deadline.tv_nsec = nsec % 1000000000;
+    while (!is_pressed(reclaimer) &&
+           pthread_cond_timedwait(&reclaimer->changed, &reclaimer->mutex, &deadline) != ETIMEDOUT) {
+    }
+}
+
 static void run(void *argument)
 {
     struct esi_reclaimer *reclaimer = argument;
 
     for (;;) {
         pthread_mutex_lock(&reclaimer->mutex);
-        while (reclaimer->head == NULL && !reclaimer->is_ending) {
-            pthread_cond_wait(&reclaimer->changed, &reclaimer->mutex);
-        }
+        wait_for_askers(reclaimer);
         struct esi_grace *grace = take_all(reclaimer);
         pthread_mutex_unlock(&reclaimer->mutex);
         if (grace == NULL) {

@@ -184,6 +184,12 @@ void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *acto
     }
 }
 
+void esi_runtime_after_some_grace(struct esi_runtime *runtime, struct esi_actor *actor,
+                                  struct esi_grace *grace)
+{
+    esi_reclaimer_ask_patiently(&runtime->reclaimer, actor, grace);
+}
+
 /* --- start and stop --- */
 
 static void keep(struct esi_msg *msg)

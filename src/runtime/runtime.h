@@ -102,6 +102,9 @@ void esi_runtime_submit(struct esi_runtime *runtime, struct esi_job *job);
  */
 void esi_runtime_after_grace(struct esi_runtime *runtime, struct esi_actor *actor,
                              struct esi_grace *grace);
+/* The same for who only wants to be freed: some milliseconds later, together with others. */
+void esi_runtime_after_some_grace(struct esi_runtime *runtime, struct esi_actor *actor,
+                                  struct esi_grace *grace);
 
 /*
  * Runs visit(actor, argument) for each actor of each worker, on that worker's thread between turns,

@@ -17,9 +17,10 @@ enum {
     ESI_TIME_BUCKETS = 2 + (ESI_TIME_BITS_MAX - ESI_TIME_BITS_MIN) * 2
 };
 
-/* Of one actor. A bucket that is full halves all of them: the shape stays, old times weigh less. */
+/* Of one actor. A bucket that is full halves all of them: the shape stays, old times weigh less.
+ * Small counts, for each idle connection has two of these. */
 struct esi_time_histogram {
-    uint32_t counts[ESI_TIME_BUCKETS];
+    uint16_t counts[ESI_TIME_BUCKETS];
 };
 
 /* A sum of many: never halved. */
@@ -48,7 +49,7 @@ void esi_time_histogram_halve(struct esi_time_histogram *histogram);
 /* Counts one duration, by its bucket. */
 static inline void esi_time_histogram_count(struct esi_time_histogram *histogram, size_t bucket)
 {
-    if (++histogram->counts[bucket] == UINT32_MAX) {
+    if (++histogram->counts[bucket] == UINT16_MAX) {
         esi_time_histogram_halve(histogram);
     }
 }

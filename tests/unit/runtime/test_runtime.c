@@ -381,6 +381,35 @@ static void test_grace_periods_end(void **state)
     expect_all_gone();
 }
 
+/* Who is patient is answered too, alone and beside one who is not. */
+static void test_patient_grace_periods_end(void **state)
+{
+    sem_t done;
+
+    (void)state;
+    sem_init(&done, 0, 0);
+    struct part *patient = new_part(0, STOP_PEERS, 1);
+    struct part *urgent = new_part(1, STOP_PEERS, 1);
+    struct part *parts[] = {patient, urgent};
+    for (size_t i = 0; i < 2; i++) {
+        parts[i]->on_msg = tell;
+        parts[i]->done = &done;
+        parts[i]->kept.msg = (struct esi_msg){.free = keep};
+        esi_actor_start(&parts[i]->actor);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        esi_runtime_after_some_grace(runtime, &patient->actor, &patient->kept);
+        if (i % 2 == 0) {
+            esi_runtime_after_grace(runtime, &urgent->actor, &urgent->kept);
+            await(&done);
+        }
+        await(&done);
+    }
+    stop_runtime(runtime);
+    sem_destroy(&done);
+    expect_all_gone();
+}
+
 /* Asked for at the very end, when the reclaimer has gone: it is answered all the same, and its
  * memory freed. */
 static void ask_in_last_words(struct part *self, struct esi_msg *msg)
@@ -551,6 +580,7 @@ int main(void)
         cmocka_unit_test_setup(test_jobs_answer, set_up),
         cmocka_unit_test_setup(test_jobs_of_the_last_moment_run, set_up),
         cmocka_unit_test_setup(test_grace_periods_end, set_up),
+        cmocka_unit_test_setup(test_patient_grace_periods_end, set_up),
         cmocka_unit_test_setup(test_grace_asked_for_at_the_end, set_up),
         cmocka_unit_test_setup(test_visits_see_all, set_up),
         cmocka_unit_test_setup(test_long_visit_goes_on, set_up),

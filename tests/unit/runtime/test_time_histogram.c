@@ -75,16 +75,16 @@ static void test_percentiles(void **state)
 /* A full bucket halves all: the shape stays, and nothing wraps round. */
 static void test_full_bucket(void **state)
 {
-    struct esi_time_histogram histogram = {.counts = {[3] = UINT32_MAX - 1, [5] = 1000}};
+    struct esi_time_histogram histogram = {.counts = {[3] = UINT16_MAX - 1, [5] = 1000}};
     struct esi_time_totals totals = {.counts = {[5] = 1}};
 
     (void)state;
     esi_time_histogram_count(&histogram, 3);
-    assert_int_equal(histogram.counts[3], UINT32_MAX / 2);
+    assert_int_equal(histogram.counts[3], UINT16_MAX / 2);
     assert_int_equal(histogram.counts[5], 500);
     esi_time_histogram_add_to(&histogram, &totals);
     assert_int_equal(totals.counts[5], 501);
-    assert_int_equal(esi_time_histogram_total(&totals), (uint64_t)UINT32_MAX / 2 + 501);
+    assert_int_equal(esi_time_histogram_total(&totals), (uint64_t)UINT16_MAX / 2 + 501);
 }
 
 int main(void)
