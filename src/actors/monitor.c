@@ -245,7 +245,7 @@ static void count_memory(struct esi_monitor *self)
     if (!self->is_step_pending) {
         self->page_bytes = esi_monitor_page_memory_bytes(self->page);
     }
-    esi_ledger_settle(local->lease, MEMORY_MONITOR, &self->counted_bytes,
+    esi_ledger_settle(local != NULL ? local->lease : NULL, MEMORY_MONITOR, &self->counted_bytes,
                       self->page_bytes + self->facts.events.capacity + self->closed.bytes +
                           esi_monitor_client_sum_memory(&self->clients));
 }
