@@ -392,3 +392,26 @@ def main(cases, purpose, threads=3):
         bench.close()
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed or not passed else 0
+
+
+def main_seeded(case, purpose, repeats, default):
+    """Of a test that is one case, case(bench, seed, count); the option --`repeats` says the count."""
+    parser = argparse.ArgumentParser(description=purpose)
+    parser.add_argument("--build", required=True, help="a build folder")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--" + repeats, type=int, default=default, dest="count")
+    parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
+    options = parser.parse_args()
+    stop_on_signal()
+    bench = Bench(options.build, options.keep)
+    name = "%s, seed %d" % (case.__name__, options.seed)
+    try:
+        _, failure, _ = run_case(bench, lambda bench: case(bench, options.seed, options.count))
+    finally:
+        bench.close()
+    if failure is None:
+        print("ok %s, %d %s" % (name, options.count, repeats))
+    else:
+        print("not ok %s\n    %s" % (name, failure.rstrip().replace("\n", "\n    ")))
+    print("%d passed, %d failed" % (failure is None, failure is not None))
+    return 1 if failure else 0

@@ -15,18 +15,17 @@ queue groups are checked message by message. The seed gives the same order of fa
 Each server has an anchor, a subscription that lasts as long as its process: two real servers lose
 interest for good when one of them loses its last subscription while messages cross.
 """
-import argparse
 import random
 import signal
 import sys
 import threading
 import traceback
 
-from bystanders import Bench
+from bystanders import main_seeded
 from gateway_peer import Client, let_time_pass, want
 from gateway_whole import group_everywhere, plain_everywhere
 from gateway_world import World, everywhere
-from support import Mismatch, require, stop_on_signal
+from support import Mismatch, require
 
 AT_A_TIME = 20
 
@@ -189,30 +188,5 @@ def chaos(bench, seed, rounds):
         group_everywhere(clients[:1], clients[1:], "end.far")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", required=True, help="a build folder")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
-    options = parser.parse_args()
-    stop_on_signal()
-    bench = Bench(options.build, options.keep)
-    failed = 0
-    try:
-        chaos(bench, options.seed, options.rounds)
-        print("ok chaos, seed %d, %d rounds" % (options.seed, options.rounds))
-    except Mismatch as fault:
-        failed = 1
-        print("not ok chaos, seed %d\n    %s" % (options.seed, fault))
-    except Exception:  # a fault of the case itself: shown, never hidden
-        failed = 1
-        print("not ok chaos, seed %d\n%s" % (options.seed, traceback.format_exc()))
-    finally:
-        bench.close()
-    print("%d passed, %d failed" % (1 - failed, failed))
-    return failed
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_seeded(chaos, __doc__.splitlines()[0], "rounds", 6))

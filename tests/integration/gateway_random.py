@@ -10,16 +10,14 @@ Method: the peer opens both links, sends batches of random lines on each, and le
 now with and now without gateway_iom. The honest cluster's messages are checked after each life, the
 bystanders' all the time. The seed gives the same lines again.
 """
-import argparse
 import json
 import random
 import sys
-import traceback
 
-from bystanders import Bench
+from bystanders import main_seeded
 from gateway_liars import Hall
 from gateway_peer import HEADER, base64_of, want
-from support import Mismatch, stop_on_signal
+from support import Mismatch
 
 SUBJECTS = (
     "a", "a.b", "a.*", "*.b", "a.>", ">", "*", "a.b.c", "*.*.*.*", "x" * 300, "foo..bar", ".a", "\x01", "",
@@ -156,30 +154,5 @@ def session(bench, seed, lives):
         want(len(hall.remotes()) <= 258, "clusters: %d" % len(hall.remotes()))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", required=True, help="a build folder")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--lives", type=int, default=8)
-    parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
-    options = parser.parse_args()
-    stop_on_signal()
-    bench = Bench(options.build, options.keep)
-    failed = 0
-    try:
-        session(bench, options.seed, options.lives)
-        print("ok session, seed %d, %d lives" % (options.seed, options.lives))
-    except Mismatch as fault:
-        failed = 1
-        print("not ok session, seed %d\n    %s" % (options.seed, fault))
-    except Exception:  # a fault of the case itself: shown, never hidden
-        failed = 1
-        print("not ok session, seed %d\n%s" % (options.seed, traceback.format_exc()))
-    finally:
-        bench.close()
-    print("%d passed, %d failed" % (1 - failed, failed))
-    return failed
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_seeded(session, __doc__.splitlines()[0], "lives", 8))

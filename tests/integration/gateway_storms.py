@@ -121,28 +121,26 @@ def bounded(world, node, before, megabytes):
     )
 
 
-def storm_of_ours(bench):
-    """Subjects of our clients, told to a nats-server."""
+def storm_beside_nats(bench, is_ours):
+    """A storm at our server, or at the nats-server that it is linked with."""
     with World(bench) as world:
         a = world.nats("A")
         s = world.ours("S", [a])
         s.await_outbound("A")
         a.await_outbound("S")
         before = s.memory()
-        storm(world, s, a)
+        storm(world, *((s, a) if is_ours else (a, s)))
         bounded(world, s, before, 150)
+
+
+def storm_of_ours(bench):
+    """Subjects of our clients, told to a nats-server."""
+    storm_beside_nats(bench, True)
 
 
 def storm_of_theirs(bench):
     """Subjects of a nats-server's clients, told to us."""
-    with World(bench) as world:
-        a = world.nats("A")
-        s = world.ours("S", [a])
-        s.await_outbound("A")
-        a.await_outbound("S")
-        before = s.memory()
-        storm(world, a, s)
-        bounded(world, s, before, 150)
+    storm_beside_nats(bench, False)
 
 
 def storm_of_a_gateway(bench):
