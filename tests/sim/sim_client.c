@@ -25,6 +25,7 @@ enum {
     PINGS_MAX = 64,
     READ_BYTES = 4096,
     OUT_BYTES_MAX = 256 * 1024, /* no more is published above it */
+    FLOOD_BYTES_MAX = 2 * 1024 * 1024,
     PONG_S_MAX = 30,
     CONNECT_S_MAX = 60
 };
@@ -275,6 +276,9 @@ static void publish_events(struct sim_client *client)
 
 static size_t draw_payload_len(const struct sim_client *client)
 {
+    if (client->world->has_little_memory && draw(client, 2) == 0) {
+        return 10000 + draw(client, 20000);
+    }
     switch (draw(client, 12)) {
     case 0:
         return 9 + draw(client, 30000);
@@ -300,9 +304,10 @@ static void publish(struct sim_client *client)
 {
     struct sim_world *world = client->world;
     const uint64_t count = 1 + draw(client, draw(client, 8) == 0 ? 200 : 10);
+    const size_t out_bytes_max = world->has_little_memory ? FLOOD_BYTES_MAX : OUT_BYTES_MAX;
     uint32_t subject = (uint32_t)draw(client, SIM_SUBJECTS);
 
-    for (uint64_t i = 0; i < count && client->out.len < OUT_BYTES_MAX; i++) {
+    for (uint64_t i = 0; i < count && client->out.len < out_bytes_max; i++) {
         if (draw(client, 3) == 0) {
             subject = (uint32_t)draw(client, SIM_SUBJECTS);
         }
@@ -629,7 +634,7 @@ static void act_at_will(struct sim_client *client)
         send_ping(client);
         break;
     case 9:
-        if (draw(client, 4) == 0) {
+        if (client->world->has_little_memory || draw(client, 4) == 0) {
             client->read_ns =
                 now_of(client) + draw(client, draw(client, 4) == 0 ? 8 * SIM_S : SIM_S);
         }

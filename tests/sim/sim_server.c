@@ -18,7 +18,9 @@
 enum {
     KEPT_OUTBOUND_BYTES_MAX = 64 * 1024,
     KEPT_BLOCKS_BYTES_MAX = 16 * 1024 * 1024,
-    GATEWAY_PORT = 7222
+    GATEWAY_PORT = 7222,
+    OVER_LIMIT_BYTES_MAX = 256 * 1024,
+    LITTLE_MEMORY_BYTES = 16 * 1024 * 1024
 };
 
 static uint64_t draw(struct sim_world *world, uint64_t limit)
@@ -160,6 +162,13 @@ void sim_server_load(struct sim_world *world, struct sim_server *server)
     sim_check(world, err == ES_OK, "%.*s", (int)errors.len, errors.data);
     esi_bytes_deinit(&text);
     esi_bytes_deinit(&errors);
+    server->has_little_memory = world->has_little_memory;
+    if (server->has_little_memory) {
+        /* Less than a file may say, so that a few clients use it up. */
+        server->config->threads.workers = 1;
+        server->config->limits.memory_bytes = LITTLE_MEMORY_BYTES;
+        server->config->limits.max_pending_bytes = LITTLE_MEMORY_BYTES;
+    }
 }
 
 /* --- starts and stops --- */
@@ -199,7 +208,23 @@ void sim_server_free(struct sim_server *server)
     server->config = NULL;
 }
 
-/* --- what is left --- */
+/* --- what they hold --- */
+
+void sim_server_check_bounds(struct sim_world *world, const struct sim_server *server)
+{
+    const struct esi_ledger *ledger = server->assembly.context.ledger;
+
+    for (int i = 0; i < MEMORY_CLASS_COUNT; i++) {
+        const enum esi_memory_class class = (enum esi_memory_class)i;
+        const uint64_t leased = esi_ledger_leased_bytes(ledger, class);
+        const uint64_t limit = ledger->classes[i].limit_bytes;
+        /* What is there already is counted even above the limit: links, connections, own lines. */
+        sim_check(world, leased <= limit + OVER_LIMIT_BYTES_MAX,
+                  "server %" PRIu32 " holds %" PRIu64 " bytes of class %s, which may have %" PRIu64,
+                  server->index, leased, esi_ledger_class_name(class), limit);
+    }
+    world->counts.shortages += esi_ledger_is_short(ledger, MEMORY_TRANSIT) ? 1 : 0;
+}
 
 static void check_owner(const struct sim_world *world, const struct sim_server *server,
                         enum esi_memory_owner owner, uint64_t bytes_max)

@@ -17,5 +17,7 @@ void sim_server_start(struct sim_world *world, struct sim_server *server);
 void sim_server_stop(struct sim_world *world, struct sim_server *server, uint64_t timeout_ns);
 /* After the stop. */
 void sim_server_free(struct sim_server *server);
+/* No class of memory has more than it may have. */
+void sim_server_check_bounds(struct sim_world *world, const struct sim_server *server);
 /* Nobody is connected any more: nothing is kept but what is for the next ones. */
 void sim_server_check_empty(const struct sim_world *world, const struct sim_server *server);

@@ -27,6 +27,7 @@ enum {
     LINK_CONNECTIONS = 2, /* one each way */
     LINK_SETTLE_S = 10,
     PHASE_S_MAX = 300,
+    LOOK_MS = 20,
     TRACE_LINES = 60
 };
 
@@ -183,10 +184,26 @@ static void run_events(struct sim_world *world)
     }
 }
 
+static void look_at_memory(void *argument)
+{
+    struct sim_world *world = argument;
+
+    for (uint32_t i = 0; i < world->server_count; i++) {
+        if (world->servers[i].is_up) {
+            sim_server_check_bounds(world, &world->servers[i]);
+        }
+    }
+    if (world->phase < PHASE_LEAVE) {
+        esi_env_sim_at(world->sim, esi_env_sim_now_ns(world->sim) + LOOK_MS * SIM_MS,
+                       look_at_memory, world);
+    }
+}
+
 static void run_active(struct sim_world *world, uint64_t duration_ns)
 {
     enter_phase(world, PHASE_ACTIVE);
     sim_faults_start(world);
+    look_at_memory(world);
     run_for(world, duration_ns);
 }
 
@@ -244,6 +261,7 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
     world->has_log = options->has_log;
     world->is_printed = options->is_printed;
     world->book = sim_book_new(world);
+    world->has_little_memory = draw(world, 10) == 0;
     sim_server_draw(world);
     for (uint32_t a = 0; a < world->server_count; a++) {
         for (uint32_t b = a + 1; b < world->server_count; b++) {
@@ -302,7 +320,8 @@ void sim_world_play(const struct sim_options *options, struct sim_result *out)
                                .faults = world->counts.faults,
                                .events = world->counts.events,
                                .pages = world->counts.pages,
-                               .dropped = world->counts.dropped};
+                               .dropped = world->counts.dropped,
+                               .shortages = world->counts.shortages};
     tear_down(world);
     free(world);
 }

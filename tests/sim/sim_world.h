@@ -77,8 +77,9 @@ struct sim_world {
     struct sim_server servers[SIM_SERVERS_MAX]; /* the first is an inner one */
     uint32_t server_count;
     struct sim_link links[SIM_SERVERS_MAX][SIM_SERVERS_MAX]; /* [a][b], a < b */
-    uint64_t fault_period_ns;                   /* mean time between two faults, doubled; 0: none */
-    uint32_t cut_client;                        /* which one is cut off; SIM_CLIENTS_MAX: none */
+    bool has_little_memory;   /* servers have, and clients publish much and read little */
+    uint64_t fault_period_ns; /* mean time between two faults, doubled; 0: none */
+    uint32_t cut_client;      /* which one is cut off; SIM_CLIENTS_MAX: none */
     enum sim_restart restarts[SIM_SERVERS_MAX]; /* to be done */
     uint32_t client_count;
     struct sim_client *clients[SIM_CLIENTS_MAX];
@@ -93,7 +94,8 @@ struct sim_world {
         uint64_t faults;
         uint64_t events;
         uint64_t pages;
-        uint64_t dropped; /* messages that a server left out, and counted */
+        uint64_t shortages; /* times a server was seen short of memory */
+        uint64_t dropped;   /* messages that a server left out, and counted */
     } counts;
 };
 
@@ -127,6 +129,7 @@ struct sim_result {
     uint64_t events;
     uint64_t pages;
     uint64_t dropped;
+    uint64_t shortages;
 };
 
 /* Plays one world from start to end. Does not return when a check fails. */
