@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the programs of this folder share: servers started and stopped by pid, runs of event-bench, the machine's stamp."""
+import collections
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 READY_S = 60
 STOP_S = 30
+_HOLDERS = collections.deque(maxlen=64)  # of ports in use
 
 NEWEST_NATS_SERVER = os.path.join(ROOT, ".cache", "nats-tools", "nats-server")  # scripts/build-nats-tools
 PRESETS = {
@@ -43,9 +45,13 @@ def default_bin():
 
 
 def free_port():
-    """A port that was free a moment ago. The server gets it on its command line, so it cannot choose one itself."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A free port for a server that gets it on its command line, so that it cannot choose one itself. A socket that is
+    bound and does not listen keeps it from others, until many more have been given."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _HOLDERS.append(holder)
+    return holder.getsockname()[1]
 
 
 def program_of(command, bin_folder):
