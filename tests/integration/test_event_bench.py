@@ -6,7 +6,7 @@ Goal: every scenario gives figures against a real nats-server, and a server that
 misroutes one message is told so, with the right word and without figures. Method: small runs against nats-server and
 against a server written here, which does exactly one thing wrong.
 
-usage: test_event_bench.py [--bin FOLDER]     (default: the newest build/*/bin, or $ES_BIN)
+usage: test_event_bench.py [--bin FOLDER] [CLASS.TEST...]     (default: the newest build/*/bin, or $ES_BIN)
 """
 import csv
 import glob
@@ -310,13 +310,12 @@ class AgainstNatsServer(unittest.TestCase):
         common = ("--subject", f"apart.{os.getpid()}", "--publishers", "3", "--messages", "30001", "--size", "64")
         for processes in ("1", "2"):
             with self.subTest(processes=processes):
-                with socket.create_connection(("127.0.0.1", self.server.port)):
-                    subscriber = subprocess.Popen(
-                        [BENCH, "sub", *common, "--subscribers", "2", "--processes", processes, "--server",
-                         f"127.0.0.1:{self.server.port}", "--timeout", "30s", "--json", "-", "--allow-bottleneck"],
-                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-                    self.await_subscriptions(6)
-                    self.assertEqual(self.run_json("pub", *common)["delivered"], 30001)
+                subscriber = subprocess.Popen(
+                    [BENCH, "sub", *common, "--subscribers", "2", "--processes", processes, "--server",
+                     f"127.0.0.1:{self.server.port}", "--timeout", "30s", "--json", "-", "--allow-bottleneck"],
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                self.await_subscriptions(6)
+                self.assertEqual(self.run_json("pub", *common)["delivered"], 30001)
                 out, err = subscriber.communicate(timeout=DEADLINE_S)
                 self.assertEqual(subscriber.returncode, 0, err)
                 result = json.loads(out)
@@ -900,7 +899,9 @@ def main():
         print("0 passed, 1 failed")
         return 1
     started = time.monotonic()
-    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    loader = unittest.defaultTestLoader
+    module = sys.modules["__main__"]
+    suite = loader.loadTestsFromNames(arguments, module) if arguments else loader.loadTestsFromModule(module)
     result = unittest.TextTestRunner(verbosity=1, stream=sys.stdout).run(suite)
     failed = len({str(test.id()).split(" ")[0] for test, _ in result.failures + result.errors})
     print(f"{time.monotonic() - started:.1f} s")

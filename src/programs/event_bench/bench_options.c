@@ -18,7 +18,10 @@ static const char help[] =
     "latencies and what a message costs.\n"
     "\n"
     "Scenarios:\n"
-    "  pub            M publishers, nobody subscribes\n"
+    "  pub            M publishers, nobody subscribes, or those of another event-bench do\n"
+    "  sub            N subscribers to each of M publishers of another event-bench, which "
+    "publishes\n"
+    "                 with the same subject, size and number of messages\n"
     "  pub-sub        M publishers on M subjects, N subscribers each (default 1:1)\n"
     "  fan-out        one publisher, N subscribers (default 1:10)\n"
     "  fan-in         M publishers on one subject, each of N subscribers gets all (default 10:1)\n"
@@ -89,15 +92,11 @@ static const char help[] =
     "3 no figures because the generator was the bottleneck.\n";
 
 static const char *const scenario_names[] = {
-    [BENCH_PUB] = "pub",
-    [BENCH_FAN_IN] = "fan-in",
-    [BENCH_EVENTS] = "events",
-    [BENCH_PUB_SUB] = "pub-sub",
-    [BENCH_FAN_OUT] = "fan-out",
-    [BENCH_QUEUE] = "queue",
-    [BENCH_REQUEST_REPLY] = "request-reply",
-    [BENCH_CONNECT] = "connect",
-    [BENCH_CHURN] = "churn",
+    [BENCH_SUB] = "sub",         [BENCH_PUB] = "pub",
+    [BENCH_FAN_IN] = "fan-in",   [BENCH_EVENTS] = "events",
+    [BENCH_PUB_SUB] = "pub-sub", [BENCH_FAN_OUT] = "fan-out",
+    [BENCH_QUEUE] = "queue",     [BENCH_REQUEST_REPLY] = "request-reply",
+    [BENCH_CONNECT] = "connect", [BENCH_CHURN] = "churn",
     [BENCH_IDLE] = "idle",
 };
 _Static_assert(ESI_COUNT_OF(scenario_names) == BENCH_SCENARIO_COUNT, "a scenario has no name");
@@ -492,6 +491,8 @@ static uint64_t count_connections(const struct esi_bench_options *options)
     case BENCH_PUB:
     case BENCH_EVENTS:
         return options->publishers;
+    case BENCH_SUB:
+        return options->publishers * options->subscribers;
     case BENCH_FAN_IN:
         return options->publishers + options->subscribers;
     case BENCH_IDLE:
@@ -537,15 +538,20 @@ static bool finish(struct esi_env *env, struct esi_bench_options *options)
         uint64_t subscribers;
         uint64_t in_flight;
     } defaults[BENCH_SCENARIO_COUNT] = {
-        [BENCH_PUB_SUB] = {1000000, 1, 1}, [BENCH_FAN_OUT] = {1000000, 10, 1},
-        [BENCH_QUEUE] = {1000000, 4, 1},   [BENCH_REQUEST_REPLY] = {100000, 1, 1},
-        [BENCH_CONNECT] = {10000, 1, 16},  [BENCH_CHURN] = {1000000, 1, 100},
-        [BENCH_IDLE] = {0, 1000, 1},       [BENCH_PUB] = {1000000, 1, 1},
-        [BENCH_FAN_IN] = {1000000, 1, 1},  [BENCH_EVENTS] = {100000, 1, 1000},
+        [BENCH_PUB_SUB] = {1000000, 1, 1},  [BENCH_FAN_OUT] = {1000000, 10, 1},
+        [BENCH_QUEUE] = {1000000, 4, 1},    [BENCH_REQUEST_REPLY] = {100000, 1, 1},
+        [BENCH_CONNECT] = {10000, 1, 16},   [BENCH_CHURN] = {1000000, 1, 100},
+        [BENCH_IDLE] = {0, 1000, 1},        [BENCH_PUB] = {1000000, 1, 1},
+        [BENCH_SUB] = {1000000, 1, 1},      [BENCH_FAN_IN] = {1000000, 1, 1},
+        [BENCH_EVENTS] = {100000, 1, 1000},
     };
 
     if (options->messages != 0 && options->duration_ns != 0) {
         return say("give --messages or --duration, not both");
+    }
+    if (options->scenario == BENCH_SUB && (options->duration_ns != 0 || options->warmup_ns != 0 ||
+                                           options->rate != 0 || options->subject[0] == '\0')) {
+        return say("sub needs --subject, and knows neither --duration, --warmup nor --rate");
     }
     if (options->publishers == 0) {
         options->publishers = options->scenario == BENCH_FAN_IN ? 10 : 1;

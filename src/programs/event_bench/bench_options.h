@@ -11,6 +11,7 @@ struct esi_env;
 
 enum esi_bench_scenario {
     BENCH_PUB,           /* M publishers, nobody subscribes */
+    BENCH_SUB,           /* N subscribers to each of M publishers of another event-bench */
     BENCH_PUB_SUB,       /* M publishers on M subjects, N subscribers a subject */
     BENCH_FAN_OUT,       /* the same with one publisher and 10 subscribers by default */
     BENCH_FAN_IN,        /* M publishers on one subject, each of N subscribers gets all of it */

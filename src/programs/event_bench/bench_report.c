@@ -164,6 +164,7 @@ static void append_stamp(const struct esi_bench_stamp *stamp, struct esi_bytes *
 
 static const char *const latency_words[BENCH_SCENARIO_COUNT] = {
     [BENCH_PUB] = "Latencies until the PONG behind a batch: min ",
+    [BENCH_SUB] = "Latencies one way (the publisher being on this machine): min ",
     [BENCH_PUB_SUB] = "Latencies one way: min ",
     [BENCH_FAN_OUT] = "Latencies one way: min ",
     [BENCH_FAN_IN] = "Latencies one way: min ",
@@ -305,8 +306,10 @@ static void append_messages(const struct esi_bench_result *result, struct esi_by
         append_rate(out, (double)result->sum.delivered / result->seconds, options->size_bytes);
     }
     esi_bytes_printf(out, " in %.2f s\n", result->seconds);
-    esi_bytes_append_text(out, has_replies ? " Requester stats:\n" : " Publisher stats:\n");
-    append_clients(result, result->rows, options->publishers, out);
+    if (options->scenario != BENCH_SUB) {
+        esi_bytes_append_text(out, has_replies ? " Requester stats:\n" : " Publisher stats:\n");
+        append_clients(result, result->rows, options->publishers, out);
+    }
     if (row_count > options->publishers) {
         esi_bytes_append_text(out, has_replies ? " Responder stats:\n" : " Subscriber stats:\n");
         append_clients(result, result->rows + options->publishers, row_count - options->publishers,

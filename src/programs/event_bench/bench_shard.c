@@ -39,6 +39,12 @@ void esi_bench_shard_poll(struct esi_bench_shard *shard, int64_t timeout_ns)
 
 /* Opening. */
 
+/* Otherwise another event-bench publishes. */
+static bool has_sources(const struct esi_bench_shard *shard)
+{
+    return shard->link.options->scenario != BENCH_SUB;
+}
+
 static void wait_for_pong(struct esi_bench_shard *shard, const struct esi_bench_client *client,
                           const char *what)
 {
@@ -129,7 +135,9 @@ void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_addres
     }
     for (size_t g = 0; g < shard->group_count; g++) {
         struct esi_bench_group *group = &shard->groups[g];
-        open_client(shard, &group->source, publishers);
+        if (has_sources(shard)) {
+            open_client(shard, &group->source, publishers);
+        }
         for (size_t i = 0; i < esi_bench_group_client_count(group); i++) {
             open_client(shard, &group->members[i].client, subscribers);
         }
@@ -162,6 +170,16 @@ static bool read_servers(const struct esi_bench_shard *shard, struct esi_bench_u
                ES_OK;
 }
 
+/* The same however threads and processes share the publishers out: another event-bench may wait for
+ * them. */
+static uint64_t share_of_publisher(const struct esi_bench_shard *shard, uint64_t index)
+{
+    const struct esi_bench_options *options = shard->link.options;
+
+    return options->messages * (index + 1) / options->publishers -
+           options->messages * index / options->publishers;
+}
+
 void esi_bench_shard_begin(struct esi_bench_shard *shard)
 {
     struct esi_bench_gate *gate = shard->gate;
@@ -178,9 +196,7 @@ void esi_bench_shard_begin(struct esi_bench_shard *shard)
         struct esi_bench_group *group = &shard->groups[g];
         esi_bench_group_mark_begin(group);
         if (shard->messages != 0) {
-            /* The first groups take the remainder. */
-            group->target = group->sent + shard->messages / shard->group_count +
-                            (g < shard->messages % shard->group_count ? 1 : 0);
+            group->target = group->sent + share_of_publisher(shard, group->index);
         }
     }
     shard->phase = BENCH_MEASURE;
@@ -244,7 +260,8 @@ static void begin_farewell(struct esi_bench_shard *shard)
             esi_bench_client_ping(&group->members[i].client);
             esi_bench_client_flush(&group->members[i].client);
         }
-        if (!shard->link.options->is_raw) { /* a relay would pass it on like all the rest */
+        /* A relay would pass it on like all the rest. */
+        if (!shard->link.options->is_raw && has_sources(shard)) {
             esi_bench_client_ping(&group->source);
             esi_bench_client_flush(&group->source);
         }
@@ -351,6 +368,26 @@ static int64_t push_all(struct esi_bench_shard *shard, uint64_t now)
     return wake_ns <= now ? 0 : (int64_t)(wake_ns - now);
 }
 
+/* What another event-bench will have sent counts as sent: then the run ends when all of it is here.
+ */
+static void await_strangers(struct esi_bench_shard *shard)
+{
+    esi_bench_shard_begin(shard);
+    for (size_t g = 0; g < shard->group_count; g++) {
+        struct esi_bench_group *group = &shard->groups[g];
+        group->sent = group->target;
+        group->sent_span.before = group->sent; /* by others */
+    }
+}
+
+/* Measuring begins with the first message: nobody knows before when the other one starts. */
+static void begin_late(struct esi_bench_shard *shard)
+{
+    shard->begin_ns = shard->link.now_ns;
+    shard->pause_ns = shard->begin_ns;
+    shard->idle_ns = 0;
+}
+
 void esi_bench_shard_run(void *argument)
 {
     struct esi_bench_shard *shard = argument;
@@ -360,6 +397,9 @@ void esi_bench_shard_run(void *argument)
     for (size_t g = 0; g < shard->group_count; g++) {
         shard->groups[g].start_ns = start_ns;
     }
+    if (!has_sources(shard)) {
+        await_strangers(shard);
+    }
     while (shard->phase != BENCH_DONE && !shard->link.has_failed) {
         const uint64_t now = now_ns(shard);
         if (shard->phase == BENCH_WARMUP && now - start_ns >= shard->link.options->warmup_ns) {
@@ -367,6 +407,9 @@ void esi_bench_shard_run(void *argument)
         }
         const int64_t timeout_ns = push_all(shard, now);
         esi_bench_shard_poll(shard, timeout_ns);
+        if (!has_sources(shard) && shard->tally.delivered > 0 && shard->pause_mark == 0) {
+            begin_late(shard);
+        }
         if (shard->tally.is_measuring) {
             note_pause(shard, shard->link.now_ns);
         }
