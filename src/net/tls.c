@@ -120,6 +120,7 @@ static void *reallocate(void *memory, size_t len)
     return moved;
 }
 
+/* Sets the library's allocators, which are the process's. */
 static pthread_once_t memory_once = PTHREAD_ONCE_INIT;
 
 static void count_memory(void)

@@ -116,6 +116,7 @@ static void decide(struct esi_worker *worker, uint32_t *busy_permille, const str
     struct esi_actor *actors[ESI_PLACEMENT_CANDIDATES_MAX];
     struct esi_placement_view view = {
         .placement = esi_runtime_options(worker->runtime)->placement,
+        .full_permille = esi_runtime_options(worker->runtime)->full_permille,
         .worker_count = esi_runtime_worker_count(worker->runtime),
         .self = worker->index,
         .random = &balance->random,

@@ -40,6 +40,16 @@ struct decision {
     uint32_t moved;
 };
 
+uint32_t esi_placement_scale(uint32_t full_permille, uint32_t permille)
+{
+    return full_permille == 0 ? permille : permille * full_permille / OVERLOAD_PERMILLE;
+}
+
+static uint32_t bound(const struct esi_placement_view *view, uint32_t permille)
+{
+    return esi_placement_scale(view->full_permille, permille);
+}
+
 static uint32_t own_busy(const struct esi_placement_view *view)
 {
     return view->busy_permille[view->self];
@@ -62,9 +72,9 @@ bool esi_placement_is_overloaded(const struct esi_placement_view *view)
     const uint32_t busy = own_busy(view);
 
     if (view->placement == PLACEMENT_SPREAD) {
-        return busy > view->busy_permille[least_busy(view)] + UNEVEN_PERMILLE;
+        return busy > view->busy_permille[least_busy(view)] + bound(view, UNEVEN_PERMILLE);
     }
-    return busy > OVERLOAD_PERMILLE;
+    return busy > bound(view, OVERLOAD_PERMILLE);
 }
 
 bool esi_placement_is_calm(const struct esi_placement_view *view)
@@ -73,7 +83,7 @@ bool esi_placement_is_calm(const struct esi_placement_view *view)
 
     for (uint32_t i = 0; i < view->self; i++) {
         const uint32_t busy = view->busy_permille[i];
-        room += busy < FIT_PERMILLE ? FIT_PERMILLE - busy : 0;
+        room += busy < bound(view, FIT_PERMILLE) ? bound(view, FIT_PERMILLE) - busy : 0;
     }
     return view->placement == PLACEMENT_FILL && view->self > 0 && own_busy(view) <= room;
 }
@@ -217,11 +227,13 @@ static uint32_t find_taker(const struct esi_placement_view *view, uint32_t load_
     const uint32_t least = least_busy(view);
 
     for (uint32_t i = 0; view->placement == PLACEMENT_FILL && i < view->worker_count; i++) {
-        if (i != view->self && view->busy_permille[i] + load_permille <= ROOM_PERMILLE) {
+        if (i != view->self &&
+            view->busy_permille[i] + load_permille <= bound(view, ROOM_PERMILLE)) {
             return i;
         }
     }
-    return view->busy_permille[least] + UNEVEN_PERMILLE <= own_busy(view) ? least : view->self;
+    return view->busy_permille[least] + bound(view, UNEVEN_PERMILLE) <= own_busy(view) ? least
+                                                                                       : view->self;
 }
 
 /* How much should leave. */
@@ -230,10 +242,10 @@ static uint32_t surplus(const struct esi_placement_view *view)
     const uint32_t busy = own_busy(view);
     const uint32_t half = (busy - view->busy_permille[least_busy(view)]) / 2;
 
-    if (view->placement == PLACEMENT_SPREAD || busy >= SATURATED_PERMILLE) {
+    if (view->placement == PLACEMENT_SPREAD || busy >= bound(view, SATURATED_PERMILLE)) {
         return half;
     }
-    return busy - RELIEVED_PERMILLE;
+    return busy - bound(view, RELIEVED_PERMILLE);
 }
 
 /* Gives away what is too much, as long as nobody gets busier by it than this worker stays. */
@@ -245,12 +257,13 @@ static void relieve(struct decision *decision)
     for (uint32_t i = 0; i < decision->group_count && left > 0; i++) {
         struct group *group = &decision->groups[i];
         const uint32_t load = group->load_permille;
-        if (load == 0 || load > left + TOLERANCE_PERMILLE || !may_move(decision, group)) {
+        if (load == 0 || load > left + bound(view, TOLERANCE_PERMILLE) ||
+            !may_move(decision, group)) {
             continue;
         }
         const uint32_t to = find_taker(view, load);
         if (to == view->self ||
-            view->busy_permille[to] + 2 * load > own_busy(view) + TOLERANCE_PERMILLE) {
+            view->busy_permille[to] + 2 * load > own_busy(view) + bound(view, TOLERANCE_PERMILLE)) {
             continue;
         }
         move_group(decision, group, to);
@@ -266,7 +279,7 @@ static void retreat(struct decision *decision)
     for (uint32_t i = 0; i < decision->group_count; i++) {
         struct group *group = &decision->groups[i];
         for (uint32_t to = 0; to < view->self && may_move(decision, group); to++) {
-            if (view->busy_permille[to] + group->load_permille <= FIT_PERMILLE) {
+            if (view->busy_permille[to] + group->load_permille <= bound(view, FIT_PERMILLE)) {
                 move_group(decision, group, to);
             }
         }
@@ -289,8 +302,8 @@ static void follow_peers(struct decision *decision)
             to == view->self) {
             continue;
         }
-        if (view->busy_permille[to] + group->load_permille <= ROOM_PERMILLE &&
-            (to < view->self || own_busy(view) > FIT_PERMILLE)) {
+        if (view->busy_permille[to] + group->load_permille <= bound(view, ROOM_PERMILLE) &&
+            (to < view->self || own_busy(view) > bound(view, FIT_PERMILLE))) {
             move_group(decision, group, to);
         }
     }

@@ -43,6 +43,7 @@ struct esi_placement_candidate {
 
 struct esi_placement_view {
     enum esi_placement placement;
+    uint32_t full_permille; /* as the runtime's option */
     uint32_t worker_count;
     uint32_t self;               /* who decides */
     uint32_t *busy_permille;     /* of each worker; changed: what the decision makes of it */
@@ -51,6 +52,8 @@ struct esi_placement_view {
     uint64_t *random;            /* state, for PLACEMENT_SHUFFLE; not 0 */
 };
 
+/* A bound that is meant for workers that are full at 75%, for those that are at full_permille. */
+uint32_t esi_placement_scale(uint32_t full_permille, uint32_t permille);
 /*
  * Whether the worker has more than it should, and whether all of it would fit into the workers
  * before it: the caller counts for how many windows that has been so.

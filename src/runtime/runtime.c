@@ -7,6 +7,7 @@
 #include "runtime/runtime.h"
 #include "base/assert.h"
 #include "base/own.h"
+#include "runtime/placement.h"
 #include "runtime/reclaimer.h"
 #include "runtime/services.h"
 #include "runtime/worker.h"
@@ -138,7 +139,7 @@ struct esi_worker *esi_runtime_place(struct esi_runtime *runtime)
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         struct esi_worker *worker = &runtime->workers[i];
         const uint32_t permille = esi_runtime_busy_permille(runtime, worker);
-        if (permille < BUSY_ENOUGH_PERMILLE) {
+        if (permille < esi_placement_scale(runtime->options.full_permille, BUSY_ENOUGH_PERMILLE)) {
             return worker;
         }
         if (permille < best_permille) {

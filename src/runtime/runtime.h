@@ -39,6 +39,9 @@ struct esi_runtime_options {
     uint32_t pin_core_count; /* > 0 */
     enum esi_placement placement;
     uint64_t rebalance_ns; /* how often a worker looks whether actors should move; 0: never */
+    /* Of a worker's time: one that is busier gives actors away; at most and 0: 750. All other
+     * bounds of placement are in proportion to it. */
+    uint32_t full_permille;
     /* Called on each worker thread before its first turn; sets what esi_worker_local returns. NULL:
      * out of memory. */
     void *(*local_new)(void *argument, uint32_t worker_index);
@@ -68,8 +71,8 @@ struct esi_env *esi_runtime_env(const struct esi_runtime *runtime);
 uint32_t esi_runtime_worker_count(const struct esi_runtime *runtime);
 struct esi_worker *esi_runtime_worker(const struct esi_runtime *runtime, uint32_t index);
 /*
- * The worker for a new actor: with spread the next one, else the first that is under about 70%
- * busy, or where there is none the least busy. Thread: any.
+ * The worker for a new actor: with spread the next one, else the first that is not nearly full
+ * (70% where 75% are), or where there is none the least busy. Thread: any.
  */
 struct esi_worker *esi_runtime_place(struct esi_runtime *runtime);
 

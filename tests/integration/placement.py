@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -310,6 +311,84 @@ def few_fill_one_worker(bench):
         require_equal(len(connections(stand)), len(others) + 2, "connections")
 
 
+def heavy_pairs_part_and_light_ones_meet(bench):
+    """Two pairs that are heavy begin on one worker and end on two, each pair together; when they have become light,
+    those that talk to each other end on one worker. How much processor time a worker gets on a busy machine nobody can
+    say: so it counts as full when it has used a small part of the time."""
+    threads = {"workers": 2, "placement": "fill", "rebalance": "200ms", "spread_above": 4}
+    with Stand(bench, {"threads": threads}) as stand:
+        pairs = [(stand.client(), stand.client()) for _ in range(2)]
+        crew = Crew()
+        for number, (writer, reader) in enumerate(pairs):
+            reader.send("SUB heavy.%d 1\r\n" % number)
+            reader.read_until_pong(PATIENCE_S)
+        require_equal({home(stand, peer) for pair in pairs for peer in pair}, {0}, "where all begin")
+
+        def press(number, writer, reader):
+            """As much as the two can take, until it is over; then up to the last message."""
+            text = b"PUB heavy.%d 1\r\nx\r\n" % number * 2000
+            drain = threading.Thread(target=read_up_to, args=(reader, b" 3\r\nend\r\n"), daemon=True)
+            drain.start()
+            while not crew.is_over.is_set():
+                writer.send(text)
+                writer.read_until_pong(PATIENCE_S * stand.slow)
+            publish(writer, b"heavy.%d" % number, [b"end"])
+            drain.join()
+
+        def have_parted():
+            homes = [[home(stand, peer) for peer in pair] for pair in pairs]
+            return sorted(homes) == [[0, 0], [1, 1]]
+
+        for number, (writer, reader) in enumerate(pairs):
+            crew.start(press, number, writer, reader)
+        try:
+            wait_seldom(lambda: have_parted() or crew.fault, "heavy pairs live apart", 60.0 * stand.slow)
+        finally:
+            crew.is_over.set()
+            crew.join()
+        moves = [worker["moves_in"] for worker in actorz(stand)["workers"]]
+        require(moves[1] >= 2, "the second worker took a pair", ">= 2", moves)
+
+        # Light now, and across: the writers talk to each other.
+        left, right = pairs[0][0], pairs[1][0]
+        for peer, subject in ((left, "left"), (right, "right")):
+            peer.send("SUB %s 1\r\n" % subject)
+            peer.read_until_pong(PATIENCE_S)
+
+        def talk_and_look():
+            for _ in range(10):
+                for writer, reader, subject in ((left, right, b"right"), (right, left, b"left")):
+                    publish(writer, subject, [b"hello"])
+                    require_equal(next_item(reader)[3], b"hello", "what the other one says")
+                threading.Event().wait(0.05)
+            return home(stand, left) == home(stand, right)
+
+        wait_seldom(talk_and_look, "those that talk to each other live together", 60.0 * stand.slow, pause_s=0)
+
+
+def home(stand, peer):
+    """The worker that a client's connection lives on."""
+    rows = [c for c in connections(stand) if c["description"].endswith(":%d" % peer.local_port)]
+    require_equal(len(rows), 1, "a connection on /actorz")
+    return rows[0]["worker"]
+
+
+def wait_seldom(condition, what, deadline_s, pause_s=0.4):
+    """As wait_until, but looks seldom: the pages cost processor time too."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        require(time.monotonic() < end, what, "within %d s" % deadline_s, "not")
+        threading.Event().wait(pause_s)
+
+
+def read_up_to(peer, end):
+    """Unparsed: the reader must not be what takes the time."""
+    data = b""
+    while end not in data:
+        data = data[-len(end) :] + peer.sock.recv(1 << 18)
+        require(data, "the reader's connection lives")
+
+
 def spread_goes_round(bench):
     with Stand(bench, {"threads": {"workers": 4, "placement": "spread", "rebalance": 0}}) as stand:
         peers = [stand.client() for _ in range(8)]
@@ -374,6 +453,7 @@ if __name__ == "__main__":
                 a_ping_cut_in_two_waits_whole,
                 a_hot_neighbour_starves_nobody,
                 few_fill_one_worker,
+                heavy_pairs_part_and_light_ones_meet,
                 spread_goes_round,
             ],
             __doc__,

@@ -102,8 +102,8 @@ THIRD_PARTY = {
 C_LIBRARY = set(
     """assert.h complex.h ctype.h errno.h fenv.h float.h inttypes.h limits.h locale.h math.h setjmp.h signal.h
     stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h string.h time.h wchar.h
-    arpa/inet.h dirent.h execinfo.h fcntl.h getopt.h netdb.h netinet/in.h netinet/tcp.h poll.h pthread.h sched.h
-    strings.h unistd.h sys/epoll.h sys/eventfd.h sys/file.h sys/mman.h sys/prctl.h sys/random.h sys/resource.h
+    arpa/inet.h dirent.h execinfo.h fcntl.h getopt.h malloc.h netdb.h netinet/in.h netinet/tcp.h poll.h pthread.h
+    sched.h strings.h unistd.h sys/epoll.h sys/eventfd.h sys/file.h sys/mman.h sys/prctl.h sys/random.h sys/resource.h
     sys/socket.h sys/stat.h sys/sysinfo.h sys/syscall.h sys/time.h sys/types.h sys/uio.h sys/un.h sys/utsname.h
     sys/wait.h""".split()
 )

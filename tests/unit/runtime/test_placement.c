@@ -30,6 +30,7 @@ static struct {
     uint32_t actor_count;
     uint32_t worker_count;
     enum esi_placement placement;
+    uint32_t full_permille;
     uint32_t overloaded[WORKERS_MAX];
     uint32_t calm[WORKERS_MAX];
     uint32_t window;
@@ -94,6 +95,7 @@ static uint32_t decide(uint32_t worker, const uint32_t *figures)
     uint32_t known[WORKERS_MAX];
     uint32_t count = 0;
     struct esi_placement_view view = {.placement = town.placement,
+                                      .full_permille = town.full_permille,
                                       .worker_count = town.worker_count,
                                       .self = worker,
                                       .busy_permille = known,
@@ -294,6 +296,29 @@ static void test_load_that_falls_comes_back(void **state)
     assert_int_equal(live(LONG), 0);
 }
 
+/* With a lower bound the same happens at lower loads: so many pairs as fill two workers at 75% of
+ * the time fill two at 7.5%, with a tenth of the load. */
+static void test_bounds_are_in_proportion(void **state)
+{
+    (void)state;
+    assert_int_equal(esi_placement_scale(0, 650), 650);
+    assert_int_equal(esi_placement_scale(750, 650), 650);
+    assert_int_equal(esi_placement_scale(75, 650), 65);
+    for (uint32_t part = 1; part <= 10; part += 9) {
+        new_town(PLACEMENT_FILL, 4);
+        town.full_permille = 750 / part;
+        for (uint32_t i = 0; i < 6; i++) {
+            add_pair(0, 200 / part);
+        }
+        live(LONG);
+        assert_in_range(demand(0), 400 / part, 750 / part);
+        assert_in_range(demand(1), 400 / part, 750 / part);
+        assert_int_equal(demand(2) + demand(3), 0);
+        assert_true(are_pairs_together());
+        assert_int_equal(live(LONG), 0);
+    }
+}
+
 /* --- spread --- */
 
 static void test_spread_is_even(void **state)
@@ -389,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_big_group_is_taken_apart),
         cmocka_unit_test(test_peers_meet),
         cmocka_unit_test(test_load_that_falls_comes_back),
+        cmocka_unit_test(test_bounds_are_in_proportion),
         cmocka_unit_test(test_spread_is_even),
         cmocka_unit_test(test_random_towns_come_to_rest),
         cmocka_unit_test(test_moves_are_bounded),
