@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_PORT = 20000, STALL_NS_MAX = 200000000, JOIN_NS_MAX = 60 };
+enum { FIRST_PORT = 20000, STALL_NS_MAX = 200000000, JOIN_NS_MAX = 60, PASSED_NS_MAX = 20000000 };
 
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_US UINT64_C(1000)
@@ -29,6 +29,7 @@ struct esi_thread {
     struct esi_poller *poller; /* borrowed; NULL: none */
     uint64_t run_at_ns;        /* UINT64_MAX: nothing to do */
     uint64_t busy_until_ns;
+    uint64_t cpu_ns; /* what it has been busy with */
     bool has_ended;
 };
 
@@ -173,13 +174,18 @@ static void run_thread(struct esi_env_sim *sim, struct esi_thread *thread)
     }
     thread->run_at_ns = UINT64_MAX;
     esi_env_sim_trace(sim, SIM_TURN, thread->index, 0, 0);
-    sim->is_in_step = true;
+    sim->running = thread;
+    sim->passed_ns = 0;
     const bool goes_on = thread->step(thread->argument, &next_ns);
-    sim->is_in_step = false;
-    const uint64_t busy_ns =
-        esi_env_sim_happens(sim, CHANCE_TURNS, sim->options.stall_permille)
-            ? esi_env_sim_chance(sim, CHANCE_TURNS, STALL_NS_MAX)
-            : NS_PER_US + esi_env_sim_chance(sim, CHANCE_TURNS, 30 * NS_PER_US);
+    const uint64_t passed_ns = sim->passed_ns;
+    sim->running = NULL;
+    sim->passed_ns = 0;
+    const bool is_stalled = esi_env_sim_happens(sim, CHANCE_TURNS, sim->options.stall_permille);
+    const uint64_t more_ns =
+        is_stalled ? esi_env_sim_chance(sim, CHANCE_TURNS, STALL_NS_MAX)
+                   : NS_PER_US + esi_env_sim_chance(sim, CHANCE_TURNS, 30 * NS_PER_US);
+    const uint64_t busy_ns = passed_ns + more_ns;
+    thread->cpu_ns += is_stalled ? passed_ns : busy_ns;
     thread->busy_until_ns = sim->now_ns + busy_ns;
     if (!goes_on) {
         thread->has_ended = true;
@@ -277,7 +283,7 @@ static uint32_t count_cores(struct esi_env *env)
 
 void esi_env_sim_step(struct esi_env_sim *sim, uint64_t deadline_ns)
 {
-    ESI_REQUIRE(!sim->is_in_step);
+    ESI_REQUIRE(sim->running == NULL);
     if (sim->event_count == 0 || sim->events[0].at_ns > deadline_ns) {
         sim->now_ns = deadline_ns > sim->now_ns ? deadline_ns : sim->now_ns;
         return;
@@ -304,7 +310,19 @@ void esi_env_sim_step(struct esi_env_sim *sim, uint64_t deadline_ns)
 
 static uint64_t now_ns(struct esi_env *env)
 {
-    return esi_env_sim_host_of(env)->sim->now_ns;
+    struct esi_env_sim *sim = esi_env_sim_host_of(env)->sim;
+
+    if (sim->running != NULL && sim->options.look_ns_max > 0 && sim->passed_ns < PASSED_NS_MAX) {
+        sim->passed_ns += esi_env_sim_chance(sim, CHANCE_TURNS, sim->options.look_ns_max);
+    }
+    return sim->now_ns + sim->passed_ns;
+}
+
+static uint64_t thread_cpu_ns(struct esi_env *env)
+{
+    const struct esi_env_sim *sim = esi_env_sim_host_of(env)->sim;
+
+    return sim->running != NULL ? sim->running->cpu_ns + sim->passed_ns : sim->now_ns;
 }
 
 static int64_t wall_ns(struct esi_env *env)
@@ -456,6 +474,7 @@ struct esi_env *esi_env_sim_host(struct esi_env_sim *sim, const char *name)
 {
     static const struct esi_env_ops ops = {
         .now_ns = now_ns,
+        .thread_cpu_ns = thread_cpu_ns,
         .wall_ns = wall_ns,
         .random = fill_random,
         .listen = esi_env_sim_net_socket_listen,

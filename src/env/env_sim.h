@@ -5,8 +5,9 @@
  * what the servers ask for as randomness) is drawn from one seed, so that a world can be played
  * again.
  *
- * Time passes from event to event. Threads are steps (env.h): a step takes no time, and the thread
- * is then busy for a drawn while. A connection is two queues of segments with times of arrival,
+ * Time passes from event to event. Threads are steps (env.h): a step takes no time for the others,
+ * and the thread is then busy for a drawn while, at least as long as it has seen pass on its own
+ * clock (look_ns_max): so actors have load. A connection is two queues of segments with times of arrival,
  * each with a window; order holds as in TCP. What a host without a listener, a closed socket or a
  * lost packet means is as Linux has it.
  *
@@ -25,8 +26,9 @@ struct esi_env_sim_options {
     size_t window_bytes_max;
     uint32_t short_permille; /* reads and writes that are cut short */
     uint32_t stall_permille; /* turns after which a thread is busy for long */
-    uint32_t full_permille;  /* accepts that find the process out of descriptors */
-    bool is_printed;         /* each line of the trace, as it comes, on standard output */
+    uint64_t look_ns_max; /* what passes at a look at the clock within a turn; 0: turns take none */
+    uint32_t full_permille; /* accepts that find the process out of descriptors */
+    bool is_printed;        /* each line of the trace, as it comes, on standard output */
 };
 
 /* A world without hosts, at a time of its own. options: borrowed. ES_NO_MEMORY. */

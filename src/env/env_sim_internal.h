@@ -90,7 +90,8 @@ struct esi_env_sim {
     size_t event_capacity;
     struct esi_thread **threads; /* owned table; NULL: joined. Numbers are not used again */
     uint32_t thread_count;
-    bool is_in_step;
+    struct esi_thread *running;  /* NULL: no step is under way */
+    uint64_t passed_ns;          /* on the clock of the running thread, since its step began */
     struct sim_socket **sockets; /* owned table; NULL: closed. Numbers are not used again */
     uint32_t socket_count;
     struct sim_file *files; /* owned */

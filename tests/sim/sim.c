@@ -25,6 +25,7 @@
 enum {
     JOBS_MAX = 64,
     FAILURES_MAX = 100,
+    KEPT_MAX = 1000, /* seeds of a file */
     CPU_S_MAX = 60 /* a world that stands still in an endless loop */
 };
 
@@ -60,6 +61,7 @@ static void add_up(struct sim_result *total, const struct sim_result *result)
     total->pages += result->pages;
     total->dropped += result->dropped;
     total->shortages += result->shortages;
+    total->moves += result->moves;
 }
 
 _Noreturn static void play_in_child(const struct runner *runner, struct slot *slot)
@@ -168,8 +170,12 @@ static void play_range(struct runner *runner, const char *range)
     }
 }
 
+/* All of it is read first: a child that ends puts the offset, which it shares, back to where it
+ * has read to. */
 static void play_file(struct runner *runner, const char *path)
 {
+    uint64_t seeds[KEPT_MAX];
+    size_t count = 0;
     char line[256];
     FILE *file = fopen(path, "re");
 
@@ -177,12 +183,15 @@ static void play_file(struct runner *runner, const char *path)
         perror(path);
         exit(2);
     }
-    while (fgets(line, sizeof line, file) != NULL) {
+    while (fgets(line, sizeof line, file) != NULL && count < KEPT_MAX) {
         if (line[0] >= '0' && line[0] <= '9') {
-            play(runner, strtoull(line, NULL, 10));
+            seeds[count++] = strtoull(line, NULL, 10);
         }
     }
     fclose(file);
+    for (size_t i = 0; i < count; i++) {
+        play(runner, seeds[i]);
+    }
 }
 
 static int report(struct runner *runner)
@@ -197,10 +206,10 @@ static int report(struct runner *runner)
     printf("%" PRIu64 " worlds, %" PRIu64 " virtual seconds, %" PRIu64 " steps, digest %016" PRIx64
            "\n%" PRIu64 " connections, %" PRIu64 " faults, %" PRIu64 " messages published, %" PRIu64
            " delivered, of %" PRIu64 " it was certain, %" PRIu64 " dropped; %" PRIu64
-           " events, %" PRIu64 " pages, %" PRIu64 " times short of memory\n",
+           " events, %" PRIu64 " pages, %" PRIu64 " times short of memory, %" PRIu64 " moves\n",
            runner->played, total->virtual_ns / SIM_S, total->steps, total->digest,
            total->connections, total->faults, total->published, total->delivered, total->required,
-           total->dropped, total->events, total->pages, total->shortages);
+           total->dropped, total->events, total->pages, total->shortages, total->moves);
     for (uint64_t i = 0; i < runner->failed && i < FAILURES_MAX; i++) {
         printf("failed: %" PRIu64 "\n", runner->failures[i]);
     }

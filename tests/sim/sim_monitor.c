@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { READ_BYTES = 16384, PATIENCE_S = 30, PAUSE_MS_MAX = 8000 };
 
@@ -35,7 +36,8 @@ struct sim_monitor {
     uint64_t act_ns; /* when to ask next */
     struct esi_bytes in;
     struct esi_bytes out;
-    struct claim *claims; /* owned */
+    uint64_t moves[SIM_SERVERS_MAX]; /* of actors, as last seen */
+    struct claim *claims;            /* owned */
     size_t claim_count;
     size_t claim_capacity;
 };
@@ -192,7 +194,11 @@ static void take_end(struct sim_monitor *monitor)
         const struct esi_str page = sim_page_check(world, &world->servers[monitor->server],
                                                    monitor->path, esi_bytes_str(&monitor->in));
         world->counts.pages++;
-        if (monitor->is_checking_claims && page.len > 0) {
+        if (strcmp(monitor->path, "/actorz") == 0 && page.len > 0) {
+            monitor->moves[monitor->server] = sim_page_sum(world, page, "workers", "moves_in");
+        }
+        if (monitor->is_checking_claims && strncmp(monitor->path, "/connz", 6) == 0 &&
+            page.len > 0) {
             check_claims(monitor, page);
         }
     }
@@ -299,6 +305,15 @@ void sim_monitor_check_claims(struct sim_monitor *monitor)
     for (uint32_t i = 0; i < monitor->world->server_count && monitor->claim_count > 0; i++) {
         ask(monitor, i, "/connz?state=all&limit=1024");
         wait_for_answer(monitor);
+    }
+    for (uint32_t i = 0; i < monitor->world->server_count; i++) {
+        ask(monitor, i, "/actorz");
+        wait_for_answer(monitor);
+        /* Those that the servers found worth it; the others move all the time. */
+        monitor->world->counts.moves +=
+            monitor->world->servers[i].config->threads.placement == CONFIG_PLACEMENT_SHUFFLE
+                ? 0
+                : monitor->moves[i];
     }
     monitor->is_checking_claims = false;
     monitor->act_ns = now_of(monitor);

@@ -102,6 +102,19 @@ static uint64_t count_items(const struct sim_world *world, struct esi_str page, 
     return count;
 }
 
+uint64_t sim_page_sum(const struct sim_world *world, struct esi_str page, const char *list,
+                      const char *name)
+{
+    struct esi_json_fields items = items_of(world, page, list);
+    struct esi_json_value item;
+    uint64_t sum = 0;
+
+    while (esi_json_fields_next_item(&items, &item)) {
+        sum += sim_page_number(world, item.raw, name);
+    }
+    return sum;
+}
+
 /* --- the pages --- */
 
 static void check_connz(const struct sim_world *world, struct esi_str page)
@@ -196,6 +209,14 @@ static void check_gatewayz(const struct sim_world *world, struct esi_str page)
     }
 }
 
+static void check_actorz(const struct sim_world *world, struct esi_str page)
+{
+    const uint64_t come = sim_page_sum(world, page, "workers", "moves_in");
+    const uint64_t gone = sim_page_sum(world, page, "workers", "moves_out");
+
+    sim_check(world, come <= gone, "/actorz: %" PRIu64 " moves in, %" PRIu64 " out", come, gone);
+}
+
 /* Lines that say what a family is, then its samples; and an end. */
 static void check_metrics(const struct sim_world *world, struct esi_str page)
 {
@@ -224,9 +245,9 @@ static void check_body(const struct sim_world *world, const char *path, struct e
     static const struct {
         const char *path;
         void (*check)(const struct sim_world *world, struct esi_str page);
-    } checks[] = {{"/connz", check_connz},   {"/varz", check_varz},
-                  {"/eventz", check_eventz}, {"/gatewayz", check_gatewayz},
-                  {"/subsz", check_subsz},   {"/metrics", check_metrics}};
+    } checks[] = {{"/connz", check_connz},       {"/varz", check_varz},   {"/eventz", check_eventz},
+                  {"/gatewayz", check_gatewayz}, {"/subsz", check_subsz}, {"/actorz", check_actorz},
+                  {"/metrics", check_metrics}};
     struct esi_json_fields fields;
 
     if (strcmp(path, "/metrics") != 0) {

@@ -18,3 +18,6 @@ struct esi_str sim_page_check(const struct sim_world *world, const struct sim_se
 bool sim_page_find(struct esi_str page, const char *path, struct esi_json_value *value);
 /* The same, a whole number that must be there. */
 uint64_t sim_page_number(const struct sim_world *world, struct esi_str page, const char *path);
+/* The sum of a number that each object of a list has. */
+uint64_t sim_page_sum(const struct sim_world *world, struct esi_str page, const char *list,
+                      const char *name);

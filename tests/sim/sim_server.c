@@ -116,7 +116,10 @@ static void write_config(struct sim_world *world, struct sim_server *server, str
     const uint64_t write_s = 2 + draw(world, 10);
     const uint64_t workers = 1 + draw(world, 3);
     const uint64_t routers = 1 + draw(world, 2);
-    const bool is_moving = draw(world, 2) == 0; /* connections, between workers, all the time */
+    /* shuffle: connections move between workers all the time; else by load, and by who talks */
+    static const char *const placements[] = {"shuffle", "fill", "spread"};
+    const char *placement = placements[draw(world, ESI_COUNT_OF(placements))];
+    const uint64_t rebalance_ms = 20 + draw(world, 250);
     const uint64_t work_bound = 1 + draw(world, 64);
 
     esi_bytes_printf(out,
@@ -133,8 +136,8 @@ static void write_config(struct sim_world *world, struct sim_server *server, str
     write_slow_consumer(world, server, out);
     esi_bytes_printf(out,
                      "}\nthreads: {workers: %" PRIu64 ", routers: %" PRIu64
-                     ", placement: %s, work_bound: %" PRIu64 "}\n",
-                     workers, routers, is_moving ? "shuffle, rebalance: 20ms" : "fill", work_bound);
+                     ", placement: %s, rebalance: %" PRIu64 "ms, work_bound: %" PRIu64 "}\n",
+                     workers, routers, placement, rebalance_ms, work_bound);
     if (world->events != NULL && server->kind == SERVER_INNER) {
         sim_events_configure(world, out);
     }

@@ -253,6 +253,7 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
     drawn.short_permille = (uint32_t)(draw(world, 3) == 0 ? 0 : draw(world, 500));
     drawn.stall_permille = (uint32_t)(draw(world, 2) == 0 ? 0 : draw(world, 10));
     drawn.full_permille = (uint32_t)(draw(world, 4) == 0 ? draw(world, 300) : 0);
+    drawn.look_ns_max = draw(world, 2) == 0 ? 0 : UINT64_C(1000) << draw(world, 12);
     esi_env_sim_free(world->sim);
     if (esi_env_sim_new(&drawn, &world->sim) != ES_OK) {
         abort();
@@ -321,7 +322,8 @@ void sim_world_play(const struct sim_options *options, struct sim_result *out)
                                .events = world->counts.events,
                                .pages = world->counts.pages,
                                .dropped = world->counts.dropped,
-                               .shortages = world->counts.shortages};
+                               .shortages = world->counts.shortages,
+                               .moves = world->counts.moves};
     tear_down(world);
     free(world);
 }

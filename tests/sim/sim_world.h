@@ -94,6 +94,7 @@ struct sim_world {
         uint64_t faults;
         uint64_t events;
         uint64_t pages;
+        uint64_t moves;     /* of actors, from worker to worker */
         uint64_t shortages; /* times a server was seen short of memory */
         uint64_t dropped;   /* messages that a server left out, and counted */
     } counts;
@@ -130,6 +131,7 @@ struct sim_result {
     uint64_t pages;
     uint64_t dropped;
     uint64_t shortages;
+    uint64_t moves;
 };
 
 /* Plays one world from start to end. Does not return when a check fails. */
