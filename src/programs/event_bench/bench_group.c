@@ -170,34 +170,6 @@ static void on_delivery(struct esi_bench_client *client, const struct esi_bench_
     }
 }
 
-void esi_bench_group_take_event(struct esi_bench_group *group, struct esi_str text)
-{
-    const uint64_t word = esi_bench_payload_read_text(text.data);
-    const uint64_t sequence = esi_bench_payload_sequence(word);
-    const uint64_t sent_ns = esi_bench_payload_read_text(text.data + BENCH_WORD_DIGITS);
-    const uint64_t now_ns = group->link->now_ns;
-
-    if (text.len != group->link->options->size_bytes - group->text_at ||
-        !esi_bench_payload_text_is_whole(text.data, text.len)) {
-        group->faults.damaged++;
-        return;
-    }
-    if (sequence >= group->sent) {
-        group->faults.misrouted++;
-        return;
-    }
-    /* Workers are called side by side: only the number of times counts. */
-    if (esi_bench_check_see(&group->shared_check, sequence) == BENCH_SEEN_AGAIN) {
-        return;
-    }
-    group->replies++;
-    group->reply_last_ns = now_ns;
-    group->tally->delivered++;
-    if (group->tally->is_measuring) {
-        esi_histogram_record(&group->tally->latency_ns, now_ns > sent_ns ? now_ns - sent_ns : 0);
-    }
-}
-
 static void append_publish(struct esi_bytes *out, struct esi_str subject, struct esi_str reply,
                            struct esi_str payload)
 {

@@ -117,12 +117,6 @@ bool esi_bench_group_is_alone(const struct esi_bench_group *group);
 /* Members with a connection here, those that are to stall included. */
 size_t esi_bench_group_client_count(const struct esi_bench_group *group);
 
-/*
- * Counts an event that the worker service got.
- *   text  the part of it that this program wrote (see bench_payload.h)
- */
-void esi_bench_group_take_event(struct esi_bench_group *group, struct esi_str text);
-
 /* Appends the SUB of every member and of the requester, each followed by PING, and flushes. */
 void esi_bench_group_subscribe(struct esi_bench_group *group);
 

@@ -78,6 +78,35 @@ static void accept_one(struct esi_bench_worker *worker)
     esi_bench_client_fail(&worker->shard->link, "the worker service got too many connections");
 }
 
+/* text: the part of the event that event-bench wrote (see bench_payload.h). */
+static void count_event(struct esi_bench_group *group, struct esi_str text)
+{
+    const uint64_t word = esi_bench_payload_read_text(text.data);
+    const uint64_t sequence = esi_bench_payload_sequence(word);
+    const uint64_t sent_ns = esi_bench_payload_read_text(text.data + BENCH_WORD_DIGITS);
+    const uint64_t now_ns = group->link->now_ns;
+
+    if (text.len != group->link->options->size_bytes - group->text_at ||
+        !esi_bench_payload_text_is_whole(text.data, text.len)) {
+        group->faults.damaged++;
+        return;
+    }
+    if (sequence >= group->sent) {
+        group->faults.misrouted++;
+        return;
+    }
+    /* Workers are called side by side: only the number of times counts. */
+    if (esi_bench_check_see(&group->shared_check, sequence) == BENCH_SEEN_AGAIN) {
+        return;
+    }
+    group->replies++;
+    group->reply_last_ns = now_ns;
+    group->tally->delivered++;
+    if (group->tally->is_measuring) {
+        esi_histogram_record(&group->tally->latency_ns, now_ns > sent_ns ? now_ns - sent_ns : 0);
+    }
+}
+
 /* The event is somebody's: the mark stands before what says whose. */
 static void take_event(struct esi_bench_worker *worker, struct esi_str message)
 {
@@ -97,7 +126,7 @@ static void take_event(struct esi_bench_worker *worker, struct esi_str message)
         shard->groups[0].faults.misrouted++;
         return;
     }
-    esi_bench_group_take_event(&shard->groups[publisher], text);
+    count_event(&shard->groups[publisher], text);
 }
 
 static bool read_connection(struct esi_bench_worker *worker, struct connection *connection)
