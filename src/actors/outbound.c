@@ -118,6 +118,21 @@ static enum es_err push(struct esi_outbound *outbound, const struct esi_outbound
     return err;
 }
 
+/*
+ * Many peers may be blocked at once with a few bytes each, so a block for copies is twice what
+ * waits, and one of the usual size, which costs no call of the allocator, only where that is much.
+ */
+static struct esi_block *new_copy(const struct esi_outbound *outbound, size_t len)
+{
+    struct esi_pool *pool = &outbound->pools->blocks;
+    const uint64_t twice = 2 * outbound->queued_bytes;
+
+    if (twice > ESI_BLOCK_BYTES / 2) {
+        return esi_block_new(pool);
+    }
+    return esi_block_new_exact(pool, MEMORY_OUTBOUND, twice > len ? (size_t)twice : len);
+}
+
 /* Room for a part in the block that small parts are copied to; NULL when memory is exhausted. */
 static char *copy_room(struct esi_outbound *outbound, size_t len)
 {
@@ -125,7 +140,7 @@ static char *copy_room(struct esi_outbound *outbound, size_t len)
         outbound->copy_used = 0;
     }
     if (outbound->copy == NULL || outbound->copy->capacity - outbound->copy_used < len) {
-        struct esi_block *block = esi_block_new(&outbound->pools->blocks);
+        struct esi_block *block = new_copy(outbound, len);
         if (block == NULL) {
             return NULL;
         }

@@ -299,6 +299,35 @@ static void test_a_slow_peer_pins_little(void **state)
     write_all();
 }
 
+/* A peer that is blocked with a few bytes takes no block of the usual size, not even at first: many
+ * may be blocked at once. What comes then goes into blocks that are twice as large each. */
+static void test_few_bytes_take_no_block(void **state)
+{
+    bool has_progress = false;
+
+    (void)state;
+    const uint64_t free_blocks = count_free_blocks();
+    const uint64_t made = pools.blocks.allocation_count;
+    for (uint32_t i = 0; i < 10; i++) {
+        push_piece(sources[i % SOURCES], i * 64, 60, true);
+    }
+    assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    assert_non_null(outbound.copy);
+    assert_int_equal(outbound.copy->capacity, 2 * outbound.queued_bytes);
+    for (uint32_t i = 0; i < 60; i++) {
+        push_piece(sources[i % SOURCES], i * 64, 60, true);
+        assert_int_equal(esi_outbound_write(&outbound, stream, 1, &has_progress), ES_AGAIN);
+    }
+    assert_true(outbound.copy->capacity <= 2 * outbound.queued_bytes);
+    assert_int_equal(count_free_blocks(), free_blocks);
+    assert_int_equal(pools.blocks.allocation_count, made);
+    for (uint32_t i = 0; i < SOURCES; i++) {
+        assert_true(esi_block_is_unique(sources[i]));
+    }
+    socket_room = SIZE_MAX / 2;
+    write_all();
+}
+
 /* Who has waited for a while holds its bytes, and no block beside them. */
 static void test_what_waits_long_is_settled(void **state)
 {
@@ -554,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_random_traffic, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_gathered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_slow_peer_pins_little, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_few_bytes_take_no_block, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_waits_long_is_settled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lagging, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_quick_peer_gets_shares, set_up, tear_down),
