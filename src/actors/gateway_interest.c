@@ -559,27 +559,3 @@ bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32
     }
     return true;
 }
-
-void esi_gateway_interest_each(const struct esi_gateway_interest *interest,
-                               bool (*each)(void *argument, const struct esi_sub *sub),
-                               void *argument)
-{
-    struct esi_str key;
-    void *value;
-    size_t cursor = 0;
-
-    if (interest->is_withdrawn) {
-        return;
-    }
-    while (esi_hashmap_next(&interest->plain, &cursor, &key, &value)) {
-        if (!each(argument, value)) {
-            return;
-        }
-    }
-    cursor = 0;
-    while (esi_hashmap_next(&interest->queues, &cursor, &key, &value)) {
-        if (!each(argument, ((const struct entry *)value)->sub)) {
-            return;
-        }
-    }
-}

@@ -114,7 +114,3 @@ bool esi_gateway_interest_is_refused(const struct esi_gateway_interest *interest
 bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32_t budget);
 /* The word for a mode in logs and monitoring. */
 const char *esi_gateway_interest_mode_name(enum esi_gateway_mode mode);
-/* Calls each(argument, sub) for all that is stored; stops when it returns false. */
-void esi_gateway_interest_each(const struct esi_gateway_interest *interest,
-                               bool (*each)(void *argument, const struct esi_sub *sub),
-                               void *argument);

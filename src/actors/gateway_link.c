@@ -622,13 +622,3 @@ void esi_gateway_link_info(const struct esi_actor *actor, struct esi_gateway_lin
         .worker = esi_worker_index(esi_actor_home(actor)),
     };
 }
-
-void esi_gateway_link_each_sub(const struct esi_actor *actor,
-                               bool (*each)(void *argument, const struct esi_sub *sub),
-                               void *argument)
-{
-    const struct esi_gateway_link *self =
-        ESI_CONTAINER_OF(actor, const struct esi_gateway_link, actor);
-
-    esi_gateway_interest_each(&self->dialler.interest, each, argument);
-}

@@ -87,10 +87,3 @@ struct esi_gateway_link_info {
 
 /* In a visit on the link's worker; actor->type is esi_gateway_link_type. */
 void esi_gateway_link_info(const struct esi_actor *actor, struct esi_gateway_link_info *out);
-/*
- * Calls each(argument, sub) for the interest of an outbound link's peer, until it returns false. In
- * a visit on the link's worker.
- */
-void esi_gateway_link_each_sub(const struct esi_actor *actor,
-                               bool (*each)(void *argument, const struct esi_sub *sub),
-                               void *argument);

@@ -32,12 +32,6 @@ void esi_monitor_answer(struct esi_monitor_client *client, unsigned status,
     respond(client, status, content_type != NULL ? content_type : "application/json", body);
 }
 
-void esi_monitor_answer_json(struct esi_monitor_client *client, unsigned status,
-                             struct esi_str body)
-{
-    esi_monitor_answer(client, status, NULL, body);
-}
-
 void esi_monitor_answer_text(struct esi_monitor_client *client, unsigned status, const char *text)
 {
     respond(client, status, "text/plain; charset=utf-8", esi_str_from(text));
@@ -85,6 +79,6 @@ void esi_monitor_answer_health(struct esi_monitor_client *client, const char *fa
         esi_json_writer_raw(&json, degraded);
     }
     esi_json_writer_object_end(&json);
-    esi_monitor_answer_json(client, failure == NULL ? 200 : 503, esi_bytes_str(&body));
+    esi_monitor_answer(client, failure == NULL ? 200 : 503, NULL, esi_bytes_str(&body));
     esi_bytes_deinit(&body);
 }

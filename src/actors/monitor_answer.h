@@ -9,8 +9,6 @@ struct esi_monitor_client;
 /* content_type: static; NULL: JSON. */
 void esi_monitor_answer(struct esi_monitor_client *client, unsigned status,
                         const char *content_type, struct esi_str body);
-void esi_monitor_answer_json(struct esi_monitor_client *client, unsigned status,
-                             struct esi_str body);
 void esi_monitor_answer_text(struct esi_monitor_client *client, unsigned status, const char *text);
 /* 401: the token is missing, or wrong. */
 void esi_monitor_answer_refusal(struct esi_monitor_client *client);

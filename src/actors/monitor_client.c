@@ -97,7 +97,8 @@ void esi_monitor_client_close(struct esi_monitor_client *client)
     esi_bytes_deinit(&client->out);
 }
 
-size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client)
+/* Bytes of answers in memory. */
+static size_t count_held(const struct esi_monitor_client *client)
 {
     return client->http != NULL ? esi_http1_output_len(client->http) + client->out.len : 0;
 }
@@ -115,7 +116,11 @@ size_t esi_monitor_client_memory_bytes(const struct esi_monitor_client *client)
     return bytes;
 }
 
-uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client)
+/*
+ * For how long the monitor has waited for the peer. UINT64_MAX: it has its answer; 0: it waits for
+ * the monitor, and is there.
+ */
+static uint64_t idle_ns_of(const struct esi_monitor_client *client)
 {
     const uint64_t now = now_ns(client);
 
@@ -256,8 +261,7 @@ static bool write_some(struct esi_monitor_client *client)
                                                     : client->write_end_ns);
         }
     }
-    return esi_monitor_client_held_bytes(client) == 0 &&
-           !esi_stream_has_buffered_output(client->stream);
+    return count_held(client) == 0 && !esi_stream_has_buffered_output(client->stream);
 }
 
 /* Begins a phase, if it is not the present one: its deadline is not put off by what happens in it.
@@ -404,7 +408,7 @@ struct esi_monitor_client *esi_monitor_client_next_waiting(const struct esi_list
     *held_bytes = 0;
     for (struct esi_list *link = clients->next; link != clients; link = link->next) {
         struct esi_monitor_client *client = client_of(link);
-        *held_bytes += esi_monitor_client_held_bytes(client);
+        *held_bytes += count_held(client);
         if (is_waiting(client, false) && (first == NULL || is_before(client, first))) {
             first = client;
         }
@@ -419,8 +423,8 @@ bool esi_monitor_client_evict(const struct esi_list *clients, bool must_hold)
 
     for (struct esi_list *link = clients->next; link != clients; link = link->next) {
         struct esi_monitor_client *client = client_of(link);
-        const uint64_t idle_ns = esi_monitor_client_idle_ns(client);
-        if (idle_ns >= slowest_ns && (!must_hold || esi_monitor_client_held_bytes(client) > 0)) {
+        const uint64_t idle_ns = idle_ns_of(client);
+        if (idle_ns >= slowest_ns && (!must_hold || count_held(client) > 0)) {
             slowest = client;
             slowest_ns = idle_ns;
         }

@@ -90,13 +90,6 @@ void esi_monitor_client_settle(struct esi_monitor_client *client);
 void esi_monitor_client_close(struct esi_monitor_client *client);
 /* Bytes of memory that the peer's connection holds, answers and TLS included. */
 size_t esi_monitor_client_memory_bytes(const struct esi_monitor_client *client);
-/* Bytes of answers in memory. */
-size_t esi_monitor_client_held_bytes(const struct esi_monitor_client *client);
-/*
- * For how long the monitor has waited for the peer. UINT64_MAX: it has its answer; 0: it waits for
- * the monitor, and is there.
- */
-uint64_t esi_monitor_client_idle_ns(const struct esi_monitor_client *client);
 
 /* --- all peers of a monitor, by its list --- */
 

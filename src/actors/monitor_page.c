@@ -91,9 +91,9 @@ void esi_monitor_page_field_wall(struct esi_json_writer *json, const char *key, 
     esi_json_writer_field_text(json, key, text);
 }
 
-void esi_monitor_page_field_moment(const struct esi_monitor_page *page,
-                                   struct esi_json_writer *json, const char *key,
-                                   uint64_t moment_ns)
+/* A point in time, given by the monotonic clock. */
+static void field_moment(const struct esi_monitor_page *page, struct esi_json_writer *json,
+                         const char *key, uint64_t moment_ns)
 {
     const uint64_t ago_ns = page->now_ns > moment_ns ? page->now_ns - moment_ns : 0;
 
@@ -121,9 +121,9 @@ void esi_monitor_page_fields_times(const struct esi_monitor_page *page,
     char text[ESI_MONITOR_TEXT_MAX];
 
     esi_monitor_page_field_wall(json, "start", times->start_wall_ns);
-    esi_monitor_page_field_moment(page, json, "last_activity", times->last_activity_ns);
+    field_moment(page, json, "last_activity", times->last_activity_ns);
     if (times->stop_ns > 0) {
-        esi_monitor_page_field_moment(page, json, "stop", times->stop_ns);
+        field_moment(page, json, "stop", times->stop_ns);
         esi_json_writer_field_text(json, "reason", times->reason);
     }
     esi_monitor_text_duration(times->rtt_ns, text);

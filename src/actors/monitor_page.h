@@ -137,10 +137,7 @@ struct esi_peer_identity;
 /* What TLS says of a peer; nothing for a plain one. identity: NULL leaves its certificate out. */
 void esi_monitor_page_fields_tls(struct esi_json_writer *json, const char *version,
                                  const char *cipher, const struct esi_peer_identity *identity);
-/* A point in time, given by the monotonic clock. */
-void esi_monitor_page_field_moment(const struct esi_monitor_page *page,
-                                   struct esi_json_writer *json, const char *key,
-                                   uint64_t moment_ns);
+/* A point in time, by the wall clock. */
 void esi_monitor_page_field_wall(struct esi_json_writer *json, const char *key, int64_t wall_ns);
 /* A text that is left out when it is empty. */
 void esi_monitor_page_field_optional(struct esi_json_writer *json, const char *key,
