@@ -37,6 +37,7 @@ struct esi_counters {
     _Atomic uint64_t slow_gateways;         /* of them, links */
     _Atomic uint64_t memory_slow_consumers; /* of them: closed because memory was short */
     _Atomic uint64_t memory_pauses;         /* publishers not read for a while because of that */
+    _Atomic uint64_t gateway_lost_msgs;     /* for links: there was no memory for them */
     /* limits.slow_consumer: drop_new, of connections that are closed */
     _Atomic uint64_t dropped_msgs;
     _Atomic uint64_t auth_failures;

@@ -22,6 +22,8 @@
 #include <string.h>
 
 enum {
+    CONNECT_BYTES = 512, /* all of a CONNECT but its texts */
+    JSON_BYTES_MAX = 6,  /* of a character */
     WITHDRAWN_A_TURN = 4096,
     NEWS_MAX = 512 /* a peer may tell of so many clusters at a time: more than there can be */
 };
@@ -42,6 +44,7 @@ void esi_gateway_dialler_deinit(struct esi_gateway_link *self)
 {
     struct gateway_dialler *dialler = &self->dialler;
 
+    esi_gateway_dialler_forget_secret(self);
     esi_gateway_interest_deinit(&dialler->interest);
     esi_tls_context_unref(ESI_MOVE(dialler->tls));
     free(ESI_MOVE(dialler->wanted));
@@ -91,24 +94,50 @@ static bool is_acceptable(struct esi_gateway_link *self, const struct esi_gatewa
     return true;
 }
 
-/* Straight to the stream, which holds nothing yet: a copy in the outbound queue would not be wiped.
- */
-static bool write_secret(struct esi_gateway_link *self, struct esi_str text)
+void esi_gateway_dialler_forget_secret(struct esi_gateway_link *self)
 {
-    const struct iovec part = {.iov_base = (void *)(uintptr_t)text.data, .iov_len = text.len};
-    size_t count = 0;
+    struct esi_bytes *secret = &self->dialler.secret;
 
-    ESI_ASSERT(esi_outbound_is_empty(&self->outbound));
-    return esi_stream_writev(self->stream, &part, 1, &count) == ES_OK && count == text.len;
+    if (secret->data != NULL) {
+        esi_crypto_wipe(secret->data, secret->len);
+        esi_bytes_deinit(secret);
+    }
+    self->dialler.secret_written = 0;
 }
 
+enum es_err esi_gateway_dialler_write_secret(struct esi_gateway_link *self, bool *has_progress)
+{
+    struct gateway_dialler *dialler = &self->dialler;
+
+    if (dialler->secret.data == NULL) {
+        return ES_OK;
+    }
+    const struct iovec part = {.iov_base = dialler->secret.data + dialler->secret_written,
+                               .iov_len = dialler->secret.len - dialler->secret_written};
+    size_t count = 0;
+    const enum es_err err = esi_stream_writev(self->stream, &part, 1, &count);
+    if (err != ES_OK) {
+        return err;
+    }
+    *has_progress = true;
+    dialler->secret_written += count;
+    if (count < part.iov_len) {
+        return ES_AGAIN;
+    }
+    esi_gateway_dialler_forget_secret(self);
+    return ES_OK;
+}
+
+/* CONNECT waits in a place of its own, before all lines of the outbound queue, whose copies would
+ * not be wiped. */
 static bool introduce_ourselves(struct esi_gateway_link *self)
 {
     const struct esi_config_gateway *config = &self->context->config->gateway;
     const struct gateway_dialler *dialler = &self->dialler;
+    struct esi_bytes *secret = &self->dialler.secret;
     struct esi_connect connect;
-    struct esi_bytes text;
 
+    ESI_ASSERT(esi_outbound_is_empty(&self->outbound));
     esi_connect_init(&connect);
     /* Borrowed strings: this one is not deinitialised. */
     connect.name = esi_str_from(self->context->server_id);
@@ -122,15 +151,14 @@ static bool introduce_ourselves(struct esi_gateway_link *self)
         connect.user = esi_str_from(config->user);
         connect.pass = esi_str_from(config->password);
     }
-    esi_bytes_init(&text, 0);
-    esi_connect_write_gateway(&text, &connect);
-    const bool is_written = !text.failed && write_secret(self, esi_bytes_str(&text));
-    if (text.data != NULL) {
-        esi_crypto_wipe(text.data, text.len);
-    }
-    esi_bytes_deinit(&text);
-    if (!is_written) {
-        esi_gateway_link_close_now(self, "Write Error");
+    /* Room for all of it at once: a buffer that grows leaves a copy behind. */
+    esi_bytes_init(secret, 0);
+    (void)esi_bytes_reserve(secret, CONNECT_BYTES +
+                                        JSON_BYTES_MAX * (connect.name.len + connect.gateway.len +
+                                                          connect.user.len + connect.pass.len));
+    esi_connect_write_gateway(secret, &connect);
+    if (secret->failed) {
+        esi_gateway_link_close_now(self, "Out Of Memory");
         return false;
     }
     esi_gateway_link_output_push_info(self);

@@ -307,6 +307,8 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
         on_open_timer(self);
     } else if (fired == &self->tick_timer.timer) {
         esi_gateway_link_output_on_tick(self);
+    } else if (fired == &self->loss_timer.timer) {
+        esi_gateway_link_output_on_loss_timer(self);
     } else if (fired == &self->pause_timer.timer) {
         self->is_paused = false;
     }
@@ -411,6 +413,7 @@ static void turn_end(struct esi_actor *actor)
     esi_gateway_link_output_write(self);
     watch(self);
     esi_gateway_link_output_watch(self);
+    esi_gateway_link_output_note_losses(self);
     count_memory(self);
     if (self->state == LINK_STATE_CLOSED && is_withdrawn) {
         esi_gateway_link_close_finish(self);
@@ -516,6 +519,7 @@ static enum es_err new_link(struct esi_context *context, struct esi_worker *home
     esi_actor_timer_init(&self->actor, &self->write_timer);
     esi_actor_timer_init(&self->actor, &self->pause_timer);
     esi_actor_timer_init(&self->actor, &self->tick_timer);
+    esi_actor_timer_init(&self->actor, &self->loss_timer);
     *out = self;
     return ES_OK;
 }
@@ -611,6 +615,7 @@ void esi_gateway_link_info(const struct esi_actor *actor, struct esi_gateway_lin
         .out_msgs = self->out_msgs,
         .out_bytes = self->out_bytes,
         .refused_msgs = self->refused_msgs,
+        .lost_msgs = self->losses.noticed_msgs,
         .interest_mode = self->is_outbound ? esi_gateway_interest_mode_name(dialler->interest.mode)
                          : self->acceptor.is_announced ? "interest-only"
                                                        : "switching",

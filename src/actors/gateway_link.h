@@ -76,6 +76,7 @@ struct esi_gateway_link_info {
     uint64_t out_msgs;
     uint64_t out_bytes;
     uint64_t refused_msgs;     /* outbound: left out because the peer has no interest */
+    uint64_t lost_msgs;        /* outbound: there was no memory for them */
     const char *interest_mode; /* of the account */
     uint64_t subscriptions;    /* outbound: plain interest of the peer */
     uint64_t queue_subscriptions;

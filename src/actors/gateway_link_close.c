@@ -50,6 +50,7 @@ static void tell_ended(struct esi_gateway_link *self, const char *reason)
     }
     self->has_ended = true;
     self->close_reason = reason;
+    esi_gateway_link_output_end_losses(self);
     const bool was_open = self->has_info;
     log_end(self, was_open);
     /* order: relaxed; a hint for senders. */
@@ -74,6 +75,7 @@ void esi_gateway_link_close_now(struct esi_gateway_link *self, const char *reaso
     }
     tell_ended(self, reason);
     self->state = LINK_STATE_CLOSED;
+    esi_gateway_dialler_forget_secret(self);
     esi_listener_release(ESI_MOVE(self->ticket));
     esi_actor_io_unwatch(&self->io);
     esi_outbound_deinit(&self->outbound);
@@ -181,6 +183,7 @@ void esi_gateway_link_close_finish(struct esi_gateway_link *self)
     esi_actor_timer_cancel(&self->write_timer);
     esi_actor_timer_cancel(&self->pause_timer);
     esi_actor_timer_cancel(&self->tick_timer);
+    esi_actor_timer_cancel(&self->loss_timer);
     esi_reader_deinit(&self->reader, self->local);
     leave_traffic(self);
     esi_ledger_give(self->local->lease, MEMORY_LINKS, self->own_bytes);

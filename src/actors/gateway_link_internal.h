@@ -61,6 +61,8 @@ struct gateway_dialler {
     char *wanted;                /* owned: the name that the peer must have */
     const char *user;            /* borrowed */
     const char *password;        /* borrowed, secret */
+    struct esi_bytes secret;     /* CONNECT, until all of it is written; wiped */
+    size_t secret_written;       /* bytes of it */
     struct esi_tls_context *tls; /* a reference; NULL: plain */
     char *tls_name;              /* owned */
     struct esi_gateway_interest interest;
@@ -85,6 +87,16 @@ struct gateway_acceptor {
     struct esi_bytes lines;   /* plain RS+ lines, until announced */
     struct esi_bytes changes; /* what changed after a snapshot, until announced */
     struct esi_bytes gossip;
+};
+
+/* Messages for the peer that there was no memory for. An episode ends when none was lost for a
+ * while. */
+struct gateway_losses {
+    uint64_t noticed_msgs; /* of target.lost_msgs: what we know of */
+    uint64_t before_msgs;  /* the same, when the episode began */
+    uint64_t begun_ns;
+    uint64_t last_ns;
+    bool is_losing; /* an episode goes on */
 };
 
 struct esi_gateway_link {
@@ -127,6 +139,8 @@ struct esi_gateway_link {
     struct esi_actor_timer write_timer;
     struct esi_actor_timer pause_timer;
     struct esi_actor_timer tick_timer; /* set while something waits to be written */
+    struct esi_actor_timer loss_timer; /* set while messages are lost */
+    struct gateway_losses losses;
     struct esi_gateway_ended_msg ended_msg;
     /* counters */
     int64_t start_wall_ns;
@@ -196,6 +210,12 @@ void esi_gateway_link_output_watch(struct esi_gateway_link *self);
 void esi_gateway_link_output_on_tick(struct esi_gateway_link *self);
 /* Memory is short: nothing is read for a while. */
 void esi_gateway_link_output_pause(struct esi_gateway_link *self);
+/* Once a turn: tells of messages that are lost because memory is exhausted. */
+void esi_gateway_link_output_note_losses(struct esi_gateway_link *self);
+/* The loss timer: tells of the end of an episode in which none was lost for a while. */
+void esi_gateway_link_output_on_loss_timer(struct esi_gateway_link *self);
+/* The link goes: an episode ends with it. */
+void esi_gateway_link_output_end_losses(struct esi_gateway_link *self);
 /* The peer has taken nothing until its deadline. */
 void esi_gateway_link_output_on_timer(struct esi_gateway_link *self);
 
@@ -220,6 +240,14 @@ void esi_gateway_link_close_finish(struct esi_gateway_link *self);
 
 void esi_gateway_dialler_deinit(struct esi_gateway_link *self);
 void esi_gateway_dialler_on_info(struct esi_gateway_link *self, struct esi_str json);
+/*
+ * Writes what is left of our CONNECT, which goes before all else. *has_progress is set when some of
+ * it went. ES_OK: nothing is left of it; ES_AGAIN: the socket takes no more; or as
+ * esi_stream_writev.
+ */
+ES_MUST_USE enum es_err esi_gateway_dialler_write_secret(struct esi_gateway_link *self,
+                                                         bool *has_progress);
+void esi_gateway_dialler_forget_secret(struct esi_gateway_link *self);
 void esi_gateway_dialler_on_interest(struct esi_gateway_link *self, enum esi_gateway_op op,
                                      const struct esi_gateway_item *item);
 void esi_gateway_dialler_on_deliver(struct esi_gateway_link *self, struct esi_delivery *delivery);

@@ -21,6 +21,9 @@ enum {
 
 static const uint64_t PAUSE_NS = 5000000;
 static const uint64_t TICK_NS = 250000000;
+/* An episode of lost messages has ended when none was lost for so long. */
+static const uint64_t LOSS_QUIET_NS = 2000000000;
+static const uint64_t NS_PER_MS = 1000000;
 
 /* --- deliveries --- */
 
@@ -132,9 +135,12 @@ void esi_gateway_link_output_write(struct esi_gateway_link *self)
         check_pending(self);
         return;
     }
-    enum es_err err = ES_OK;
-    if (!esi_outbound_is_empty(&self->outbound) || esi_stream_has_buffered_output(self->stream)) {
-        err = esi_outbound_write(&self->outbound, self->stream, link_now_ns(self), &has_progress);
+    enum es_err err = esi_gateway_dialler_write_secret(self, &has_progress);
+    if (err == ES_OK &&
+        (!esi_outbound_is_empty(&self->outbound) || esi_stream_has_buffered_output(self->stream))) {
+        bool has_written = false;
+        err = esi_outbound_write(&self->outbound, self->stream, link_now_ns(self), &has_written);
+        has_progress |= has_written;
     }
     if (err == ES_OK) {
         if (self->state == LINK_STATE_CLOSING) {
@@ -166,6 +172,74 @@ void esi_gateway_link_output_on_timer(struct esi_gateway_link *self)
     } else if (!esi_outbound_is_empty(&self->outbound) ||
                esi_stream_has_buffered_output(self->stream)) {
         close_slow(self, "Slow Consumer (Write Deadline)");
+    }
+}
+
+/* --- messages that there was no memory for --- */
+
+static uint64_t lost_in_episode(const struct esi_gateway_link *self)
+{
+    return self->losses.noticed_msgs - self->losses.before_msgs;
+}
+
+static void begin_losses(struct esi_gateway_link *self, uint64_t before_msgs)
+{
+    struct gateway_losses *losses = &self->losses;
+
+    losses->is_losing = true;
+    losses->begun_ns = losses->last_ns;
+    losses->before_msgs = before_msgs;
+    esi_actor_timer_set(&self->loss_timer, losses->last_ns + LOSS_QUIET_NS);
+    esi_log(LOG_GATEWAY_LOSING, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("gateway", self->dialler.wanted), ESI_LOG_TEXT("remote", self->peer.host),
+            ESI_LOG_U64("port", self->peer.port), ESI_LOG_U64("lost_msgs", lost_in_episode(self)),
+            ESI_LOG_U64("pending_bytes", esi_outbound_pending_bytes(&self->outbound)));
+}
+
+void esi_gateway_link_output_note_losses(struct esi_gateway_link *self)
+{
+    struct gateway_losses *losses = &self->losses;
+    const uint64_t before_msgs = losses->noticed_msgs;
+    /* order: relaxed; a count, looked at once a turn. */
+    const uint64_t lost_msgs = atomic_load_explicit(&self->target.lost_msgs, memory_order_relaxed);
+
+    if (lost_msgs == before_msgs) {
+        return;
+    }
+    losses->noticed_msgs = lost_msgs;
+    losses->last_ns = link_now_ns(self);
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&self->context->counters.gateway_lost_msgs, lost_msgs - before_msgs,
+                              memory_order_relaxed);
+    if (!losses->is_losing && !is_link_ending(self)) {
+        begin_losses(self, before_msgs);
+    }
+}
+
+void esi_gateway_link_output_end_losses(struct esi_gateway_link *self)
+{
+    struct gateway_losses *losses = &self->losses;
+
+    esi_gateway_link_output_note_losses(self);
+    if (!losses->is_losing) {
+        return;
+    }
+    losses->is_losing = false;
+    esi_log(LOG_GATEWAY_LOST, ESI_LOG_U64("cid", self->cid),
+            ESI_LOG_TEXT("gateway", self->dialler.wanted), ESI_LOG_TEXT("remote", self->peer.host),
+            ESI_LOG_U64("port", self->peer.port), ESI_LOG_U64("lost_msgs", lost_in_episode(self)),
+            ESI_LOG_U64("duration_ms", (losses->last_ns - losses->begun_ns) / NS_PER_MS));
+}
+
+void esi_gateway_link_output_on_loss_timer(struct esi_gateway_link *self)
+{
+    const uint64_t end_ns = self->losses.last_ns + LOSS_QUIET_NS;
+
+    esi_gateway_link_output_note_losses(self);
+    if (link_now_ns(self) < end_ns) {
+        esi_actor_timer_set(&self->loss_timer, end_ns);
+    } else {
+        esi_gateway_link_output_end_losses(self);
     }
 }
 

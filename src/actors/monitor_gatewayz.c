@@ -157,6 +157,7 @@ static void write_accounts(struct esi_json_writer *json, const struct esi_gatewa
     esi_json_writer_field_u64(json, "num_subs", info->subscriptions);
     esi_json_writer_field_u64(json, "num_queue_subs", info->queue_subscriptions);
     esi_json_writer_field_u64(json, "refused_msgs", info->refused_msgs);
+    esi_json_writer_field_u64(json, "lost_msgs", info->lost_msgs);
     esi_json_writer_object_end(json);
     esi_json_writer_array_end(json);
 }

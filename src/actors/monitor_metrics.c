@@ -390,6 +390,7 @@ static void put_gateways(struct metrics *self)
     begin_family(self, METRIC_GATEWAY_LINKS);
     put_u64(self, "inbound", self->links_inbound);
     put_u64(self, "outbound", self->links_outbound);
+    put_single(self, METRIC_GATEWAY_LOST, load(&self->page.context->counters.gateway_lost_msgs));
     begin_family(self, METRIC_GATEWAY_REMOTES);
     for (uint32_t i = 0; i < REMOTE_STATES; i++) {
         put_u64(self, remote_states[i], self->remotes[i]);

@@ -235,6 +235,8 @@ static void write_memory(struct esi_json_writer *json, const struct esi_context 
     esi_json_writer_field_u64(json, "slow_consumers",
                               load(&context->counters.memory_slow_consumers));
     esi_json_writer_field_u64(json, "pauses", load(&context->counters.memory_pauses));
+    esi_json_writer_field_u64(json, "gateway_lost_msgs",
+                              load(&context->counters.gateway_lost_msgs));
     esi_json_writer_object_end(json);
 }
 

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHOLE_BYTES_MAX = 1024 };
-
 static const uint64_t HELD = UINT64_MAX; /* time of arrival behind a cut */
 
 /* --- segments --- */
@@ -241,15 +239,11 @@ enum es_err esi_env_sim_net_stream_writev(struct esi_env *env, int number,
     for (size_t i = 0; i < part_count; i++) {
         total += parts[i].iov_len;
     }
-    const struct sim_socket *peer = esi_env_sim_net_socket_peer(sock);
     const size_t room = esi_env_sim_net_stream_room(sock);
     if (total > 0 && room == 0) {
         return ES_AGAIN;
     }
-    /* A send buffer with nothing in it takes a little as a whole. */
-    const bool is_taken_whole =
-        total <= WHOLE_BYTES_MAX && total <= room && (peer == NULL || peer->held_bytes == 0);
-    const size_t len = is_taken_whole ? total : draw_short(sim, total < room ? total : room);
+    const size_t len = draw_short(sim, total < room ? total : room);
     struct sim_segment *segment = esi_env_sim_net_stream_send(sock, SEGMENT_DATA, len);
     if (segment != NULL) {
         gather(parts, part_count, segment->data, len);

@@ -11,6 +11,7 @@ numbered messages beside each case (bystanders.py); the log, /varz, /connz and /
 """
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -316,6 +317,65 @@ def memory_fan_out(bench):
             require(whole > 0 and closed > 0, "some live, some are closed", None, (whole, closed))
 
 
+def link_row(stand):
+    """What /gatewayz says of the link to the other cluster: its connection and its account; None: there is none."""
+    row = stand.server.http_json("/gatewayz")["outbound_gateways"].get("far")
+    return row and (row["connection"], row["accounts"][0])
+
+
+def lost_by_log(stand, event):
+    """How often the log tells of lost messages by this event, and of how many in all."""
+    lines = [line for line in stand.read_log() if event + " " in line + " "]
+    return len(lines), sum(int(re.search(r"lost_msgs=(\d+)", line).group(1)) for line in lines)
+
+
+def memory_link(bench):
+    """There is no memory for messages to another cluster, because three hundred readers here take it: the log says when
+    that begins, and at its end how many are missing; the pages say so too; the link stays, and carries what comes then."""
+    far = {"service": {"name": "far-1"}, "gateway": {"name": "far", "port": 0}, "threads": {"workers": 1}}
+    with Stand(bench, far) as other:
+        remote = {"name": "far", "urls": ["nats://127.0.0.1:%d" % other.server.gateway_port]}
+        near = {
+            "service": {"name": "near-1"},
+            "limits": {"memory": 32 * MEGABYTE, "write_deadline": "30s", "ping_interval": "1s", "ping_max": 60},
+            "gateway": {"name": "near", "port": 0, "remotes": [remote]},
+        }
+        with Stand(bench, near) as stand, stand.memory_bound(60):
+            there = other.client()
+            subscribe(there, "all")
+            wait_until(lambda: (link_row(stand) or [0, {}])[1].get("num_subs"), "its interest", 20.0 * stand.slow)
+            cid = link_row(stand)[0]["cid"]
+            readers = [stand.client() for _ in range(300)]
+            for index, peer in enumerate(readers):
+                subscribe(peer, "all", "s%d" % index)
+            Writer(stand.client(), [numbered("all", 0, 64, 8000)] * 4, 60.0 * stand.slow).finish()
+            wait_until(
+                lambda: link_row(stand)[0]["out_msgs"] + link_row(stand)[1]["lost_msgs"] == 256,
+                "each message is sent or counted as lost",
+                30.0 * stand.slow,
+            )
+            connection, account = link_row(stand)
+            lost = account["lost_msgs"]
+            require(lost > 0, "some are lost", "> 0", lost)
+            read_messages(there, 256 - lost, 8000, 30.0 * stand.slow)
+            there.send("PING\r\n")
+            got = read_to_pong(there)
+            require(got == b"PONG\r\n", "no more than these", b"PONG", got[:80])
+            require(memory(stand)["gateway_lost_msgs"] == lost, "the number in /varz", lost, memory(stand))
+            metric = "\nevent_service_gateway_lost_messages_total %d\n" % lost
+            require(metric in stand.server.http("/metrics")[2], "the number in /metrics", metric)
+            wait_until(
+                lambda: lost_by_log(stand, "LOG_GATEWAY_LOST")[1] == lost, "the end in the log", 30.0 * stand.slow
+            )
+            begun, ended = (lost_by_log(stand, event)[0] for event in ("LOG_GATEWAY_LOSING", "LOG_GATEWAY_LOST"))
+            require(begun == ended > 0, "as many begins as ends", begun, ended)
+            stand.expect_log("LOG_GATEWAY_LOSING", 'gateway="far"', "cid=%d " % cid)
+            writer = stand.client()
+            writer.send(numbered("all", 7, 1, 8000))
+            require(read_messages(there, 1, 8000, 30.0 * stand.slow) == [7], "what comes then")
+            require(link_row(stand)[0]["cid"] == cid, "it is the same link", cid, link_row(stand)[0])
+
+
 def memory_input(bench):
     """Publishers that begin large messages and stop in the middle hold memory: they are closed when it is short."""
     limits = {"memory": 32 * MEGABYTE}
@@ -484,6 +544,7 @@ CASES = (
     ten_of_a_hundred,
     memory_pending,
     memory_fan_out,
+    memory_link,
     memory_input,
     memory_subscriptions,
     many_subscriptions_leave,
