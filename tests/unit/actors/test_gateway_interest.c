@@ -509,11 +509,98 @@ static void text_of_refusals_is_bounded(void **state)
     assert_int_equal(world->interest.refused_bytes, 0);
 }
 
+/* --- memory --- */
+
+/* One of each kind: what it takes stands in the ledger, and is given back when it goes. */
+static void all_that_is_stored_is_counted(void **state)
+{
+    struct world *world = *state;
+    struct esi_gateway_interest *interest = &world->interest;
+    struct esi_ledger *ledger = NULL;
+    char subject[64];
+
+    assert_int_equal(esi_ledger_new(64 << 20, 1, &ledger), ES_OK);
+    interest->lease = esi_ledger_lease(ledger, 0);
+    assert_int_equal(esi_gateway_interest_open(interest, true, false), ES_OK);
+    uint64_t before = 0;
+    for (int i = 0; i < 20; i++) {
+        snprintf(subject, sizeof subject, i % 2 == 0 ? "a.%d" : "a.%d.*", i);
+        const struct esi_str queue = i % 3 == 0 ? ESI_STR("group") : ESI_STR("");
+        assert_int_equal(esi_gateway_interest_sub(interest, str(subject), queue), ES_OK);
+        const uint64_t now = esi_ledger_owner_bytes(ledger, MEMORY_INTEREST);
+        assert_in_range(now - before, 100, 2000);
+        /* Again: nothing more. */
+        assert_int_equal(esi_gateway_interest_sub(interest, str(subject), queue), ES_OK);
+        assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_INTEREST), now);
+        before = now;
+    }
+    for (int i = 0; i < 5; i++) {
+        snprintf(subject, sizeof subject, "refused.%d", i);
+        assert_int_equal(esi_gateway_interest_unsub(interest, str(subject), ESI_STR("")), ES_OK);
+    }
+    assert_true(esi_ledger_owner_bytes(ledger, MEMORY_INTEREST) > before + 5 * 50);
+    assert_int_equal(esi_gateway_interest_sub(interest, str("refused.*"), ESI_STR("")), ES_OK);
+    assert_int_equal(esi_gateway_interest_unsub(interest, str("refused.*"), ESI_STR("")), ES_OK);
+    apply(world);
+    for (int i = 0; i < 10; i++) {
+        snprintf(subject, sizeof subject, i % 2 == 0 ? "a.%d" : "a.%d.*", i);
+        const struct esi_str queue = i % 3 == 0 ? ESI_STR("group") : ESI_STR("");
+        assert_int_equal(esi_gateway_interest_unsub(interest, str(subject), queue), ES_OK);
+    }
+    while (!esi_gateway_interest_withdraw(interest, 3)) {
+        apply(world);
+    }
+    apply(world);
+    esi_gateway_interest_deinit(interest);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_INTEREST), 0);
+    assert_int_equal(interest->held_bytes, 0);
+    interest->lease = NULL;
+    esi_ledger_free(ledger);
+}
+
+/* Where memory has no room left new interest is ES_FULL, nothing of it stays, and what is stored
+ * does. */
+static void no_room_is_full(void **state)
+{
+    struct world *world = *state;
+    struct esi_gateway_interest *interest = &world->interest;
+    struct esi_ledger *ledger = NULL;
+
+    assert_int_equal(esi_ledger_new(16 << 20, 1, &ledger), ES_OK);
+    struct esi_lease *lease = esi_ledger_lease(ledger, 0);
+    interest->lease = lease;
+    assert_int_equal(esi_gateway_interest_open(interest, true, true), ES_OK);
+    assert_int_equal(esi_gateway_interest_sub(interest, str("first"), ESI_STR("")), ES_OK);
+    uint64_t taken = 0;
+    while (esi_ledger_take(lease, MEMORY_QUEUE, 64)) {
+        taken += 64;
+    }
+    const uint64_t before = esi_ledger_owner_bytes(ledger, MEMORY_INTEREST);
+    assert_int_equal(esi_gateway_interest_sub(interest, str("second"), ESI_STR("")), ES_FULL);
+    assert_int_equal(esi_gateway_interest_sub(interest, str("second"), str("group")), ES_FULL);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_INTEREST), before);
+    assert_int_equal(interest->plain.count, 1);
+    assert_int_equal(interest->queues.count + interest->groups.count, 0);
+    esi_ledger_give(lease, MEMORY_QUEUE, taken);
+    assert_int_equal(esi_gateway_interest_sub(interest, str("second"), str("group")), ES_OK);
+    apply(world);
+    while (!esi_gateway_interest_withdraw(interest, 1)) {
+        apply(world);
+    }
+    apply(world);
+    esi_gateway_interest_deinit(interest);
+    assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_INTEREST), 0);
+    interest->lease = NULL;
+    esi_ledger_free(ledger);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(all_that_is_stored_is_counted),
+        CASE(no_room_is_full),
         CASE(interest_only_peer_gets_what_it_names),
         CASE(interest_is_not_counted),
         CASE(subject_and_group_are_told_apart),
