@@ -440,7 +440,7 @@ def _(case):
     o = f.dial(case.start(limits={"ping_interval": "1s", "ping_max": 2}))
     o.answers_pings = False
     o.send(f.connect_line() + 'INFO {"gateway":"F"}\r\n')
-    o.expect_close("Stale Connection", timeout=6)
+    o.expect_close("Stale Connection")
     want(len(o.pings) == 2, "%d PINGs came before" % len(o.pings))
 
 
@@ -448,7 +448,7 @@ def _(case):
 def _(case):
     f = case.peer()
     f.open_o(case.start())
-    f.open_i(timeout=1 + SLACK_S)
+    f.open_i()
     f.not_dialled_for(SHORT, "a second time")
 
 
@@ -488,7 +488,7 @@ def _(case):
     o = f.open_o(server)
     finish(i)
     o.quiet("after the loss of i")
-    f.open_i(timeout=4).flush()
+    f.open_i().flush()
     o.quiet("after the redial of i")
 
 
@@ -537,7 +537,7 @@ def _(case):
     i.flush()
     f.stop_listening()
     finish(i)
-    second.open_i(timeout=5)
+    second.open_i()
 
 
 @gateway_check("G42", "gossip of an unknown cluster is dialled, and passed to later inbounds")

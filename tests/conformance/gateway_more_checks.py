@@ -55,7 +55,7 @@ def _(case):
     i = f.open_i()
     i.send("-ERR 'go away'\r\n")
     i.expect_close()
-    f.open_i(timeout=4)
+    f.open_i()
 
 
 @gateway_check("GX5", "RS+ with 3 or 5 fields, RS- with 4: close, and dial again")
@@ -64,7 +64,7 @@ def _(case):
     for line in ("RS+ $G foo q\r\n", "RS+ $G foo q 1 2\r\n", "RS- $G foo q 1\r\n"):
         i.send(line)
         i.expect_close()
-        i = f.open_i(timeout=4)
+        i = f.open_i()
 
 
 @gateway_check(

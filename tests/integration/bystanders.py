@@ -178,7 +178,7 @@ class Stand:
         wait_until(
             lambda: any(all(word in line for word in words) for line in self.read_log()),
             "a line in the log with %s" % (words,),
-            5.0 * self.slow,
+            15.0 * self.slow,
         )
 
     def expect_peer_log(self, peer, event, reason=""):
@@ -192,7 +192,7 @@ class Stand:
         return self.varz()["connections"]
 
     def expect_connections(self, count):
-        wait_until(lambda: self.connections() == count, "%d connections are left" % count, 10.0 * self.slow)
+        wait_until(lambda: self.connections() == count, "%d connections are left" % count, 20.0 * self.slow)
 
     def memory(self):
         """The most resident memory the process has ever had, in bytes."""
@@ -244,7 +244,7 @@ class Stand:
         if tls is not None:
             peer.start_tls(tls, tls_name)
         peer.send(connect_line(token, name) + "PING\r\n")
-        peer.expect("PONG\r\n", 5.0 * self.slow)
+        peer.expect("PONG\r\n", 15.0 * self.slow)
         return peer
 
     def bystanders(self, token=None, tls=None):
@@ -269,7 +269,7 @@ class Bystanders:
     """A healthy pair. Use as a context: its end demands that all was well, also once more then."""
 
     BATCH = 16
-    PATIENCE_S = 5.0  # for one batch: far above what a busy machine needs, far below a hang
+    PATIENCE_S = 15.0  # for one batch: far above what a busy machine needs, far below a hang
 
     def __init__(self, stand, token=None, tls=None):
         self.patience_s = self.PATIENCE_S * stand.slow

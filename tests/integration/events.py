@@ -803,7 +803,7 @@ def case_grpc_peers(bench):
         except ConnectionError:
             pass
         sock.close()
-        require(time.monotonic() - began < 14, what + " is let go in time", None, time.monotonic() - began)
+        require(time.monotonic() - began < 25, what + " is let go in time", None, time.monotonic() - began)
     require_equal(call(bench.channel(), "Publish", publish_request(event("p2", TYPE))), ("OK", OK), "others")
     bench.wait_log("LOG_GRPC_FAULT")
 
@@ -930,7 +930,7 @@ def case_stop_slow_worker(bench):
     began = time.monotonic()
     bench.server.process.terminate()
     require_equal(bench.server.wait_exit(PATIENCE_S), 0, "the exit status")
-    require(time.monotonic() - began < 10, "in time", None, time.monotonic() - began)
+    require(time.monotonic() - began < 25, "in time", None, time.monotonic() - began)
     require("queued=20" in bench.server.log_text(), "what is left is counted", None, bench.server.log_text()[-600:])
     worker.stop(kill=True)
 
@@ -980,7 +980,7 @@ def case_stop(bench):
         thread.join(2 * PATIENCE_S)
         require(not thread.is_alive(), "every publisher is let go")
     require_equal(status, 0, "the exit status: " + bench.server.log_text()[-2000:])
-    require(took < 12, "in time", None, took)
+    require(took < 25, "in time", None, took)
     require_equal(results[-1][1][0] in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED"), True,
                   "the last gRPC call: %r" % (results[-1],))
     text = bench.server.log_text()

