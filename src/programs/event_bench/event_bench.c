@@ -177,7 +177,7 @@ static bool open_shards(struct bench *bench)
 /* Runs all shards, the first in this thread. */
 static void run_shards(struct bench *bench)
 {
-    struct esi_thread *threads[BENCH_THREADS_MAX];
+    struct esi_thread *threads[BENCH_THREADS_MAX] = {NULL};
     void (*const run)(void *argument) = esi_bench_control_has(bench->options.scenario)
                                             ? esi_bench_control_run
                                             : esi_bench_shard_run;
@@ -392,5 +392,5 @@ int main(int argc, char **argv)
     free(bench.shards);
     esi_tls_context_unref(bench.tls);
     esi_bench_crew_finish(&bench.crew);
-    return status;
+    return (int)status;
 }
