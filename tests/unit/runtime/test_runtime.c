@@ -39,6 +39,7 @@ static uint32_t notes[NOTES_MAX];
 static uint32_t note_count;
 static _Atomic uint32_t parts_living;
 static _Atomic uint32_t messages_living;
+static pthread_t stopping_thread;
 
 static void note(uint32_t value)
 {
@@ -443,6 +444,55 @@ static void test_grace_asked_for_at_the_end(void **state)
     expect_all_gone();
 }
 
+/* Asks again and again as long as there are threads, so that there is a question left when they
+ * have ended; then answers who waits. */
+static void answer_when_alone(struct part *self, struct esi_msg *msg)
+{
+    struct part *waiting = self->other;
+
+    (void)msg;
+    if (!pthread_equal(pthread_self(), stopping_thread)) {
+        ask_for_grace(self);
+        return;
+    }
+    self->other = NULL;
+    send_counted(waiting, 0);
+    esi_actor_finish(&self->actor);
+}
+
+static void end_when_answered(struct part *self, struct esi_msg *msg)
+{
+    (void)msg;
+    note(self->number);
+    esi_actor_finish(&self->actor);
+}
+
+/* Who waits for an answer that is sure to come holds no reference for it. Finished by force before
+ * it has come, it would get it with no reference left, and be freed twice. */
+static void test_answers_come_before_the_end_by_force(void **state)
+{
+    struct part *waiting = new_part(0, STOP_PEERS, 1);
+    struct part *answering = new_part(1, STOP_SERVICES, 2);
+
+    (void)state;
+    stopping_thread = pthread_self();
+    waiting->is_silent = true;
+    waiting->on_stop = do_nothing;
+    waiting->on_msg = end_when_answered;
+    answering->is_silent = true;
+    answering->on_stop = ask_for_grace;
+    answering->on_msg = answer_when_alone;
+    answering->other = waiting;
+    answering->kept.msg = (struct esi_msg){.free = keep};
+    esi_actor_start(&waiting->actor);
+    esi_actor_start(&answering->actor);
+    assert_int_equal(esi_runtime_stop(runtime, 20000000), ES_TIMEOUT);
+    esi_runtime_free(runtime);
+    assert_int_equal(note_count, 1);
+    assert_int_equal(notes[0], 1);
+    expect_all_gone();
+}
+
 /* --- visits --- */
 
 static void count_visited(struct esi_actor *actor, void *argument)
@@ -582,6 +632,7 @@ int main(void)
         cmocka_unit_test_setup(test_grace_periods_end, set_up),
         cmocka_unit_test_setup(test_patient_grace_periods_end, set_up),
         cmocka_unit_test_setup(test_grace_asked_for_at_the_end, set_up),
+        cmocka_unit_test_setup(test_answers_come_before_the_end_by_force, set_up),
         cmocka_unit_test_setup(test_visits_see_all, set_up),
         cmocka_unit_test_setup(test_long_visit_goes_on, set_up),
         cmocka_unit_test(test_bounds_of_options),
