@@ -97,6 +97,13 @@ def healthy_beside_stalled(report):
     return lines
 
 
+def wakeups_when_idle(report):
+    """Who is asleep costs nothing, and wakes up for nothing."""
+    return [f"- {name}: with {scenario} {found['wakeups_per_second']['median']:.1f} wake-ups a second."
+            for scenario, row in report["scenarios"].items() if "idle connections" in scenario
+            for name, found in row.get("servers", {}).items()]
+
+
 def stamp(report):
     where = report["environment"]
     lines = [f"{where['date']}, {where['kernel']} {where['machine']}, {where['cores']} cores ({where['cpu']}), load average "
@@ -123,7 +130,7 @@ def markdown(report):
     for rival in rivals:
         shown = [limit for limit in limits if limit != rival]
         lines += ["", f"### {first} against {rival}", "", *table(report, first, rival, shown)]
-    lines += ["", *healthy_beside_stalled(report)]
+    lines += ["", *healthy_beside_stalled(report), *wakeups_when_idle(report)]
     while lines[-1] == "":
         lines.pop()
     return "\n".join(lines) + "\n"

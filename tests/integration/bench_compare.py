@@ -48,7 +48,8 @@ def compare(*arguments):
 def figures(median, limited=0):
     """What is known of a server, as bench/compare writes it: everything about the same."""
     found = {key: {"median": median, "least": median, "most": median}
-             for key in ("throughput", "cpu_us", "memory_bytes", "p50_ns", "p99_ns", "p99_9_ns", "longest_pause_ns")}
+             for key in ("throughput", "cpu_us", "memory_bytes", "p50_ns", "p99_ns", "p99_9_ns", "longest_pause_ns",
+                         "wakeups_per_second")}
     return {**found, "generator_limited": limited}
 
 
@@ -62,7 +63,7 @@ def report_of(rows, servers=("ours", "other")):
     for place, (scenario, row) in enumerate(rows.items()):
         found = {name: figures(*values) for name, values in row.items()}
         ratios = {name: {key: {"median": row["ours"][0] / values[0], "least": 0.5, "most": 9.5}
-                         for key in figures(1) if key not in ("generator_limited", "longest_pause_ns")}
+                         for key in figures(1) if key not in ("generator_limited", "longest_pause_ns", "wakeups_per_second")}
                   for name, values in row.items() if name != "ours"}
         report["scenarios"][scenario] = {"servers": found, "ratios": ratios, "refused": {}, "not_for": {},
                                          "rounds": [0, 0, 0], "is_open_loop": "open" in scenario, "series": None,
@@ -122,6 +123,12 @@ class Tables(unittest.TestCase):
         report = report_of({tables.HEALTHY: {"ours": (200, 0)}, tables.WITH_STALLED: {"ours": (190, 0)}}, ("ours",))
         self.assertIn("- ours: beside 10 stalled subscribers the 90 healthy ones keep 95% of their throughput",
                       tables.markdown(report))
+
+
+    def test_idle(self):
+        text = tables.markdown(report_of({"7 idle connections": {"ours": (0.25, 0), "other": (3, 0)}}))
+        self.assertIn("- ours: with 7 idle connections 0.2 wake-ups a second.\n"
+                      "- other: with 7 idle connections 3.0 wake-ups a second.", text)
 
 
 class Scenarios(unittest.TestCase):
