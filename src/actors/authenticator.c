@@ -4,10 +4,11 @@
  * bcrypt hash becomes a flight: one computation on a service thread, with all checks that ask the
  * same question on board.
  *
- * flight  | a check with the same question  | leaves to
- * WAITING | joins                           | FLYING (a runway is free), gone (it waited too long,
- * or the stop: refused) FLYING  | joins                           | gone (landed: all on board are
- * answered; the stop: refused at once)
+ * flight  | a check with the same question | leaves to
+ * WAITING | joins                          | FLYING: a runway is free
+ *         |                                | gone: it waited too long, or the stop; refused
+ * FLYING  | joins                          | gone: landed, all on board are answered
+ *         |                                | gone: the stop; all on board are refused at once
  *
  * Runways: one fewer than there are service threads, so that one is left for what else blocks;
  * auth.concurrency_max at most. Waiting flights are bounded, and stand in one line for each address
@@ -338,7 +339,7 @@ static struct flight *make_flight(struct esi_authenticator *self,
     flight->hash = slow->hash;
     memcpy(flight->key, slow->key, sizeof flight->key);
     if (esi_hashmap_insert(&self->flights, key_of(flight), flight) != ES_OK) {
-        free(flight);
+        free_flight(flight);
         return NULL;
     }
     /* The asker needs its password no more. */

@@ -6,7 +6,6 @@
 #include "actors/connection_internal.h"
 #include "base/bytes.h"
 #include "net/stream.h"
-#include "runtime/worker.h"
 
 static const uint64_t MAPPED_NS = 2000000000; /* as nats-server */
 
@@ -142,20 +141,12 @@ void esi_connection_output_write(struct esi_connection *self)
     check_pending(self);
 }
 
-static void free_delivery(struct esi_msg *msg)
-{
-    struct esi_worker *worker = esi_worker_current();
-    struct esi_local *local = worker != NULL ? esi_worker_local(worker) : NULL;
-
-    esi_delivery_free((struct esi_delivery *)(void *)msg, 0, local != NULL ? &local->pools : NULL);
-}
-
 void esi_connection_output_deliver(struct esi_target *target, struct esi_delivery *delivery)
 {
     struct esi_connection *self = ESI_CONTAINER_OF(target, struct esi_connection, target);
 
     delivery->msg.kind = CONNECTION_DELIVER;
-    delivery->msg.free = free_delivery;
+    delivery->msg.free = esi_context_free_delivery;
     esi_actor_send(&self->actor, &delivery->msg);
 }
 

@@ -81,6 +81,14 @@ fail:
     return NULL;
 }
 
+void esi_context_free_delivery(struct esi_msg *msg)
+{
+    struct esi_worker *worker = esi_worker_current();
+    struct esi_local *local = worker != NULL ? esi_worker_local(worker) : NULL;
+
+    esi_delivery_free((struct esi_delivery *)(void *)msg, 0, local != NULL ? &local->pools : NULL);
+}
+
 char *esi_context_read_room(struct esi_local *local, size_t needed, size_t *room_len)
 {
     if (local->read_block != NULL && esi_block_is_unique(local->read_block)) {

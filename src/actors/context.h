@@ -95,6 +95,10 @@ struct esi_local {
 void *esi_context_local_new(void *argument, uint32_t worker_index);
 void esi_context_local_free(void *argument, void *local);
 
+/* The free of a delivery that is sent as a message: what it holds goes back to the pools of the
+ * worker at hand. Thread: any. */
+void esi_context_free_delivery(struct esi_msg *msg);
+
 /* Room for at least `needed` contiguous bytes in the worker's read block. Returns NULL when memory
  * is exhausted. */
 char *esi_context_read_room(struct esi_local *local, size_t needed, size_t *room_len);

@@ -27,20 +27,12 @@ static const uint64_t NS_PER_MS = 1000000;
 
 /* --- deliveries --- */
 
-static void free_delivery(struct esi_msg *msg)
-{
-    struct esi_worker *worker = esi_worker_current();
-    struct esi_local *local = worker != NULL ? esi_worker_local(worker) : NULL;
-
-    esi_delivery_free((struct esi_delivery *)(void *)msg, 0, local != NULL ? &local->pools : NULL);
-}
-
 void esi_gateway_link_output_deliver(struct esi_target *target, struct esi_delivery *delivery)
 {
     struct esi_gateway_link *self = ESI_CONTAINER_OF(target, struct esi_gateway_link, target);
 
     delivery->msg.kind = LINK_DELIVER;
-    delivery->msg.free = free_delivery;
+    delivery->msg.free = esi_context_free_delivery;
     esi_actor_send(&self->actor, &delivery->msg);
 }
 

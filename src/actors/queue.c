@@ -67,12 +67,8 @@ static void free_msg(struct esi_msg *msg)
 /* The free of one on its way here; what the reaction has kept is freed when it was read. */
 static void free_delivery(struct esi_msg *msg)
 {
-    struct esi_worker *worker = esi_worker_current();
-    struct esi_local *local = worker != NULL ? esi_worker_local(worker) : NULL;
-
     if (msg->kind != QUEUE_DELIVERY_KEPT) {
-        esi_delivery_free((struct esi_delivery *)(void *)msg, 0,
-                          local != NULL ? &local->pools : NULL);
+        esi_context_free_delivery(msg);
     }
 }
 
