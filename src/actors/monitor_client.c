@@ -6,6 +6,7 @@
 #include "actors/monitor_client.h"
 #include "actors/monitor_page.h"
 #include "base/ledger.h"
+#include "base/crypto.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "net/http1.h"
@@ -172,6 +173,7 @@ void esi_monitor_client_read(struct esi_monitor_client *client)
         drop_input(client, count);
     } else if (err == ES_OK) {
         (void)esi_http1_feed(client->http, buffer, count); /* all of it: count <= room */
+        esi_crypto_wipe(buffer, count);                    /* it may hold a token */
     } else if (err == ES_CLOSED && !is_lingering) {
         client->has_ended = true;
         esi_http1_feed_end(client->http);

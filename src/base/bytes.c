@@ -22,6 +22,14 @@ void esi_bytes_deinit(struct esi_bytes *bytes)
     esi_bytes_init(bytes, capacity_max);
 }
 
+void esi_bytes_wipe(struct esi_bytes *bytes)
+{
+    if (bytes->data != NULL) {
+        explicit_bzero(bytes->data, bytes->capacity);
+    }
+    esi_bytes_deinit(bytes);
+}
+
 void esi_bytes_clear(struct esi_bytes *bytes)
 {
     bytes->len = 0;

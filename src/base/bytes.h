@@ -26,6 +26,9 @@ struct esi_bytes {
 void esi_bytes_init(struct esi_bytes *bytes, size_t capacity_max);
 /* Frees the memory and leaves an empty buffer with the same bound. */
 void esi_bytes_deinit(struct esi_bytes *bytes);
+/* Overwrites the memory, then as esi_bytes_deinit: for what held a secret. (A buffer that grew left
+ * copies behind: reserve enough before.) */
+void esi_bytes_wipe(struct esi_bytes *bytes);
 /* Forgets the content and the failure, keeps the memory. */
 void esi_bytes_clear(struct esi_bytes *bytes);
 /* Makes room for `extra` more bytes. Returns a pointer to the free room, or NULL (then marked

@@ -93,14 +93,6 @@ static void set_state(struct esi_grpc_server *server, struct call *call, enum ca
     esi_list_append(&server->calls[state], &call->link);
 }
 
-static void wipe_and_deinit(struct esi_bytes *bytes)
-{
-    if (bytes->data != NULL) {
-        explicit_bzero(bytes->data, bytes->capacity);
-    }
-    esi_bytes_deinit(bytes);
-}
-
 static void free_call(struct esi_grpc_server *server, struct call *call)
 {
     if (server->polled == call) {
@@ -113,8 +105,8 @@ static void free_call(struct esi_grpc_server *server, struct call *call)
     }
     esi_grpc_reader_deinit(&call->reader, &server->pool);
     esi_grpc_slots_remove(&server->slots, call->id);
-    wipe_and_deinit(&call->authority);
-    wipe_and_deinit(&call->metadata);
+    esi_bytes_wipe(&call->authority);
+    esi_bytes_wipe(&call->metadata);
     free(call);
 }
 

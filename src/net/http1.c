@@ -47,14 +47,6 @@ struct esi_http1 {
     size_t output_offset;    /* taken of it */
 };
 
-static void wipe_and_deinit(struct esi_bytes *bytes)
-{
-    if (bytes->data != NULL) {
-        explicit_bzero(bytes->data, bytes->capacity);
-    }
-    esi_bytes_deinit(bytes);
-}
-
 static size_t input_bytes_max(const struct esi_http1 *http)
 {
     return http->limits.head_bytes_max + http->limits.body_bytes_max;
@@ -89,8 +81,8 @@ void esi_http1_free(struct esi_http1 *http)
         return;
     }
     http->magic = 0;
-    wipe_and_deinit(&http->input);
-    wipe_and_deinit(&http->output);
+    esi_bytes_wipe(&http->input);
+    esi_bytes_wipe(&http->output);
     explicit_bzero(&http->request, sizeof http->request);
     free(http);
 }
@@ -100,7 +92,7 @@ static void end(struct esi_http1 *http)
 {
     http->state = ENDING;
     http->has_request = false;
-    wipe_and_deinit(&http->input);
+    esi_bytes_wipe(&http->input);
 }
 
 /* Drops the answered request from the input. */
@@ -111,7 +103,7 @@ static void consume_request(struct esi_http1 *http)
 
     esi_bytes_consume(&http->input, len);
     if (http->input.len == 0) {
-        wipe_and_deinit(&http->input); /* an idle connection is small */
+        esi_bytes_wipe(&http->input); /* an idle connection is small */
     } else {
         explicit_bzero(http->input.data + http->input.len, input_len - http->input.len);
     }
@@ -264,7 +256,7 @@ static bool make_room_for_body(struct esi_http1 *http)
         rebase(&request->headers[i].name, http->input.data, larger.data);
         rebase(&request->headers[i].value, http->input.data, larger.data);
     }
-    wipe_and_deinit(&http->input);
+    esi_bytes_wipe(&http->input);
     http->input = larger;
     return true;
 }

@@ -303,8 +303,7 @@ static enum es_err load_key(struct esi_env *env, struct esi_tls_entry *entry,
                              paths->key_path, paths->cert_path);
     }
 end:
-    esi_crypto_wipe(text.data, text.len);
-    esi_bytes_deinit(&text);
+    esi_bytes_wipe(&text);
     wolfSSL_ERR_clear_error();
     return err;
 }

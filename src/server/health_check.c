@@ -340,8 +340,7 @@ static enum es_err send_request(struct probe *probe)
                      probe->payload);
     const enum es_err err = text.failed ? fail(probe, ES_NO_MEMORY, "%s", es_err_text(ES_NO_MEMORY))
                                         : write_all(probe, esi_bytes_str(&text));
-    esi_crypto_wipe(text.data, text.len);
-    esi_bytes_deinit(&text);
+    esi_bytes_wipe(&text);
     return err;
 }
 
@@ -512,8 +511,7 @@ static enum es_err read_token(struct probe *probe)
     } else {
         memcpy(probe->token, text.data, len);
     }
-    esi_crypto_wipe(text.data, text.len);
-    esi_bytes_deinit(&text);
+    esi_bytes_wipe(&text);
     return err;
 }
 

@@ -125,6 +125,26 @@ static void test_absurd_sizes_fail(void **state)
     esi_bytes_deinit(&bytes);
 }
 
+static void test_wiped_is_empty(void **state)
+{
+    struct esi_bytes bytes;
+
+    (void)state;
+    esi_bytes_init(&bytes, 8);
+    esi_bytes_wipe(&bytes); /* nothing was ever allocated */
+    esi_bytes_append_text(&bytes, "secret");
+    esi_bytes_append_text(&bytes, "more");
+    assert_true(bytes.failed);
+    esi_bytes_wipe(&bytes);
+    assert_null(bytes.data);
+    assert_int_equal(bytes.len, 0);
+    assert_false(bytes.failed);
+    esi_bytes_append_text(&bytes, "12345678");
+    assert_false(bytes.failed);
+    assert_null(esi_bytes_reserve(&bytes, 1)); /* the bound has stayed */
+    esi_bytes_deinit(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_printf_reaches_the_bound),
         cmocka_unit_test(test_consume_moves_the_rest),
         cmocka_unit_test(test_absurd_sizes_fail),
+        cmocka_unit_test(test_wiped_is_empty),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
