@@ -96,7 +96,7 @@ ES_MUST_USE enum es_err esi_stream_read(struct esi_stream *stream, void *buffer,
 /*
  * Writes the parts, gathered. Plain: one call of the environment. TLS: parts become records of up
  * to 16 KiB, small ones together; the records leave in as few system calls as possible. *count
- * plaintext bytes taken: these are the stream's duty from here on, even if the socket took less
+ * plaintext bytes taken: these are the stream's duty from here on, even if the socket took less.
  * ES_OK with *count > 0 (or nothing was given); ES_AGAIN: no room, nothing taken; ES_CLOSED,
  * ES_TLS, ES_NO_MEMORY. Needs no repetition with the same arguments.
  */
