@@ -43,12 +43,14 @@ def cell(row, first, other, key, factor):
         f"{before}{ratio(found)}<br>{medians}"
 
 
-def share(row, limit):
-    """How a server stands to what the machine allows at all."""
+def share(row, first, limit):
+    """How a server stands to what the machine allows at all: "at most" where the generator could not do more."""
     found = row.get("ratios", {}).get(limit)
     if found is None:
         return "-"
-    return f"{ratio(found['throughput'])}<br>CPU {ratio(found['cpu_us'])}"
+    before = bound(row, first, limit)
+    rate = "no ratio: the generator was the limit" if before is None else before + ratio(found["throughput"])
+    return f"{rate}<br>CPU {ratio(found['cpu_us'])}"
 
 
 def table(report, first, other, limits):
@@ -65,7 +67,7 @@ def table(report, first, other, limits):
             cells = [cell(row, first, other, key, factor) for key, _, factor in COLUMNS]
             late = [who for who in (first, other) if row["is_open_loop"] and is_limited(row, who)]
             name += f" (the generator itself was late with {' and '.join(late)})" if late else ""
-            lines.append(f"| {name} | " + " | ".join(cells + [share(row, limit) for limit in limits]) + " |")
+            lines.append(f"| {name} | " + " | ".join(cells + [share(row, first, limit) for limit in limits]) + " |")
     return lines
 
 

@@ -5,7 +5,7 @@
 Goal: a reader of the tables is not misled: ratios are of the right servers, a generator that was the limit makes a bound
 of them, a server that fails is named. Method: made-up measurements whose tables are known, and short real runs.
 
-usage: bench_compare.py [--bin FOLDER]     (default: the newest build/*/bin, or $ES_BIN)
+usage: bench_compare.py [--bin FOLDER] [CLASS.TEST...]     (default: the newest build/*/bin, or $ES_BIN)
 """
 import glob
 import json
@@ -107,6 +107,9 @@ class Tables(unittest.TestCase):
             self.assertIn("share of relay", part)
             self.assertEqual(self.row(part, "a")[-1], "**0.50** (0.50-9.50)<br>CPU **0.50** (0.50-9.50)")
             self.assertEqual(self.row(part, "b")[-1], "-")
+        rows["a"]["relay"] = (60, 3)  # the relay could do more than the generator
+        text = tables.markdown(report_of(rows, ("ours", "other", "third", "relay")))
+        self.assertEqual(self.row(text.split("###")[1], "a")[-1], "at most **0.50** (0.50-9.50)<br>CPU **0.50** (0.50-9.50)")
         text = tables.markdown(report_of({"a": {"ours": (30, 0), "relay": (60, 0)}}, ("ours", "relay")))
         self.assertEqual(re.findall("### (.*)", text), ["ours against relay"])
 
@@ -297,6 +300,28 @@ class RealRuns(unittest.TestCase):
         self.assertEqual(status, 1, err)
         self.assertRegex(out, r"/bin/false \{port\} refused: /bin/false ended with status 1")
 
+    def test_broken_off(self):
+        """Who ends it leaves no server behind."""
+        process = subprocess.Popen([os.path.join(BENCH, "compare"), "ours", "--only", "1:1, 16 B", "--duration", "50s",
+                                    "--bin", BIN], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + DEADLINE_S
+        children = []
+        while len(children) < 2 and time.monotonic() < deadline:  # the server and event-bench
+            with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+                children = [pid for pid in file.read().split() if self.name_of(pid).startswith("event-")]
+        self.assertEqual(len(children), 2)
+        process.terminate()
+        self.assertEqual(process.wait(DEADLINE_S), 143)
+        self.assertEqual([self.name_of(pid) for pid in children], ["", ""])
+
+    def name_of(self, pid):
+        """What the process runs; "" when it is gone."""
+        try:
+            with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+                return file.read().strip()
+        except OSError:
+            return ""
+
     def test_list(self):
         status, out, _ = compare("--list", "--set", "all")
         self.assertEqual(status, 0)
@@ -321,7 +346,8 @@ def main():
         return 1
     BIN = os.path.abspath(folder)
     started = time.monotonic()
-    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    loader, module = unittest.defaultTestLoader, sys.modules["__main__"]
+    suite = loader.loadTestsFromNames(arguments, module) if arguments else loader.loadTestsFromModule(module)
     result = unittest.TextTestRunner(verbosity=1, stream=sys.stdout).run(suite)
     failed = len({str(test.id()).split(" ")[0] for test, _ in result.failures + result.errors})
     print(f"{time.monotonic() - started:.1f} s")
