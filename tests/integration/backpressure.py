@@ -508,7 +508,7 @@ def block(bench):
 
 def closing_trickle(bench):
     """A client that is being closed, and takes what still waits for it bit by bit, is let go of before it has all."""
-    limits = {"write_deadline": "1s"}
+    limits = {"write_deadline": f"{bench.slow}s"}  # time enough for all that is published first
     with Stand(bench, {"limits": limits}) as stand, stand.bystanders():
         peer = stand.client(receive_buffer=65536)
         subscribe(peer, "all")
@@ -521,7 +521,7 @@ def closing_trickle(bench):
         def trickle():
             pace = threading.Event()
             try:
-                while not pace.wait(0.02):
+                while not pace.wait(0.02 * stand.slow):
                     piece = peer.sock.recv(65536)
                     if not piece:
                         return
