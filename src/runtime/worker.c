@@ -86,8 +86,8 @@ void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *act
         /* order: release; pairs with the acquire in take_inbound, which then sees next_inbound. */
     } while (!atomic_compare_exchange_weak_explicit(&worker->inbound, &head, actor,
                                                     memory_order_release, memory_order_relaxed));
-    /* order: seq_cst fence; pairs with the fence in sleep_in_poller: push before look, or set
-     * before look again. */
+    /* order: seq_cst fence; pairs with the fence in sleep_in_poller: push before look, or set before
+     * look again. */
     atomic_thread_fence(memory_order_seq_cst);
     /* order: relaxed; ordered by the fence above. */
     if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed) &&
@@ -491,8 +491,8 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     esi_actor_init(&worker->agent, &agent_type, runtime, worker);
     worker->agent.is_started = true;
     esi_balance_init(worker);
-    enum es_err err = esi_grace_watch_init(&worker->graces, runtime,
-                                           esi_runtime_options(runtime)->worker_count);
+    enum es_err err =
+        esi_grace_watch_init(&worker->graces, runtime, esi_runtime_options(runtime)->worker_count);
     if (err == ES_OK) {
         err = esi_env_poller_new(worker->env, &worker->poller);
     }
@@ -573,7 +573,8 @@ bool esi_worker_step(void *argument, uint64_t *next_ns)
     const size_t count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
     run_turn(worker, ready, count);
     current_worker = NULL;
-    *next_ns = fall_asleep(worker);
+    /* One that has ended does not sleep: nobody may wake its poller, whose thread goes. */
+    *next_ns = worker->is_ending ? UINT64_MAX : fall_asleep(worker);
     return !worker->is_ending;
 }
 
