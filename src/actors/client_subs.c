@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Two ways to a subscription: by sid, which UNSUB leaves at once, and by slot, which it leaves when
- * no delivery can carry the slot any more. By sid it is an open table of slots, at most three quarters
- * full; a removal moves later ones back instead of leaving a mark.
+ * no delivery can carry the slot any more. By sid it is an open table of slots, at most three
+ * quarters full; a removal moves later ones back instead of leaving a mark.
  */
 #include "actors/client_subs.h"
 #include "base/assert.h"

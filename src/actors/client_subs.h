@@ -42,7 +42,8 @@ void esi_client_subs_init(struct esi_client_subs *subs);
 void esi_client_subs_deinit(struct esi_client_subs *subs);
 /* The live subscription with this sid, or NULL. It stays where it is until one is added. */
 struct esi_client_sub *esi_client_subs_find(const struct esi_client_subs *subs, struct esi_str sid);
-/* The subscription of a slot, also a removed one; NULL when the slot is free. Until one is added. */
+/* The subscription of a slot, also a removed one; NULL when the slot is free. Until one is
+ * added. */
 static inline struct esi_client_sub *esi_client_subs_at(const struct esi_client_subs *subs,
                                                         uint32_t slot)
 {
@@ -58,7 +59,8 @@ static inline void esi_client_subs_prefetch(const struct esi_client_subs *subs, 
 /* Adds one, taking sub; its sid is not in use. Fills sub->slot. NULL when memory is exhausted (sub
  * stays the caller's). */
 struct esi_client_sub *esi_client_subs_add(struct esi_client_subs *subs, struct esi_sub *sub);
-/* Puts fresh, with the same sid, in the place of what the subscription has; that is the caller's. */
+/* Puts fresh, with the same sid, in the place of what the subscription has; that is the
+ * caller's. */
 void esi_client_subs_replace(struct esi_client_subs *subs, struct esi_client_sub *client_sub,
                              struct esi_sub *fresh);
 /* No longer known by its sid; the slot stays taken. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An entry stands in the bucket of its hash, or, where that is full, in one of those behind it. Each
- * bucket counts the entries that went past it, so a look-up knows where to end, and a removal leaves
- * no mark: a map through which many entries have gone is as fast as a new one.
+ * An entry stands in the bucket of its hash, or, where that is full, in one of those behind it.
+ * Each bucket counts the entries that went past it, so a look-up knows where to end, and a removal
+ * leaves no mark: a map through which many entries have gone is as fast as a new one.
  *
- * The marks of a bucket (a byte of each entry's hash, 0: free, and the count) are one word. A reader
- * takes it first, then only the pointers whose mark fits. An insert writes the pointer before the
- * mark, a removal the mark before the pointer. What a reader finds behind a mark that is no longer
- * there is told by the entry's own key.
+ * The marks of a bucket (a byte of each entry's hash, 0: free, and the count) are one word. A
+ * reader takes it first, then only the pointers whose mark fits. An insert writes the pointer
+ * before the mark, a removal the mark before the pointer. What a reader finds behind a mark that is
+ * no longer there is told by the entry's own key.
  */
 #include "broker/rcu_map.h"
 #include "base/assert.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A hash map with one writer and RCU readers: buckets of a cache line, each with seven pointers and
- * a byte of their hashes, so that a look-up touches one line and the entry that it finds. What is in
- * it never changes its key. The writer retires old tables into a list; they are freed after a grace
- * period.
+ * a byte of their hashes, so that a look-up touches one line and the entry that it finds. What is
+ * in it never changes its key. The writer retires old tables into a list; they are freed after a
+ * grace period.
  *
  * | operation               | find      | insert, remove, replace   |
  * | find                    | free      | free                      |

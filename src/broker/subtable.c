@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A place is where the subscriptions on one subject stand: an entry of its part's hash, keyed by the
- * whole subject, or, with wildcards, a node of the trie, found from its part's root token by token: a
- * literal token in the map of children, '*' in `star`, a final '>' in `rest`. A node without
- * subscriptions and without anything below it is taken out and retired.
+ * A place is where the subscriptions on one subject stand: an entry of its part's hash, keyed by
+ * the whole subject, or, with wildcards, a node of the trie, found from its part's root token by
+ * token: a literal token in the map of children, '*' in `star`, a final '>' in `rest`. A node
+ * without subscriptions and without anything below it is taken out and retired.
  *
  * Most subjects have one subscription, so it stands in its place itself; from the second on a list
- * does. Lists have spare room: a SUB appends (a copy for each would be quadratic), an UNSUB leaves a
- * hole; a list that is more than half holes, or full, is copied without them.
+ * does. Lists have spare room: a SUB appends (a copy for each would be quadratic), an UNSUB leaves
+ * a hole; a list that is more than half holes, or full, is copied without them.
  */
 #include "broker/subtable.h"
 #include "base/assert.h"
@@ -503,8 +503,8 @@ static struct list *new_list(const struct esi_rcu_entry *subject, uint32_t live)
     return list;
 }
 
-/* A list of what stands in a place, with room for more, put there; a list that was there is retired.
- * NULL when memory is exhausted. */
+/* A list of what stands in a place, with room for more, put there; a list that was there is
+ * retired. NULL when memory is exhausted. */
 static struct list *rebuild_list(const struct place *place, struct esi_retired **retired)
 {
     struct list *old = place->now->kind == ENTRY_LIST ? list_of(place->now) : NULL;

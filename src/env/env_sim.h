@@ -7,9 +7,9 @@
  *
  * Time passes from event to event. Threads are steps (env.h): a step takes no time for the others,
  * and the thread is then busy for a drawn while, at least as long as it has seen pass on its own
- * clock (look_ns_max): so actors have load. A connection is two queues of segments with times of arrival,
- * each with a window; order holds as in TCP. What a host without a listener, a closed socket or a
- * lost packet means is as Linux has it.
+ * clock (look_ns_max): so actors have load. A connection is two queues of segments with times of
+ * arrival, each with a window; order holds as in TCP. What a host without a listener, a closed
+ * socket or a lost packet means is as Linux has it.
  *
  * For tests: the programs do not contain it.
  */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Two ways to one result. parse_canonical_pub handles what publishers send almost always, a whole
- * "PUB subject [reply] size" message in upper case with single blanks, in one pass, and there are such
- * ways for HPUB, SUB and UNSUB; whatever else comes goes through the line machine. The fuzz target checks that both agree. The fast path is
- * entered only between messages and never before the authentication is done.
+ * "PUB subject [reply] size" message in upper case with single blanks, in one pass, and there are
+ * such ways for HPUB, SUB and UNSUB; whatever else comes goes through the line machine. The fuzz
+ * target checks that both agree. The fast path is entered only between messages and never before
+ * the authentication is done.
  */
 #include "proto/client_parser.h"
 #include "base/assert.h"
@@ -166,8 +167,8 @@ static void fill_unsub(const struct esi_str *fields, size_t count, struct esi_cl
     item->max = max;
 }
 
-/* The same for SUB and UNSUB, which come in long runs. Returns the bytes of the line with item and op
- * filled, or 0. */
+/* The same for SUB and UNSUB, which come in long runs. Returns the bytes of the line with item and
+ * op filled, or 0. */
 static size_t parse_canonical_sub(const struct esi_client_parser *parser, const char *data,
                                   size_t len, enum esi_client_op *op, struct esi_client_item *item)
 {

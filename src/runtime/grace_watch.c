@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Why one look is enough. Who removes something does it before it looks at a count, with a full fence
- * between; a worker writes its count before it reads anything in a turn, with a full fence between. So
- * either the look sees the new count, and waits for it, or the turn sees the removal.
+ * Why one look is enough. Who removes something does it before it looks at a count, with a full
+ * fence between; a worker writes its count before it reads anything in a turn, with a full fence
+ * between. So either the look sees the new count, and waits for it, or the turn sees the removal.
  */
 #include "runtime/grace_watch.h"
 #include "base/assert.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How a worker finds out by itself that a grace period has passed, without waking the reclaimer:
- * each worker counts its turns where all can read it, and who waits looks at the counts of the others
- * at the end of its own turns. Before it sleeps it leaves what still waits to the reclaimer. Private
- * to the runtime layer.
+ * each worker counts its turns where all can read it, and who waits looks at the counts of the
+ * others at the end of its own turns. Before it sleeps it leaves what still waits to the reclaimer.
+ * Private to the runtime layer.
  *
  * Counts are odd within a turn. A worker that is met between two turns, or later at another count,
  * holds nothing that was found before.

@@ -84,8 +84,8 @@ uint32_t esi_worker_index(const struct esi_worker *worker);
 /* Time of the worker's current turn, monotonic ns; its own thread only. */
 uint64_t esi_worker_now_ns(const struct esi_worker *worker);
 /*
- * Told by an actor in its turn: its peer has just answered what was written to it. Then more is likely to
- * come soon, and somebody waits for it: the worker's next wait may begin awake.
+ * Told by an actor in its turn: its peer has just answered what was written to it. Then more is
+ * likely to come soon, and somebody waits for it: the worker's next wait may begin awake.
  */
 void esi_worker_note_answer(struct esi_worker *worker);
 

@@ -86,8 +86,8 @@ void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *act
         /* order: release; pairs with the acquire in take_inbound, which then sees next_inbound. */
     } while (!atomic_compare_exchange_weak_explicit(&worker->inbound, &head, actor,
                                                     memory_order_release, memory_order_relaxed));
-    /* order: seq_cst fence; pairs with the fence in sleep_in_poller: push before look, or set before
-     * look again. */
+    /* order: seq_cst fence; pairs with the fence in sleep_in_poller: push before look, or set
+     * before look again. */
     atomic_thread_fence(memory_order_seq_cst);
     /* order: relaxed; ordered by the fence above. */
     if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed) &&

@@ -2,9 +2,9 @@
 /*
  * Goal: moving actors from worker to worker at random loses, doubles and reorders nothing, and
  * cause still comes before effect; timers and sockets move along. Method: nodes pass tokens on at
- * random (token_case.h) and wish themselves elsewhere all the time, while visits go round. Each node
- * has a timer and one end of a socket pair, whose other end another node writes to. Everything is
- * counted on both sides and compared at the end.
+ * random (token_case.h) and wish themselves elsewhere all the time, while visits go round. Each
+ * node has a timer and one end of a socket pair, whose other end another node writes to. Everything
+ * is counted on both sides and compared at the end.
  */
 #include "token_case.h"
 

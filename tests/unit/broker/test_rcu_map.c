@@ -127,8 +127,8 @@ static void test_colliding_hashes(void **state)
     run(few);
 }
 
-/* Goal: what was made for many does not stay when few are left. Method: the table is built anew at an
- * insert after most have gone. */
+/* Goal: what was made for many does not stay when few are left. Method: the table is built anew at
+ * an insert after most have gone. */
 static void test_shrinks(void **state)
 {
     enum { MANY = 20000 };

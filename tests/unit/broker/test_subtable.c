@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Goal: a walk finds exactly the subscriptions whose pattern matches, through every order of adds,
- * removals and replacements; interest is told of as it is; generations rise where they must and nowhere else; nothing is left
- * when all are gone. Method: random patterns over a few tokens, against esi_subject_matches on a
- * flat list.
+ * removals and replacements; interest is told of as it is; generations rise where they must and
+ * nowhere else; nothing is left when all are gone. Method: random patterns over a few tokens,
+ * against esi_subject_matches on a flat list.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Goal: a worker learns by itself, without the reclaimer, that a grace period has passed, and never
- * while another one is in a turn that began before it asked. Method: an actor that asks, and then has
- * turn after turn or nothing to do, beside one on another worker that stays in one turn for as long as
- * the test wants.
+ * while another one is in a turn that began before it asked. Method: an actor that asks, and then
+ * has turn after turn or nothing to do, beside one on another worker that stays in one turn for as
+ * long as the test wants.
  */
 #include <setjmp.h>
 #include <stdarg.h>
