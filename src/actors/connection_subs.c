@@ -186,6 +186,7 @@ static enum es_err add_sub(struct esi_connection *self, const struct esi_client_
 void esi_connection_subs_on_sub(struct esi_connection *self, const struct esi_client_item *item)
 {
     self->activity_ns = connection_now_ns(self);
+    esi_batch_settle(self->local->batch);
     if (self->counted_subs > 0) {
         /* What was published before may end a counted subscription, whose sid is then free
          * again. */

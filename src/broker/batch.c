@@ -14,7 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAP_RECENT_NS = 2000000000, PROGRESS_RECENT_NS = 250000000, PAUSE_STEP_NS = 1000000 };
+enum {
+    MAP_RECENT_NS = 2000000000,
+    PROGRESS_RECENT_NS = 250000000,
+    PAUSE_STEP_NS = 1000000,
+    AHEAD_MAX =
+        16, /* messages: enough for what they wait for to arrive, few enough to stay there */
+    LONE_RUNS_MIN = 8,    /* from so many on it pays to look ahead, */
+    AHEAD_SUBS_MIN = 8192 /* and from so many subscriptions on: fewer stay in the caches */
+};
 
 struct run_msg {
     struct esi_str reply;
@@ -23,6 +31,13 @@ struct run_msg {
     uint32_t header_len;
     uint32_t total_len;
     bool is_mapped; /* the reply is mapped on the way to links */
+};
+
+/* A message whose subject the memory was asked for. */
+struct ahead {
+    struct esi_publish publish;
+    uint64_t hash; /* of its subject */
+    struct esi_match_hint hint;
 };
 
 struct esi_batch {
@@ -45,6 +60,10 @@ struct esi_batch {
     uint32_t *marks; /* owned; of the match's groups: marks[index] == mark */
     size_t mark_capacity;
     uint32_t mark;
+    /* messages that wait for the memory, in order; they come before all that is added later */
+    uint32_t ahead_count;
+    uint32_t lone_runs; /* how many runs of one message were the last ones */
+    struct ahead ahead[AHEAD_MAX];
     /* the output block */
     struct esi_block *out; /* owned: one reference of our own */
     size_t out_used;
@@ -818,7 +837,8 @@ static uint32_t count_receivers(const struct esi_batch *batch)
     return count;
 }
 
-static bool continues_run(const struct esi_batch *batch, const struct esi_publish *publish)
+static inline __attribute__((always_inline)) bool continues_run(const struct esi_batch *batch,
+                                                                const struct esi_publish *publish)
 {
     return batch->match != NULL && batch->run_count < ESI_BATCH_RUN_MAX &&
            !batch->match->has_repeated_target && esi_str_equal(batch->subject, publish->subject) &&
@@ -826,20 +846,26 @@ static bool continues_run(const struct esi_batch *batch, const struct esi_publis
            esi_match_cache_is_current(batch->options.cache, batch->match);
 }
 
-uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish)
+/* Begins a run with a message on this subject; false when memory is exhausted. */
+static inline bool begin_run(struct esi_batch *batch, const struct esi_publish *publish,
+                             uint64_t hash)
 {
-    batch->stats.messages_in++;
-    if (!continues_run(batch, publish)) {
-        flush_run(batch);
-        batch->match = esi_match_cache_find(batch->options.cache, publish->subject);
-        batch->subject = publish->subject;
-        batch->queues = publish->queues;
-        if (batch->match == NULL) {
-            batch->stats.dropped++;
-            return 1;
-        }
-        batch->receiver_count = count_receivers(batch);
+    batch->lone_runs = batch->run_count > 1 ? 0 : batch->lone_runs + 1;
+    flush_run(batch);
+    batch->match = esi_match_cache_find_hashed(batch->options.cache, publish->subject, hash);
+    batch->subject = publish->subject;
+    batch->queues = publish->queues;
+    if (batch->match == NULL) {
+        batch->stats.dropped++;
+        return false;
     }
+    batch->receiver_count = count_receivers(batch);
+    return true;
+}
+
+/* Appends to the run, unless nobody gets it. */
+static inline uint32_t append_msg(struct esi_batch *batch, const struct esi_publish *publish)
+{
     if (batch->receiver_count == 0) {
         return 0;
     }
@@ -854,12 +880,103 @@ uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publis
     return batch->receiver_count;
 }
 
+/* By now the memory has brought where to look; asks it for what will be found there, and then
+ * delivers in order. */
+static void settle_ahead(struct esi_batch *batch)
+{
+    const uint32_t count = batch->ahead_count;
+
+    batch->ahead_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        esi_match_cache_prefetch_places(batch->options.cache, &batch->ahead[i].hint);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        esi_match_cache_prefetch_found(batch->options.cache, &batch->ahead[i].hint);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ahead *ahead = &batch->ahead[i];
+        if (continues_run(batch, &ahead->publish) ||
+            begin_run(batch, &ahead->publish, ahead->hash)) {
+            append_msg(batch, &ahead->publish);
+        }
+    }
+}
+
+void esi_batch_settle(struct esi_batch *batch)
+{
+    if (batch->ahead_count > 0) {
+        settle_ahead(batch);
+    }
+}
+
+/* All that was added is with its targets' deliveries; the next message begins a run. */
+static void end_run(struct esi_batch *batch)
+{
+    esi_batch_settle(batch);
+    flush_run(batch);
+    batch->match = NULL;
+}
+
+/*
+ * Where each message has a subject of its own, and there are more than the processor's caches hold,
+ * nearly all time would go by waiting for the memory, message by message. So their subjects are
+ * looked at some messages ahead. Who has a reply must be told now whether anybody gets it.
+ */
+static bool looks_ahead(const struct esi_batch *batch, const struct esi_publish *publish)
+{
+    return batch->lone_runs >= LONE_RUNS_MIN && publish->reply.len == 0 &&
+           esi_subtable_count(batch->options.table) >= AHEAD_SUBS_MIN;
+}
+
+/* The message waits for the memory, or comes behind others that do. */
+static __attribute__((noinline)) uint32_t add_behind(struct esi_batch *batch,
+                                                     const struct esi_publish *publish)
+{
+    const uint64_t hash = esi_hashmap_hash(publish->subject);
+
+    if (looks_ahead(batch, publish)) {
+        struct ahead *ahead = &batch->ahead[batch->ahead_count++];
+        ahead->publish = *publish;
+        ahead->hash = hash;
+        ahead->hint.table = (struct esi_subtable_hint){0};
+        if (batch->ahead_count > 1) {
+            ahead->hint.table = (ahead - 1)->hint.table;
+        }
+        esi_match_cache_prefetch(batch->options.cache, publish->subject, hash, &ahead->hint);
+        if (batch->ahead_count == AHEAD_MAX) {
+            settle_ahead(batch);
+        }
+        return 1;
+    }
+    settle_ahead(batch);
+    if (!continues_run(batch, publish) && !begin_run(batch, publish, hash)) {
+        return 1;
+    }
+    return append_msg(batch, publish);
+}
+
+uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish)
+{
+    batch->stats.messages_in++;
+    if (ESI_UNLIKELY(batch->ahead_count > 0)) {
+        return add_behind(batch, publish);
+    }
+    if (!continues_run(batch, publish)) {
+        if (ESI_UNLIKELY(looks_ahead(batch, publish))) {
+            return add_behind(batch, publish);
+        }
+        if (!begin_run(batch, publish, esi_hashmap_hash(publish->subject))) {
+            return 1;
+        }
+    }
+    return append_msg(batch, publish);
+}
+
 void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source source)
 {
     if (batch->source != source) {
         /* A run is of one source. */
-        flush_run(batch);
-        batch->match = NULL;
+        end_run(batch);
         batch->source = source;
     }
 }
@@ -876,16 +993,14 @@ void esi_batch_send_link(struct esi_batch *batch, struct esi_target *target, boo
                                 .total_len = (uint32_t)publish->total_len,
                                 .is_mapped = must_map(batch, publish->reply)};
 
-    flush_run(batch);
-    batch->match = NULL;
+    end_run(batch);
     deliver_link_msg(batch, &form, &msg);
 }
 
 void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, struct esi_str line,
                          struct esi_str body)
 {
-    flush_run(batch);
-    batch->match = NULL;
+    end_run(batch);
     char *at = reserve(batch, line.len + body.len);
     if (at == NULL) {
         batch->stats.dropped++;
@@ -938,8 +1053,7 @@ uint64_t esi_batch_flush(struct esi_batch *batch)
 {
     uint64_t pause_ns = 0;
 
-    flush_run(batch);
-    batch->match = NULL;
+    end_run(batch);
     if (batch->out != NULL) {
         settle_out_refs(batch);
     }

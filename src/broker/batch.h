@@ -121,11 +121,14 @@ void esi_batch_free(struct esi_batch *batch);
 void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
                      struct esi_target *self, bool echo, struct esi_block *block, uint64_t now_ns);
 /*
- * Adds a message. Returns how many will get it: 0 means nobody (no responders). When memory is
+ * Adds a message. Returns how many will get it: 0 means nobody (no responders); this is right for
+ * messages with a reply, others may be looked up later. When memory is
  * exhausted a message is dropped and counted, also for each target that should have had it
  * (lost_msgs), which must then not go on as if nothing were missing.
  */
 uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish);
+/* What was added is looked up: what is subscribed from here on does not get it. */
+void esi_batch_settle(struct esi_batch *batch);
 /*
  * Formats what is left and hands every delivery over. Returns for how long the publisher should
  * pause, in nanoseconds, at most ESI_BATCH_PAUSE_NS_MAX: 0, unless a target that is taking bytes

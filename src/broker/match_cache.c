@@ -14,6 +14,11 @@
 
 enum {
     SEEN_BITS = 17,
+    /* The cache is judged after so many misses, or, stepped aside, so many look-ups: then it keeps a
+     * part, for as large a part of the subjects, to see whether it would hit. */
+    JUDGED_AFTER = 16384,
+    ASIDE_PART = 16,
+    ASIDE_SHIFT = 40,    /* bits of the hash that neither sets nor tables are chosen by */
     REPLACE_ONE_IN = 64, /* misses in a full set: more would cost more than the few hits bring */
     CAPACITY_MIN = 1024,
     SET_SLOTS =
@@ -53,6 +58,9 @@ struct esi_match_cache {
     struct slot *slots;                /* owned; capacity a power of two */
     uint32_t capacity;
     uint32_t capacity_max;
+    bool is_aside;
+    uint32_t judged_count;   /* misses or look-ups since it was judged last */
+    uint64_t judged_hits;    /* hits at that time */
     size_t bytes_max;        /* of all entries */
     struct esi_lease *lease; /* borrowed; NULL: nobody counts */
     /* Subjects seen once: a bit each, forgotten in whole when half full. */
@@ -597,6 +605,61 @@ static void forget_all(struct esi_match_cache *cache)
     }
 }
 
+/* As far as it may grow now. */
+static uint32_t capacity_limit(const struct esi_match_cache *cache)
+{
+    const uint32_t part = cache->capacity_max / ASIDE_PART;
+
+    return !cache->is_aside ? cache->capacity_max : part < SET_SLOTS ? (uint32_t)SET_SLOTS : part;
+}
+
+static bool may_grow(const struct esi_match_cache *cache)
+{
+    return cache->capacity < capacity_limit(cache) &&
+           cache->capacity * sizeof *cache->slots < cache->bytes_max / ENTRY_PART;
+}
+
+/* Is this subject one of those that the cache is used for? */
+static bool is_used_for(const struct esi_match_cache *cache, uint64_t hash)
+{
+    return ESI_LIKELY(!cache->is_aside) || (hash >> ASIDE_SHIFT) % ASIDE_PART == 0;
+}
+
+/* An entry that is hit takes as many looks into memory that is far away as the table does for a
+ * subject with one subscription, and one that is not hit makes them twice as many. */
+static void step_aside(struct esi_match_cache *cache)
+{
+    cache->is_aside = true;
+    const uint32_t capacity = capacity_limit(cache);
+    struct slot *slots = new_slots(capacity);
+    if (slots == NULL) {
+        cache->is_aside = false;
+        return;
+    }
+    forget_all(cache);
+    note_less(cache, cache->capacity * sizeof *slots);
+    note_more(cache, capacity * sizeof *slots);
+    free(cache->slots);
+    cache->slots = slots;
+    cache->capacity = capacity;
+}
+
+/* Now and then: does the cache pay? Called for each miss; stepped aside, for each look-up in it. */
+static void judge(struct esi_match_cache *cache)
+{
+    if (++cache->judged_count < JUDGED_AFTER) {
+        return;
+    }
+    const uint64_t hits = cache->stats.hits - cache->judged_hits;
+    if (cache->is_aside) {
+        cache->is_aside = hits < JUDGED_AFTER / 2; /* else it grows again as subjects come */
+    } else if (!may_grow(cache) && hits < JUDGED_AFTER / 3) {
+        step_aside(cache);
+    }
+    cache->judged_count = 0;
+    cache->judged_hits = cache->stats.hits;
+}
+
 /* Where a match of this size goes; NULL: nowhere, it is used once. */
 static struct slot *admit(struct esi_match_cache *cache, struct esi_str subject, uint64_t hash,
                           size_t bytes)
@@ -607,8 +670,7 @@ static struct slot *admit(struct esi_match_cache *cache, struct esi_str subject,
     if (cache->stats.bytes + bytes > cache->bytes_max) {
         forget_all(cache);
     }
-    if (cache->stats.entries > cache->capacity / 4 * 3 && cache->capacity < cache->capacity_max &&
-        cache->capacity * sizeof *cache->slots < cache->bytes_max / ENTRY_PART) {
+    if (cache->stats.entries > cache->capacity / 4 * 3 && may_grow(cache)) {
         grow(cache);
     }
     return choose_slot(cache, subject, hash);
@@ -659,7 +721,7 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
     }
     const size_t len = match_bytes(cache, subject.len);
     const size_t bytes = esi_ledger_heap_bytes(len);
-    struct slot *slot = admit(cache, subject, hash, bytes);
+    struct slot *slot = is_used_for(cache, hash) ? admit(cache, subject, hash, bytes) : NULL;
     void *memory = reserve(cache, slot, len);
     if (memory == NULL) {
         return NULL;
@@ -690,15 +752,75 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
     return layout.match;
 }
 
-const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject)
+void esi_match_cache_prefetch(const struct esi_match_cache *cache, struct esi_str subject,
+                              uint64_t hash, struct esi_match_hint *hint)
 {
-    const uint64_t hash = esi_hashmap_hash(subject);
-    const struct slot *slot = find_slot(cache, subject, hash);
+    if (is_used_for(cache, hash)) {
+        const struct slot *set = set_of(cache, hash);
+        __builtin_prefetch(set);
+        __builtin_prefetch(set + SET_SLOTS / 2);
+    }
+    esi_subtable_prefetch(cache->table, subject, hash, &hint->table);
+}
+
+static const struct esi_match *guess(const struct esi_match_cache *cache, uint64_t hash)
+{
+    const struct slot *set = set_of(cache, hash);
+
+    for (uint32_t i = 0; i < SET_SLOTS; i++) {
+        if (set[i].hash == hash) {
+            return set[i].match;
+        }
+    }
+    return NULL;
+}
+
+void esi_match_cache_prefetch_places(const struct esi_match_cache *cache,
+                                     struct esi_match_hint *hint)
+{
+    const uint64_t hash = hint->table.literal_hash;
+
+    hint->match = is_used_for(cache, hash) ? guess(cache, hash) : NULL;
+    if (hint->match != NULL) {
+        __builtin_prefetch(hint->match);
+        __builtin_prefetch((const char *)hint->match + ESI_CACHE_LINE);
+    } else {
+        esi_subtable_prefetch_places(&hint->table);
+    }
+}
+
+void esi_match_cache_prefetch_found(const struct esi_match_cache *cache,
+                                    const struct esi_match_hint *hint)
+{
+    if (hint->match == NULL) {
+        esi_subtable_prefetch_found(&hint->table);
+    } else if (hint->match->plain_count > 0 && esi_match_cache_is_current(cache, hint->match)) {
+        __builtin_prefetch(hint->match->plain[0]);
+        __builtin_prefetch((const char *)hint->match->plain[0] + ESI_CACHE_LINE);
+    }
+}
+
+const struct esi_match *esi_match_cache_find_hashed(struct esi_match_cache *cache,
+                                                    struct esi_str subject, uint64_t hash)
+{
+    const bool is_used = is_used_for(cache, hash);
+    const struct slot *slot = is_used ? find_slot(cache, subject, hash) : NULL;
 
     if (ESI_LIKELY(slot != NULL && esi_match_cache_is_current(cache, slot->match))) {
         cache->stats.hits++;
+        if (ESI_UNLIKELY(cache->is_aside)) {
+            judge(cache);
+        }
         return slot->match;
     }
     cache->stats.misses++;
+    if (is_used) {
+        judge(cache);
+    }
     return build(cache, subject, hash);
+}
+
+const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject)
+{
+    return esi_match_cache_find_hashed(cache, subject, esi_hashmap_hash(subject));
 }

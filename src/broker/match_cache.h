@@ -7,7 +7,8 @@
  * turn) before a pointer of it is used.
  *
  * An entry is admitted at the second use of its subject, so that subjects seen once (inboxes) empty
- * nothing. One thread's.
+ * nothing. Where more subjects are in use than it can hold, and few look-ups hit, it steps aside, and
+ * most subjects are looked up in the table at once. One thread's.
  */
 #pragma once
 
@@ -75,6 +76,25 @@ void esi_match_cache_charge_to(struct esi_match_cache *cache, struct esi_lease *
  * only when memory is exhausted.
  */
 const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject);
+/* The same, where the subject's hash is known. */
+const struct esi_match *esi_match_cache_find_hashed(struct esi_match_cache *cache,
+                                                    struct esi_str subject, uint64_t hash);
+/* What is asked of the memory for a subject that is looked up soon. */
+struct esi_match_hint {
+    struct esi_subtable_hint table;
+    const struct esi_match *match; /* the one that was found; NULL: none */
+};
+/*
+ * For many subjects at once: each step asks the memory for what the next one looks at, and the last
+ * one for what a look-up will find. Hints only. hint->table is that of the subject before, or all
+ * zero; the first step fills it anew.
+ */
+void esi_match_cache_prefetch(const struct esi_match_cache *cache, struct esi_str subject,
+                              uint64_t hash, struct esi_match_hint *hint);
+void esi_match_cache_prefetch_places(const struct esi_match_cache *cache,
+                                     struct esi_match_hint *hint);
+void esi_match_cache_prefetch_found(const struct esi_match_cache *cache,
+                                    const struct esi_match_hint *hint);
 /* True while nothing that the match depends on has changed. */
 bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match);
 

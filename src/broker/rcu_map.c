@@ -131,17 +131,22 @@ void esi_rcu_map_prefetch_bucket(const struct esi_rcu_map *map, uint64_t hash)
     }
 }
 
-void esi_rcu_map_prefetch_entry(const struct esi_rcu_map *map, uint64_t hash)
+const struct esi_rcu_entry *esi_rcu_map_guess(const struct esi_rcu_map *map, uint64_t hash)
 {
     const struct esi_rcu_table *table = ESI_RCU_READ(map->table);
 
     if (table == NULL) {
-        return;
+        return NULL;
     }
     const struct bucket *bucket = &table->buckets[first_bucket(hash) & table->mask];
     const uint64_t found = equal_bytes(read_marks(bucket), mark_of(hash));
-    const struct esi_rcu_entry *entry =
-        found != 0 ? ESI_RCU_READ(bucket->slots[__builtin_ctzll(found) / 8]) : NULL;
+    return found != 0 ? ESI_RCU_READ(bucket->slots[__builtin_ctzll(found) / 8]) : NULL;
+}
+
+void esi_rcu_map_prefetch_entry(const struct esi_rcu_map *map, uint64_t hash)
+{
+    const struct esi_rcu_entry *entry = esi_rcu_map_guess(map, hash);
+
     if (entry != NULL) {
         __builtin_prefetch(entry);
         __builtin_prefetch((const char *)entry + ESI_CACHE_LINE);

@@ -51,6 +51,8 @@ struct esi_rcu_entry *esi_rcu_map_find(const struct esi_rcu_map *map, struct esi
  */
 void esi_rcu_map_prefetch_bucket(const struct esi_rcu_map *map, uint64_t hash);
 void esi_rcu_map_prefetch_entry(const struct esi_rcu_map *map, uint64_t hash);
+/* The entry that most likely has this hash, or NULL; only its key tells. */
+const struct esi_rcu_entry *esi_rcu_map_guess(const struct esi_rcu_map *map, uint64_t hash);
 /* Adds an entry whose key is not in the map. ES_NO_MEMORY: nothing changed. */
 ES_MUST_USE enum es_err esi_rcu_map_insert(struct esi_rcu_map *map, struct esi_rcu_entry *entry,
                                            struct esi_retired **retired);

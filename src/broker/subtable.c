@@ -874,13 +874,65 @@ void esi_subtable_walk(const struct esi_subtable *table, struct esi_str subject,
     }
 }
 
-void esi_subtable_prefetch(const struct esi_subtable *table, struct esi_str subject, uint64_t hash)
+/* The map in which a walk looks for what follows the stem, down the first of its branches. */
+static const struct esi_rcu_map *find_leaves(const struct node *root, struct esi_str stem)
 {
-    esi_rcu_map_prefetch_bucket(&published_part(table, subject)->literals, hash);
+    struct esi_subject_cursor cursor = esi_subject_tokens(stem);
+    const struct node *node = root;
+    struct esi_str token;
+
+    while (stem.len > 0 && node != NULL && esi_subject_next_token(&cursor, &token)) {
+        const struct branches *below = ESI_RCU_READ(node->below);
+        if (below == NULL) {
+            return NULL;
+        }
+        const struct esi_rcu_entry *child =
+            esi_rcu_map_find(&below->children, token, esi_hashmap_hash(token));
+        node = child != NULL ? node_of(child) : ESI_RCU_READ(below->star);
+    }
+    const struct branches *below = node != NULL ? ESI_RCU_READ(node->below) : NULL;
+    return below != NULL ? &below->children : NULL;
 }
 
-void esi_subtable_prefetch_found(const struct esi_subtable *table, struct esi_str subject,
-                                 uint64_t hash)
+void esi_subtable_prefetch(const struct esi_subtable *table, struct esi_str subject, uint64_t hash,
+                           struct esi_subtable_hint *hint)
 {
-    esi_rcu_map_prefetch_entry(&published_part(table, subject)->literals, hash);
+    const struct part *part = published_part(table, subject);
+    const char *dot = memrchr(subject.data, '.', subject.len);
+    const size_t stem_len = dot != NULL ? (size_t)(dot - subject.data) : 0;
+    const struct esi_str stem = {.data = subject.data, .len = stem_len};
+
+    if (hint->literals == NULL || stem.len == 0 || !esi_str_equal(hint->stem, stem)) {
+        hint->literals = &part->literals;
+        hint->stem = stem;
+        hint->leaves = is_empty_trie(&part->root) ? NULL : find_leaves(&part->root, stem);
+    }
+    hint->literal_hash = hash;
+    esi_rcu_map_prefetch_bucket(hint->literals, hash);
+    if (hint->leaves != NULL) {
+        const size_t skipped = dot != NULL ? stem_len + 1 : 0;
+        hint->leaf_hash = esi_hashmap_hash(
+            (struct esi_str){.data = subject.data + skipped, .len = subject.len - skipped});
+        esi_rcu_map_prefetch_bucket(hint->leaves, hint->leaf_hash);
+    }
+}
+
+void esi_subtable_prefetch_places(const struct esi_subtable_hint *hint)
+{
+    esi_rcu_map_prefetch_entry(hint->literals, hint->literal_hash);
+    if (hint->leaves != NULL) {
+        esi_rcu_map_prefetch_entry(hint->leaves, hint->leaf_hash);
+    }
+}
+
+void esi_subtable_prefetch_found(const struct esi_subtable_hint *hint)
+{
+    const struct esi_rcu_entry *leaf =
+        hint->leaves != NULL ? esi_rcu_map_guess(hint->leaves, hint->leaf_hash) : NULL;
+    const struct esi_rcu_entry *subs = leaf != NULL ? ESI_RCU_READ(node_of(leaf)->subs) : NULL;
+
+    if (subs != NULL) {
+        __builtin_prefetch(subs);
+        __builtin_prefetch((const char *)subs + ESI_CACHE_LINE);
+    }
 }

@@ -134,14 +134,23 @@ uint64_t esi_subtable_last_local_ns(const struct esi_subtable *table);
 void esi_subtable_walk(const struct esi_subtable *table, struct esi_str subject, uint64_t hash,
                        void (*found)(void *argument, struct esi_sub *sub), void *argument);
 
+/* Where a walk will look last, for the hints below. Valid for the turn. */
+struct esi_subtable_hint {
+    const struct esi_rcu_map *literals;
+    const struct esi_rcu_map *leaves; /* of the trie, where the last token is; NULL: none */
+    struct esi_str stem;              /* all tokens but the last; borrowed */
+    uint64_t literal_hash;
+    uint64_t leaf_hash;
+};
 /*
- * For many subjects at once: the first step asks the memory for what a walk will look at, the
- * second, when that has come, for what the walk will find. Hints only. The caller is in a read-side
- * section.
+ * For many subjects at once: each step asks the memory for what the next one looks at, and the last
+ * one for what a walk will find. Hints only. In the first step hint is that of the subject before,
+ * whose way down the trie is often the same, or all zero. The caller is in a read-side section.
  */
-void esi_subtable_prefetch(const struct esi_subtable *table, struct esi_str subject, uint64_t hash);
-void esi_subtable_prefetch_found(const struct esi_subtable *table, struct esi_str subject,
-                                 uint64_t hash);
+void esi_subtable_prefetch(const struct esi_subtable *table, struct esi_str subject, uint64_t hash,
+                           struct esi_subtable_hint *hint);
+void esi_subtable_prefetch_places(const struct esi_subtable_hint *hint);
+void esi_subtable_prefetch_found(const struct esi_subtable_hint *hint);
 
 /* Subscriptions now in the table. Thread: any; relaxed. */
 uint64_t esi_subtable_count(const struct esi_subtable *table);

@@ -57,6 +57,80 @@ static uint32_t publish_full(enum esi_publish_source source, struct esi_publish 
 
 /* --- clients --- */
 
+static void expect_line(struct esi_bytes *expected, const char *subject, const char *sid,
+                        bool has_reply, const char *body)
+{
+    esi_bytes_printf(expected, "MSG %s %s %s%zu\r\n%s\r\n", subject, sid, has_reply ? "r " : "",
+                     strlen(body), body);
+}
+
+/* Messages on ever other subjects are looked up some at a time: order, answers about replies, and what
+ * is subscribed meanwhile are as though they were not. */
+static void test_ever_other_subjects(void **state)
+{
+    enum { MESSAGES = 400, OTHERS = 10000 };
+    struct sink *all = new_sink(&broker, false);
+    struct sink *late = new_sink(&broker, false);
+    struct esi_bytes expected;
+    struct esi_bytes expected_late;
+    static char subjects[MESSAGES][8]; /* borrowed until the flush */
+    char body[16];
+
+    (void)state;
+    esi_bytes_init(&expected, 0);
+    esi_bytes_init(&expected_late, 0);
+    struct esi_sub *subs[] = {subscribe(all, "n.*", "", "1", 0), subscribe(all, "n.7", "", "2", 0),
+                              subscribe(late, "none", "", "3", 0)};
+    /* With few subscriptions nothing is looked up ahead. */
+    struct esi_sub **others = test_malloc(OTHERS * sizeof *others);
+    for (uint32_t i = 0; i < OTHERS; i++) {
+        char other[16];
+        snprintf(other, sizeof other, i % 3 == 0 ? "n.%u.*" : "n.x.%u", i);
+        others[i] = subscribe(late, other, "", "4", 0);
+    }
+    begin_as_client(NULL, true);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        const uint32_t number = i % 23 == 0 ? 7 : i % 100 < 10 ? 8 : i * 31 % 97;
+        const bool has_reply = i % 41 == 0;
+        char *subject = subjects[i];
+        snprintf(subject, sizeof subjects[i], "n.%u", number);
+        snprintf(body, sizeof body, "%u", i);
+        const uint32_t count = publish(&broker, subject, has_reply ? "r" : "", body);
+        if (has_reply) {
+            assert_int_equal(count, (number == 7 ? 2 : 1) + (i >= MESSAGES / 2));
+            assert_int_equal(publish(&broker, "nobody", "r", ""), 0);
+        }
+        expect_line(&expected, subject, "1", has_reply, body);
+        if (number == 7) {
+            expect_line(&expected, subject, "2", has_reply, body);
+        }
+        if (i >= MESSAGES / 2) {
+            expect_line(&expected_late, subject, "3", has_reply, body);
+        }
+        if (i == MESSAGES / 2 - 1) {
+            esi_batch_settle(broker.batch);
+            unsubscribe(subs[2]);
+            subs[2] = subscribe(late, "n.>", "", "3", 0);
+        }
+    }
+    (void)!esi_batch_flush(broker.batch);
+    esi_bytes_append(&expected, "", 1);
+    esi_bytes_append(&expected_late, "", 1);
+    assert_string_equal(take(all), expected.data);
+    assert_string_equal(take(late), expected_late.data);
+    esi_bytes_deinit(&expected);
+    esi_bytes_deinit(&expected_late);
+    for (size_t i = 0; i < sizeof subs / sizeof subs[0]; i++) {
+        unsubscribe(subs[i]);
+    }
+    for (uint32_t i = 0; i < OTHERS; i++) {
+        unsubscribe(others[i]);
+    }
+    test_free(others);
+    free_sink(all);
+    free_sink(late);
+}
+
 static void test_plain_lines(void **state)
 {
     struct sink *one = new_sink(&broker, false);
@@ -1098,6 +1172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_plain_lines, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_ever_other_subjects, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_headers_are_kept_or_stripped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_echo, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order_over_subscriptions, set_up, tear_down),
