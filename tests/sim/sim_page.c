@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Each look walks the page anew from its begin: pages of a world are small, and nothing is kept. */
 #include "sim_page.h"
 
 #include "base/num.h"
