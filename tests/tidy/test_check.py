@@ -275,6 +275,8 @@ FAULTS = [
     *[generated(f"docs/man/{page}.8", f"{page}(8): another option",
                 append("src/programs/command_line.def", "OPTION('x', \"xyz\", \"\", \"do it\")\n"))
       for page in ("event-service", "event-gateway")],
+    generated("docs/man/event-bench.1", "another option of event-bench",
+              replace("src/programs/event_bench/bench_options.c", "  --tls  ", "  --planted  ")),
     generated("docs/man/event-gateway.8", "another usage", replace("build/release/bin/event-gateway", "usage", "the use")),
     generated("docs/log-events.md", "another event",
               append("src/base/log_events.def", 'X(LOG_PLANTED, LOG_INFO, "Planted", "Nothing.")\n')),
@@ -390,7 +392,8 @@ class Copies:
         "symbols": ("src/server/",),
         "exports": ("tests/tidy/",),
         "manual-pages": ("docs/man/",),
-        "generated": ("src/base/", "src/actors/router.c", "src/actors/metrics.def", "src/programs/command_line.def"),
+        "generated": ("src/base/", "src/actors/router.c", "src/actors/metrics.def", "src/programs/command_line.def",
+                      "src/programs/event_bench/bench_options.c"),
         "tests-to-code": ("src/base/str", "tests/unit/base/"),
     }
     PREPARE = {"generated": prepare_generated}
