@@ -26,7 +26,7 @@ enum {
     JOBS_MAX = 64,
     FAILURES_MAX = 100,
     KEPT_MAX = 1000, /* seeds of a file */
-    CPU_S_MAX = 60 /* a world that stands still in an endless loop */
+    CPU_S_MAX = 60   /* a world that stands still in an endless loop */
 };
 
 /* What a process leaves behind, in memory that it shares with its parent. */
@@ -62,6 +62,7 @@ static void add_up(struct sim_result *total, const struct sim_result *result)
     total->dropped += result->dropped;
     total->shortages += result->shortages;
     total->moves += result->moves;
+    total->refused += result->refused;
 }
 
 _Noreturn static void play_in_child(const struct runner *runner, struct slot *slot)
@@ -206,10 +207,12 @@ static int report(struct runner *runner)
     printf("%" PRIu64 " worlds, %" PRIu64 " virtual seconds, %" PRIu64 " steps, digest %016" PRIx64
            "\n%" PRIu64 " connections, %" PRIu64 " faults, %" PRIu64 " messages published, %" PRIu64
            " delivered, of %" PRIu64 " it was certain, %" PRIu64 " dropped; %" PRIu64
-           " events, %" PRIu64 " pages, %" PRIu64 " times short of memory, %" PRIu64 " moves\n",
+           " events, %" PRIu64 " pages, %" PRIu64 " times short of memory, %" PRIu64
+           " moves, %" PRIu64 " secrets refused\n",
            runner->played, total->virtual_ns / SIM_S, total->steps, total->digest,
            total->connections, total->faults, total->published, total->delivered, total->required,
-           total->dropped, total->events, total->pages, total->shortages, total->moves);
+           total->dropped, total->events, total->pages, total->shortages, total->moves,
+           total->refused);
     for (uint64_t i = 0; i < runner->failed && i < FAILURES_MAX; i++) {
         printf("failed: %" PRIu64 "\n", runner->failures[i]);
     }

@@ -9,6 +9,7 @@
 #include "sim_book.h"
 #include "sim_events.h"
 #include "sim_monitor.h"
+#include "sim_tokens.h"
 
 #include "base/bytes.h"
 #include "base/num.h"
@@ -54,7 +55,8 @@ struct sim_client {
     enum state state;
     uint32_t server;
     struct sim_receiver receiver;
-    uint64_t cid; /* as the server told it */
+    uint64_t cid;             /* as the server told it */
+    struct sim_secret secret; /* that it has shown; version 0: none */
     int sock;
     uint32_t watched;
     struct esi_bytes in;
@@ -205,15 +207,19 @@ static void send_ping(struct sim_client *client)
 
 static void send_connect(struct sim_client *client)
 {
-    static const char *const token[] = {
-        [SERVER_INNER] = "", [SERVER_OUTER] = ",\"auth_token\":\"outside-token\""};
-    const enum sim_server_kind kind = client->world->servers[client->server].kind;
+    struct sim_world *world = client->world;
+    char text[SIM_SECRET_BYTES] = "outside-token";
 
+    client->secret = (struct sim_secret){0};
+    if (world->servers[client->server].kind == SERVER_OUTER && world->tokens != NULL) {
+        client->secret = sim_tokens_draw(world->tokens);
+        sim_tokens_text(client->secret, text);
+    }
     esi_bytes_printf(
         &client->out,
         "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true,"
-        "\"echo\":%s%s}\r\n",
-        client->receiver.has_echo ? "true" : "false", token[kind]);
+        "\"echo\":%s,\"auth_token\":\"%s\"}\r\n",
+        client->receiver.has_echo ? "true" : "false", text);
     send_ping(client);
 }
 
@@ -517,6 +523,10 @@ static size_t take_line(struct sim_client *client, struct esi_str line, struct e
             sim_check(client->world, client->cid != 0, "no client_id in %.*s", ESI_STR_ARG(line));
             send_connect(client);
         }
+    } else if (client->secret.version != 0 &&
+               (esi_str_equal(line, ESI_STR("-ERR 'Authorization Violation'")) ||
+                esi_str_equal(line, ESI_STR("-ERR 'User Authentication Revoked'")))) {
+        sim_tokens_check_refused(client->world->tokens, client->secret);
     } else if (esi_str_starts_with(line, ESI_STR("-ERR "))) {
         sim_check(client->world,
                   esi_str_equal(line, ESI_STR("-ERR 'Slow Consumer'")) ||
@@ -697,6 +707,13 @@ static void check_patience(const struct sim_client *client)
 
     if (client->is_cut) {
         return;
+    }
+    if (client->state == CLIENT_READY && client->secret.version != 0 && client->read_ns <= now_ns) {
+        /* It may have slept until now, or have much to read before the word that it must go. */
+        const uint64_t busy_ns =
+            client->read_ns > client->heard_ns ? client->read_ns : client->heard_ns;
+        sim_tokens_check_served(world->tokens, client->secret,
+                                busy_ns > client->disturbed_ns ? busy_ns : client->disturbed_ns);
     }
     if (client->state == CLIENT_READY && client->ping_count > 0 && client->read_ns <= now_ns) {
         const uint64_t sent_ns = client->pings[client->ping_first].sent_ns;

@@ -5,6 +5,7 @@
 
 #include "sim_client.h"
 #include "sim_events.h"
+#include "sim_tokens.h"
 
 #include <inttypes.h>
 
@@ -109,7 +110,7 @@ static void go_wrong(void *argument)
     if (world->phase != PHASE_ACTIVE) {
         return;
     }
-    switch (draw(world, 6)) {
+    switch (draw(world, 7)) {
     case 0:
     case 1:
         disturb_link(world);
@@ -122,6 +123,12 @@ static void go_wrong(void *argument)
         if (world->events != NULL) {
             world->counts.faults++;
             sim_events_disturb(world->events);
+        }
+        break;
+    case 5:
+        if (world->tokens != NULL) {
+            world->counts.faults++;
+            sim_tokens_change(world->tokens);
         }
         break;
     default:

@@ -6,6 +6,7 @@
 #include "sim_server.h"
 
 #include "sim_events.h"
+#include "sim_tokens.h"
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -142,7 +143,9 @@ static void write_config(struct sim_world *world, struct sim_server *server, str
         sim_events_configure(world, out);
     }
     write_gateway(world, server, out);
-    if (server->kind == SERVER_OUTER) {
+    if (server->kind == SERVER_OUTER && world->tokens != NULL) {
+        esi_bytes_printf(out, "auth: {token_file: %s, cache_ttl: 2s}\n", sim_tokens_path());
+    } else if (server->kind == SERVER_OUTER) {
         esi_bytes_append_text(
             out, "auth: {token: outside-token, default_permissions: {publish: {allow: [\">\"]}, "
                  "subscribe: {allow: [\">\"]}}}\n");

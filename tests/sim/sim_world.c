@@ -12,6 +12,7 @@
 #include "sim_faults.h"
 #include "sim_monitor.h"
 #include "sim_server.h"
+#include "sim_tokens.h"
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -270,6 +271,7 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
                 .world = world, .a = a, .b = b, .ok_since_ns = esi_env_sim_now_ns(world->sim)};
         }
     }
+    world->tokens = draw(world, 2) == 0 ? sim_tokens_new(world) : NULL;
     world->events = draw(world, 2) == 0 ? sim_events_new(world) : NULL;
     for (uint32_t i = 0; i < world->server_count; i++) {
         sim_server_load(world, &world->servers[i]);
@@ -296,6 +298,7 @@ static void tear_down(struct sim_world *world)
         }
         sim_server_free(&world->servers[i]);
     }
+    sim_tokens_free(world->tokens);
     sim_book_free(world->book);
     esi_env_sim_free(world->sim);
 }
@@ -323,7 +326,8 @@ void sim_world_play(const struct sim_options *options, struct sim_result *out)
                                .pages = world->counts.pages,
                                .dropped = world->counts.dropped,
                                .shortages = world->counts.shortages,
-                               .moves = world->counts.moves};
+                               .moves = world->counts.moves,
+                               .refused = world->counts.refused};
     tear_down(world);
     free(world);
 }

@@ -67,6 +67,7 @@ struct sim_client;
 struct sim_book;
 struct sim_events;
 struct sim_monitor;
+struct sim_tokens;
 
 struct sim_world {
     uint64_t seed;
@@ -86,6 +87,7 @@ struct sim_world {
     struct sim_book *book;
     struct sim_events *events; /* NULL: none */
     struct sim_monitor *monitor;
+    struct sim_tokens *tokens; /* NULL: one token for all */
     struct {
         uint64_t published;
         uint64_t delivered;
@@ -94,6 +96,7 @@ struct sim_world {
         uint64_t faults;
         uint64_t events;
         uint64_t pages;
+        uint64_t refused;   /* bearers of a secret */
         uint64_t moves;     /* of actors, from worker to worker */
         uint64_t shortages; /* times a server was seen short of memory */
         uint64_t dropped;   /* messages that a server left out, and counted */
@@ -132,6 +135,7 @@ struct sim_result {
     uint64_t dropped;
     uint64_t shortages;
     uint64_t moves;
+    uint64_t refused;
 };
 
 /* Plays one world from start to end. Does not return when a check fails. */
