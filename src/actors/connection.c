@@ -31,6 +31,9 @@
 
 enum { MAPPED_MAX = 4096, RESPONSES_MAX = 4096 };
 
+/* Most of what an idle client takes; what few need is allocated when they need it. */
+_Static_assert(sizeof(struct esi_connection) <= 2816, "a connection is small");
+
 static const uint64_t RTT_FRESH_NS = 3600000000000;
 
 static struct esi_connection *self_of(struct esi_actor *actor)
