@@ -58,6 +58,7 @@ static void add_up(struct sim_result *total, const struct sim_result *result)
     total->connections += result->connections;
     total->faults += result->faults;
     total->events += result->events;
+    total->called += result->called;
     total->pages += result->pages;
     total->dropped += result->dropped;
     total->shortages += result->shortages;
@@ -207,12 +208,12 @@ static int report(struct runner *runner)
     printf("%" PRIu64 " worlds, %" PRIu64 " virtual seconds, %" PRIu64 " steps, digest %016" PRIx64
            "\n%" PRIu64 " connections, %" PRIu64 " faults, %" PRIu64 " messages published, %" PRIu64
            " delivered, of %" PRIu64 " it was certain, %" PRIu64 " dropped; %" PRIu64
-           " events, %" PRIu64 " pages, %" PRIu64 " times short of memory, %" PRIu64
-           " moves, %" PRIu64 " secrets refused\n",
+           " events, %" PRIu64 " accepted by gRPC; %" PRIu64 " pages, %" PRIu64
+           " times short of memory, %" PRIu64 " moves, %" PRIu64 " secrets refused\n",
            runner->played, total->virtual_ns / SIM_S, total->steps, total->digest,
            total->connections, total->faults, total->published, total->delivered, total->required,
-           total->dropped, total->events, total->pages, total->shortages, total->moves,
-           total->refused);
+           total->dropped, total->events, total->called, total->pages, total->shortages,
+           total->moves, total->refused);
     for (uint64_t i = 0; i < runner->failed && i < FAILURES_MAX; i++) {
         printf("failed: %" PRIu64 "\n", runner->failures[i]);
     }

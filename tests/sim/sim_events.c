@@ -11,7 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONNECTIONS_MAX = 4, ANSWERS_MAX = 64, READ_BYTES = 8192, PORT = 9000, ID_DIGITS = 8 };
+enum {
+    CONNECTIONS_MAX = 4,
+    ANSWERS_MAX = 64,
+    READ_BYTES = 8192,
+    PORT = 9000,
+    GRPC_PORT = 5555,
+    ID_DIGITS = 8
+};
 
 struct event {
     uint32_t starts; /* of event-service when it was accepted; 0: not accepted */
@@ -58,6 +65,10 @@ struct sim_events {
     struct worker workers[SIM_WORKERS];
 };
 
+/* The last one has no handler. */
+static const char *const types[] = {"w0", "w1", "nobody"};
+enum { TYPE_UNROUTED = 2 };
+
 static const char *const hosts[SIM_WORKERS] = {"10.0.2.1", "10.0.2.2"};
 
 static uint64_t draw(struct sim_world *world, uint64_t limit)
@@ -84,6 +95,7 @@ void sim_events_configure(struct sim_world *world, struct esi_bytes *out)
                          ", retry: {attempts_max: 1000, delay: 100ms, delay_max: 2s}}\n",
                          i, hosts[i], (int)PORT, timeout_ms, in_flight);
     }
+    esi_bytes_printf(out, "grpc: {port: %d}\n", (int)GRPC_PORT);
     esi_bytes_append_text(out, "events: {registry: {both: [w0, w1]}}\n");
 }
 
@@ -92,25 +104,65 @@ uint32_t sim_events_next(const struct sim_events *events)
     return events->count;
 }
 
-void sim_events_publish(struct sim_events *events, const char *reply, struct esi_bytes *out)
+static void add_event(struct sim_events *events, uint32_t type)
 {
-    static const char *const types[] = {"w0", "w1", "nobody"};
     struct sim_world *world = events->world;
-    char body[160];
 
     if (events->count == events->capacity) {
         events->capacity = events->capacity == 0 ? 256 : events->capacity * 2;
         events->events = realloc(events->events, events->capacity * sizeof *events->events);
         sim_check(world, events->events != NULL, "no memory");
     }
-    const uint32_t type = (uint32_t)(draw(world, 8) == 0 ? 2 : draw(world, 2));
-    const int len = snprintf(body, sizeof body, "{\"EventID\":\"%0*" PRIx32 "\",\"Verb\":\"%.*s\"}",
-                             (int)ID_DIGITS, events->count, (int)draw(world, 60),
-                             "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefgh");
-    events->events[events->count++] = (struct event){.is_unrouted = type == 2};
-    esi_bytes_printf(out, "PUB event.%s %s%s%d\r\n%s\r\n", types[type], reply,
-                     reply[0] != '\0' ? " " : "", len, body);
     world->counts.events++;
+    events->events[events->count++] = (struct event){.is_unrouted = type == TYPE_UNROUTED};
+}
+
+static uint32_t draw_type(const struct sim_events *events)
+{
+    return (uint32_t)(draw(events->world, 8) == 0 ? TYPE_UNROUTED : draw(events->world, 2));
+}
+
+/* A body of some length, with a type or, where it is in the subject, without. */
+static void append_body(const struct sim_events *events, const char *type, struct esi_bytes *out)
+{
+    esi_bytes_printf(out, "{\"EventID\":\"%0*" PRIx32 "\",", (int)ID_DIGITS, events->count);
+    if (type != NULL) {
+        esi_bytes_printf(out, "\"Type\":{\"Name\":\"%s\"},", type);
+    }
+    esi_bytes_printf(out, "\"Verb\":\"%.*s\"}", (int)draw(events->world, 60),
+                     "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefgh");
+}
+
+void sim_events_publish(struct sim_events *events, const char *reply, struct esi_bytes *out)
+{
+    const uint32_t type = draw_type(events);
+    struct esi_bytes body;
+
+    esi_bytes_init(&body, 0);
+    append_body(events, NULL, &body);
+    esi_bytes_printf(out, "PUB event.%s %s%s%zu\r\n%.*s\r\n", types[type], reply,
+                     reply[0] != '\0' ? " " : "", body.len, (int)body.len, body.data);
+    esi_bytes_deinit(&body);
+    add_event(events, type);
+}
+
+uint32_t sim_events_make(struct sim_events *events, struct esi_bytes *out)
+{
+    const uint32_t type = draw_type(events);
+
+    append_body(events, types[type], out);
+    add_event(events, type);
+    return events->count - 1;
+}
+
+void sim_events_accepted(struct sim_events *events, uint32_t number)
+{
+    const struct sim_world *world = events->world;
+    struct event *event = &events->events[number];
+
+    sim_check(world, event->starts == 0, "event %" PRIu32 " is accepted twice", number);
+    event->starts = sim_world_inner_starts(world);
+    sim_tell(world, "event %" PRIu32 " is accepted", number);
 }
 
 void sim_events_answered(struct sim_events *events, uint32_t number, struct esi_str answer)
@@ -119,10 +171,7 @@ void sim_events_answered(struct sim_events *events, uint32_t number, struct esi_
 
     sim_check(world, number < events->count, "an answer about event %" PRIu32, number);
     if (esi_str_starts_with(answer, ESI_STR("{\"success\":true"))) {
-        struct event *event = &events->events[number];
-        sim_check(world, event->starts == 0, "event %" PRIu32 " is accepted twice", number);
-        event->starts = sim_world_inner_starts(world);
-        sim_tell(world, "event %" PRIu32 " is accepted", number);
+        sim_events_accepted(events, number);
         return;
     }
     sim_check(world,

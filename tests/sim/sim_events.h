@@ -30,6 +30,10 @@ void sim_events_configure(struct sim_world *world, struct esi_bytes *out);
  * Appends the operation to out.
  */
 void sim_events_publish(struct sim_events *events, const char *reply, struct esi_bytes *out);
+/* The same for one that is published by gRPC: appends the event's body, tells its number. */
+uint32_t sim_events_make(struct sim_events *events, struct esi_bytes *out);
+/* An event-service has accepted it. */
+void sim_events_accepted(struct sim_events *events, uint32_t number);
 /* The number that the next event gets. */
 uint32_t sim_events_next(const struct sim_events *events);
 /* The answer about an event has come to its publisher. */

@@ -11,6 +11,7 @@
 #include "sim_events.h"
 #include "sim_faults.h"
 #include "sim_monitor.h"
+#include "sim_publisher.h"
 #include "sim_server.h"
 #include "sim_tokens.h"
 
@@ -278,6 +279,8 @@ static void set_up(struct sim_world *world, const struct sim_options *options)
         sim_server_start(world, &world->servers[i]);
     }
     world->monitor = sim_monitor_new(world);
+    world->publisher =
+        world->events != NULL && draw(world, 2) == 0 ? sim_publisher_new(world) : NULL;
     world->client_count = 2 + (uint32_t)draw(world, SIM_CLIENTS_MAX - 1);
     for (uint32_t i = 0; i < world->client_count; i++) {
         world->clients[i] = sim_client_new(world, i);
@@ -290,6 +293,7 @@ static void tear_down(struct sim_world *world)
         sim_client_free(world->clients[i]);
         world->clients[i] = NULL;
     }
+    sim_publisher_free(ESI_MOVE(world->publisher));
     sim_events_free(ESI_MOVE(world->events));
     sim_monitor_free(ESI_MOVE(world->monitor));
     for (uint32_t i = 0; i < world->server_count; i++) {
@@ -323,6 +327,7 @@ void sim_world_play(const struct sim_options *options, struct sim_result *out)
                                .connections = world->counts.connections,
                                .faults = world->counts.faults,
                                .events = world->counts.events,
+                               .called = world->counts.called,
                                .pages = world->counts.pages,
                                .dropped = world->counts.dropped,
                                .shortages = world->counts.shortages,

@@ -67,6 +67,7 @@ struct sim_client;
 struct sim_book;
 struct sim_events;
 struct sim_monitor;
+struct sim_publisher;
 struct sim_tokens;
 
 struct sim_world {
@@ -85,7 +86,8 @@ struct sim_world {
     uint32_t client_count;
     struct sim_client *clients[SIM_CLIENTS_MAX];
     struct sim_book *book;
-    struct sim_events *events; /* NULL: none */
+    struct sim_events *events;       /* NULL: none */
+    struct sim_publisher *publisher; /* NULL: no events, or none by gRPC */
     struct sim_monitor *monitor;
     struct sim_tokens *tokens; /* NULL: one token for all */
     struct {
@@ -95,6 +97,7 @@ struct sim_world {
         uint64_t connections;
         uint64_t faults;
         uint64_t events;
+        uint64_t called; /* of them, accepted by gRPC */
         uint64_t pages;
         uint64_t refused;   /* bearers of a secret */
         uint64_t moves;     /* of actors, from worker to worker */
@@ -131,6 +134,7 @@ struct sim_result {
     uint64_t connections;
     uint64_t faults;
     uint64_t events;
+    uint64_t called;
     uint64_t pages;
     uint64_t dropped;
     uint64_t shortages;
