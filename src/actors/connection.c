@@ -299,6 +299,7 @@ static void free_connection(struct esi_actor *actor)
     esi_connect_deinit(&self->connect);
     esi_verdict_deinit(&self->verdict);
     esi_permissions_unref(self->former_permissions);
+    free(self->allowed);
     free(self);
 }
 

@@ -12,7 +12,7 @@
 #include "net/tls.h"
 #include "proto/info.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 static const uint64_t NS_PER_S = 1000000000;
 
@@ -131,7 +131,11 @@ void esi_connection_auth_on_verdict(struct esi_connection *self, struct esi_auth
     esi_verdict_deinit(&self->verdict);
     self->verdict = check->verdict;
     esi_verdict_init(&check->verdict);
-    memset(self->allowed, 0, sizeof self->allowed);
+    /* What other rules allowed is forgotten; without memory the rules are asked each time. */
+    free(self->allowed);
+    self->allowed = self->verdict.permissions != NULL
+                        ? calloc(ALLOWED_CACHE_SIZE, sizeof *self->allowed)
+                        : NULL;
     if (self->verdict.expires_wall_ns > 0) {
         const int64_t left_ns = self->verdict.expires_wall_ns - esi_env_wall_ns(self->context->env);
         esi_actor_timer_set(&self->expiry_timer,

@@ -22,12 +22,15 @@ static bool is_publish_allowed(struct esi_connection *self, struct esi_str subje
         return true;
     }
     const uint64_t hash = esi_hashmap_hash(subject) | 1;
-    uint64_t *cached = &self->allowed[(hash >> 1) % ALLOWED_CACHE_SIZE];
-    if (*cached == hash) {
+    uint64_t *cached =
+        self->allowed != NULL ? &self->allowed[(hash >> 1) % ALLOWED_CACHE_SIZE] : NULL;
+    if (cached != NULL && *cached == hash) {
         return true;
     }
     if (esi_permissions_may_publish(permissions, subject)) {
-        *cached = hash;
+        if (cached != NULL) {
+            *cached = hash;
+        }
         return true;
     }
     if (esi_mapping_is_empty(&self->responses)) {

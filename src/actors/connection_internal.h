@@ -122,8 +122,9 @@ struct esi_connection {
     uint64_t in_bytes;
     uint64_t out_msgs;
     uint64_t out_bytes;
-    /* hashes of subjects that the permissions allow: direct-mapped */
-    uint64_t allowed[ALLOWED_CACHE_SIZE];
+    /* owned; hashes of ALLOWED_CACHE_SIZE subjects that the permissions allow, direct-mapped; NULL:
+     * not kept, where there are no permissions */
+    uint64_t *allowed;
 };
 
 static inline uint64_t connection_now_ns(const struct esi_connection *self)
