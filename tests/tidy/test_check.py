@@ -481,6 +481,7 @@ LAYER_PROJECT = """cmake_minimum_required(VERSION 3.25)
 project(planted C)
 find_package(Threads REQUIRED)
 set(ES_TESTS ON)
+include(cmake/Optimize.cmake)
 include(cmake/Layer.cmake)
 add_subdirectory(low)
 add_subdirectory(high)
@@ -512,7 +513,7 @@ def check_layer_builds(copies):
         for path, text in LAYER_FILES.items():
             append(path, text + (more if path == "low/low.c" else ""))(root)
         os.makedirs(os.path.join(root, "cmake"))
-        for name in ("Layer.cmake", "empty_main.c"):
+        for name in ("Optimize.cmake", "Layer.cmake", "empty_main.c"):
             shutil.copy(os.path.join(ROOT, "cmake", name), os.path.join(root, "cmake", name))
         place = os.path.join(root, "build")
         status, output = check.run(["cmake", "-G", "Ninja", "-S", root, "-B", place])
