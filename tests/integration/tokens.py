@@ -102,7 +102,8 @@ class Case:
         own = {
             "queue": None,
             "service": {"health_check_credentials_file": os.path.join(self.folder, "health")},
-            "auth": {"token_file": self.token_file},
+            # Nobody is to be let go for the machine's slowness; cases about time have their own.
+            "auth": {"token_file": self.token_file, "timeout": "60s"},
             "log": {"level": "trace"},
         }
         if self.secure:
@@ -124,7 +125,7 @@ class Case:
         folder = os.path.join(self.folder, "server%d" % self.count)
         os.mkdir(folder)
         adapter = Ours(os.path.join(self.args.build, "bin", program))
-        adapter.start_deadline_s = 30.0
+        adapter.start_deadline_s = 60.0
         server = Server(adapter, self.settings(more), folder)
         self.servers.append(server)
         self.server = server
@@ -168,7 +169,15 @@ class Case:
     # --- clients ---
 
     def open(self, **hello):
-        """A connection that has sent CONNECT and PING; nothing is expected yet."""
+        """A connection that has sent CONNECT and PING; nothing is expected yet. The server gives a handshake 2 s, which
+        all cores wanted by others can take: it is tried again, since handshakes are not the matter here."""
+        for tries_left in (3, 2, 1, 0):
+            try:
+                return self.open_once(hello)
+            except (ssl.SSLError, ConnectionError):
+                require(self.secure and tries_left > 0, "a connection with CONNECT sent")
+
+    def open_once(self, hello):
         peer = connect(self.server.port)
         self.peers.append(peer)
         peer.read_info()
@@ -180,14 +189,14 @@ class Case:
         peer.send("CONNECT %s\r\nPING\r\n" % json.dumps(hello))
         return peer
 
-    def enter(self, token=None, deadline_s=10.0, **hello):
+    def enter(self, token=None, deadline_s=30.0, **hello):
         if token is not None:
             hello["auth_token"] = token
         peer = self.open(**hello)
         peer.expect("PONG\r\n", deadline_s)
         return peer
 
-    def refuse(self, token=None, deadline_s=10.0, **hello):
+    def refuse(self, token=None, deadline_s=30.0, **hello):
         if token is not None:
             hello["auth_token"] = token
         self.open(**hello).expect(REFUSED, deadline_s)
@@ -195,7 +204,7 @@ class Case:
     def is_in(self, token):
         """One attempt; True when it is let in."""
         peer = self.open(auth_token=token)
-        line = peer.read_line(10.0)
+        line = peer.read_line(30.0)
         peer.close()
         require(line in (b"PONG\r\n", b"-ERR 'Authorization Violation'\r\n"), "an answer", None, line)
         return line == b"PONG\r\n"
@@ -509,13 +518,21 @@ def no_auth_user(t):
     t.refuse(nkey="UABC")
 
 
+CROWD = threading.Lock()
+
+
 @case
 def crowd(t):
     """Many wrong passwords at once: others get in and work unhindered, and a right one gets in."""
+    with CROWD:  # one at a time: each wants all cores
+        crowd_of_passwords(t)
+
+
+def crowd_of_passwords(t):
     t.start(
         {
             "auth": {
-                "timeout": "60s",
+                "timeout": "300s",
                 "users": [
                     {"user": "slow", "password": bcrypt("slow-pw", 10)},
                     {"user": "known", "password": bcrypt("known-pw", 10)},
@@ -525,7 +542,7 @@ def crowd(t):
     )
     token = t.add("quick")
     wait_until(lambda: t.is_in(token), "the token is good", RELOAD_S)
-    t.enter(user="known", **{"pass": "known-pw"})
+    t.enter(None, 60.0, user="known", **{"pass": "known-pw"})
     worker = t.enter(token)
     crowd = 60
     under_way = threading.Event()
@@ -534,20 +551,20 @@ def crowd(t):
     def storm(number):
         peer = t.open(user="slow" if number % 3 else "nobody", **{"pass": "wrong-%d" % number})
         under_way.set()
-        peer.expect(REFUSED, 60.0)
+        peer.expect(REFUSED, 240.0)
         refused.append(number)
 
     with concurrent.futures.ThreadPoolExecutor(crowd + 1) as pool:
         runs = [pool.submit(storm, number) for number in range(crowd)]
-        right = pool.submit(t.enter, None, 60.0, user="slow", **{"pass": "slow-pw"})
+        right = pool.submit(t.enter, None, 240.0, user="slow", **{"pass": "slow-pw"})
         under_way.wait(10)
         slowest, began = 0.0, time.monotonic()
         while len(refused) < crowd // 2:
-            require(time.monotonic() - began < 60, "the crowd is answered", None, len(refused))
+            require(time.monotonic() - began < 240, "the crowd is answered", None, len(refused))
             start = time.monotonic()
             worker.expect_open()
-            t.enter(token).close()
-            t.enter(user="known", **{"pass": "known-pw"}).close()
+            t.enter(token, 60.0).close()
+            t.enter(None, 60.0, user="known", **{"pass": "known-pw"}).close()
             slowest = max(slowest, time.monotonic() - start)
         right.result()
         for run in runs:
@@ -879,7 +896,9 @@ def side_by_side(t):
         tokens = dict(zip(names, pool.map(t.add, names)))
         list(pool.map(lambda name: t.run("token", "revoke", name), names[:4]))
     require_equal(sorted(line.split()[0] for line in t.lines()), sorted(names[4:]), "who is left")
-    wait_until(lambda: t.is_in(tokens["n4"]) and not t.is_in(tokens["n0"]), "in force", RELOAD_S)
+    wait_until(
+        lambda: all(t.is_in(tokens[name]) == (name not in names[:4]) for name in names), "in force", RELOAD_S
+    )
     for name in names:
         (t.refuse if name in names[:4] else t.enter)(tokens[name])
 
