@@ -14,8 +14,8 @@
 
 enum {
     SEEN_BITS = 17,
-    /* The cache is judged after so many misses, or, stepped aside, so many look-ups: then it keeps a
-     * part, for as large a part of the subjects, to see whether it would hit. */
+    /* The cache is judged after so many misses, or, stepped aside, so many look-ups: then it keeps
+     * a part, for as large a part of the subjects, to see whether it would hit. */
     JUDGED_AFTER = 16384,
     ASIDE_PART = 16,
     ASIDE_SHIFT = 40,    /* bits of the hash that neither sets nor tables are chosen by */

@@ -7,8 +7,8 @@
  * turn) before a pointer of it is used.
  *
  * An entry is admitted at the second use of its subject, so that subjects seen once (inboxes) empty
- * nothing. Where more subjects are in use than it can hold, and few look-ups hit, it steps aside, and
- * most subjects are looked up in the table at once. One thread's.
+ * nothing. Where more subjects are in use than it can hold, and few look-ups hit, it steps aside,
+ * and most subjects are looked up in the table at once. One thread's.
  */
 #pragma once
 

@@ -228,8 +228,8 @@ static enum es_err make_runtime(struct esi_context *context, struct es_error *er
     }
 
     for (uint32_t i = 0; err == ES_OK && i < context->router_count; i++) {
-        err = esi_router_new(context->runtime, context->table, i, ESI_ACCOUNT,
-                             &context->routers[i]);
+        err =
+            esi_router_new(context->runtime, context->table, i, ESI_ACCOUNT, &context->routers[i]);
     }
     return err;
 }

@@ -64,8 +64,8 @@ static void expect_line(struct esi_bytes *expected, const char *subject, const c
                      strlen(body), body);
 }
 
-/* Messages on ever other subjects are looked up some at a time: order, answers about replies, and what
- * is subscribed meanwhile are as though they were not. */
+/* Messages on ever other subjects are looked up some at a time: order, answers about replies, and
+ * what is subscribed meanwhile are as though they were not. */
 static void test_ever_other_subjects(void **state)
 {
     enum { MESSAGES = 400, OTHERS = 10000 };

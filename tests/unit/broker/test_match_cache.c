@@ -401,8 +401,8 @@ static void test_grows_with_its_subjects(void **state)
     free_sink(sink);
 }
 
-/* Far more subjects than the cache may hold: it steps aside, what it tells stays right, and when fewer
- * are in use it comes back. */
+/* Far more subjects than the cache may hold: it steps aside, what it tells stays right, and when
+ * fewer are in use it comes back. */
 static void test_steps_aside_and_comes_back(void **state)
 {
     enum { SUBJECTS = 40000, CAPACITY = 4096, FEW = 500 };
