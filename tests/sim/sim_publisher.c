@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Calls by which an event is published, at most a few at once; each has one result, also when the
+ * connection is lost. A call that fails for any reason promises nothing about its event. */
 #include "sim_publisher.h"
 
 #include "base/own.h"
