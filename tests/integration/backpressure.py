@@ -213,14 +213,10 @@ def stalled_link(bench):
             "gateway": {"name": "near", "port": 0, "remotes": [remote]},
         }
         with Stand(bench, near) as stand:
-            wait_until(
-                lambda: stand.server.http_json("/gatewayz")["outbound_gateways"].get("far"),
-                "the link is up",
-                20.0 * stand.slow,
-            )
             there, here, writer = other.client(), stand.client(), stand.client()
             subscribe(there, "all")
             subscribe(here, "all")
+            wait_until(lambda: (link_row(stand) or [0, {}])[1].get("num_subs"), "its interest", 20.0 * stand.slow)
             writer.send(numbered("all", 0, 1, 4000) + b"PING\r\n")
             writer.read_until_pong()
             read_messages(there, 1, 4000, 10.0 * stand.slow)
@@ -456,23 +452,31 @@ def disconnect(bench):
 
 def drop_new(bench):
     """drop_new: above max_pending messages are left out whole and counted; what comes is in order; the client lives on,
-    also past write_deadline, and gets what comes when it has caught up."""
+    also past write_deadline, and gets what comes when it has caught up. What was left out counts towards no maximum of
+    a subscription."""
     limits = {"slow_consumer": "drop_new", "max_pending": MEGABYTE, "write_deadline": "200ms"}
     size, count = 4000, 6000
     with Stand(bench, {"limits": limits}) as stand, stand.bystanders(), stand.memory_bound(40):
         peer = stand.client(receive_buffer=SMALL)
         subscribe(peer, "all")
+        subscribe(peer, "once", 7)
+        peer.send("UNSUB 7 1\r\n")
+        peer.read_until_pong()
         writer = stand.client()
         pieces = [numbered("all", first, 50, size) for first in range(0, count, 50)]
+        pieces.append(numbered("once", 0, 1, size))
         Writer(writer, pieces, 60.0 * stand.slow).finish()
         stand.expect_log("LOG_SLOW_CONSUMER", 'reason="Slow Consumer (Messages Dropped)"')
         dropped = connection_of(stand, peer).get("dropped_msgs", 0)
         require(0 < dropped < count, "messages are dropped, and counted in /connz", None, dropped)
         require(connection_of(stand, peer)["pending_bytes"] < 2 * MEGABYTE, "what waits is bounded")
         # It wakes up: what waited comes, then what is published from now on.
-        numbers = read_messages(peer, count - dropped, size, 30.0 * stand.slow)
+        numbers = read_messages(peer, count + 1 - dropped, size, 30.0 * stand.slow)
         require(numbers == sorted(set(numbers)), "each once, in order", None, numbers[:5])
-        Writer(writer, [numbered("all", count, 5, size)], 30.0 * stand.slow).finish()
+        Writer(writer, [numbered("once", 0, 2, size), numbered("all", count, 5, size)], 30.0 * stand.slow).finish()
+        line = peer.read_line(30.0 * stand.slow)
+        require(line == b"MSG once 7 %d\r\n" % size, "the one that may still come", None, line)
+        peer.read_exact(size + 2, 30.0 * stand.slow)
         numbers = read_messages(peer, 5, size, 30.0 * stand.slow)
         require(numbers == list(range(count, count + 5)), "nothing is dropped any more", None, numbers)
         require(connection_of(stand, peer)["dropped_msgs"] == dropped, "the count stands", dropped)
