@@ -467,7 +467,8 @@ def global_symbols(path, *options):
     status, output = run(["nm", "-P", "--defined-only", *options, path])
     if status != 0:
         return None
-    names = {line.split()[0].split("@")[0] for line in output.splitlines() if len(line.split()) > 1}
+    # NAME LETTER ...; of a file without any nm says so in a line.
+    names = {line.split()[0].split("@")[0] for line in output.splitlines() if re.match(r"\S+ [A-Za-z]( |$)", line)}
     return {n for n in names if not n.startswith(("__odr_asan", "__asan_", "__tsan_", "__sanitizer_", "__start_", "__stop_"))}
 
 
