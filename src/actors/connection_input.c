@@ -68,7 +68,11 @@ static void find_own_plain(void *argument, struct esi_sub *sub)
 {
     struct own_search *search = argument;
 
-    if (search->found == NULL && sub->target == &search->self->target && sub->queue.len == 0) {
+    if (search->found != NULL || sub->target != &search->self->target || sub->queue.len > 0) {
+        return;
+    }
+    const struct esi_client_sub *client_sub = esi_client_subs_at(&search->self->subs, sub->slot);
+    if (client_sub != NULL && !client_sub->is_removed) { /* it may just have had its maximum */
         search->found = sub;
     }
 }

@@ -214,6 +214,18 @@ static bool must_drop(struct esi_connection *self)
     return self->is_dropping;
 }
 
+/* What is left out counts towards no maximum: another message may be claimed instead. */
+static void return_claims(struct esi_connection *self, const struct esi_delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->slice_count && self->counted_subs > 0; i++) {
+        struct esi_client_sub *client_sub =
+            esi_client_subs_at(&self->subs, delivery->slices[i].sub_slot);
+        if (client_sub != NULL && client_sub->max > 0) {
+            esi_sub_add_claims(client_sub->sub, delivery->slices[i].message_count);
+        }
+    }
+}
+
 void esi_connection_output_on_deliver(struct esi_connection *self, struct esi_delivery *delivery)
 {
     if (is_connection_ending(self)) {
@@ -222,6 +234,7 @@ void esi_connection_output_on_deliver(struct esi_connection *self, struct esi_de
     }
     if (must_drop(self)) {
         self->dropped_msgs += delivery->message_count;
+        return_claims(self, delivery);
         esi_outbound_drop_bytes(&self->outbound, delivery->bytes);
         return;
     }

@@ -213,28 +213,47 @@ void esi_connection_subs_on_sub(struct esi_connection *self, const struct esi_cl
     esi_connection_output_answer_ok(self);
 }
 
-/* From now on messages for this subscription must be counted one by one. */
-static void start_counting(struct esi_connection *self, struct esi_client_sub *client_sub)
+/* The subscription as one whose messages are claimed; the one in the table cannot become it. NULL:
+ * there was no memory, and the connection is closed. */
+static struct esi_sub *reach_counted(struct esi_connection *self, struct esi_client_sub *client_sub)
 {
     struct esi_sub *sub = client_sub->sub;
 
-    if ((sub->flags & SUB_RECORDS) != 0) {
-        return;
-    }
     if (esi_route_ops_is_collected(&self->ops, sub)) {
-        sub->flags |= SUB_RECORDS;
-        return;
+        sub->flags |= SUB_RECORDS | SUB_COUNTED;
+        return sub;
     }
     struct esi_sub *fresh = esi_sub_new(sub->target, sub->subject, sub->queue, sub->sid);
     if (fresh == NULL) {
         esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
-        return;
+        return NULL;
     }
     fresh->permissions = sub->permissions;
     fresh->created_ns = sub->created_ns;
-    fresh->flags = sub->flags | SUB_RECORDS;
+    fresh->flags = sub->flags | SUB_RECORDS | SUB_COUNTED;
     esi_client_subs_replace(&self->subs, client_sub, fresh);
     esi_route_ops_replace(&self->ops, sub, fresh);
+    return fresh;
+}
+
+/*
+ * Sets the maximum, or another one. Each message is claimed from now on, so that nobody counts the
+ * subscription as a receiver of more; what was handed over before and not yet arrived is known only
+ * when it does.
+ */
+static void set_max(struct esi_connection *self, struct esi_client_sub *client_sub, uint64_t max)
+{
+    const uint64_t counted = client_sub->max > 0 ? client_sub->max : client_sub->delivered;
+    struct esi_sub *sub = client_sub->sub;
+
+    self->counted_subs += client_sub->max == 0;
+    client_sub->max = max;
+    if ((sub->flags & SUB_COUNTED) == 0) {
+        sub = reach_counted(self, client_sub);
+    }
+    if (sub != NULL) {
+        esi_sub_add_claims(sub, (int64_t)(max - counted));
+    }
 }
 
 void esi_connection_subs_on_unsub(struct esi_connection *self, const struct esi_client_item *item)
@@ -249,9 +268,7 @@ void esi_connection_subs_on_unsub(struct esi_connection *self, const struct esi_
     }
     if (client_sub != NULL) {
         if (item->has_max && client_sub->delivered < item->max) {
-            self->counted_subs += client_sub->max == 0;
-            client_sub->max = item->max;
-            start_counting(self, client_sub);
+            set_max(self, client_sub, item->max);
         } else {
             esi_connection_subs_remove(self, client_sub);
         }

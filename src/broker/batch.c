@@ -53,7 +53,8 @@ struct esi_batch {
     const struct esi_match *match;
     struct esi_str subject;
     struct esi_str queues;
-    uint32_t receiver_count; /* of each of its messages */
+    /* of each of its messages; 0 also where each must be asked about, and none is collected */
+    uint32_t receiver_count;
     uint32_t run_count;
     struct run_msg run[ESI_BATCH_RUN_MAX];
     struct esi_sub *choice[ESI_BATCH_RUN_MAX]; /* of the group being delivered */
@@ -444,8 +445,8 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
  * The hot loop: formats messages of the run for receivers that share flags and sid. `only` limits
  * it to the messages whose chosen member is this one (NULL: all).
  */
-static void format_run(struct esi_batch *batch, const struct receivers *receivers,
-                       const struct esi_sub *only)
+static inline __attribute__((always_inline)) void
+format_run(struct esi_batch *batch, const struct receivers *receivers, const struct esi_sub *only)
 {
     const struct esi_sub *format = receivers->subs[0];
     const bool has_headers = (format->flags & SUB_HEADERS) != 0;
@@ -528,26 +529,35 @@ static bool may_get(const struct esi_batch *batch, const struct esi_sub *sub)
            !atomic_load_explicit(&sub->target->is_gone, memory_order_relaxed);
 }
 
+/* As may_get, of a match that has subscriptions with a maximum: what is true is claimed. */
+static bool claims(const struct esi_batch *batch, struct esi_sub *sub)
+{
+    return may_get(batch, sub) && ((sub->flags & SUB_COUNTED) == 0 || esi_sub_claim(sub));
+}
+
 /* A member by uniform chance, the next that can be delivered to when it cannot; NULL when none
  * can. */
-static struct esi_sub *choose_member(struct esi_batch *batch, const struct esi_match_group *group)
+static inline struct esi_sub *choose_member(struct esi_batch *batch,
+                                            const struct esi_match_group *group, bool must_claim)
 {
     const uint32_t start = (uint32_t)((next_random(batch) >> 32) * group->member_count >> 32);
 
     for (uint32_t i = 0; i < group->member_count; i++) {
         const uint32_t index =
             start + i < group->member_count ? start + i : start + i - group->member_count;
-        if (may_get(batch, group->members[index])) {
+        if (must_claim ? claims(batch, group->members[index])
+                       : may_get(batch, group->members[index])) {
             return group->members[index];
         }
     }
     return NULL;
 }
 
-static void deliver_group(struct esi_batch *batch, const struct esi_match_group *group)
+/* The run to members of a group. Returns how many of it get each message: 1, for all it knows. */
+static uint32_t deliver_group(struct esi_batch *batch, const struct esi_match_group *group)
 {
     for (uint32_t i = 0; i < batch->run_count; i++) {
-        batch->choice[i] = choose_member(batch, group);
+        batch->choice[i] = choose_member(batch, group, false);
     }
     for (uint32_t i = 0; i < batch->run_count; i++) {
         struct esi_sub *chosen = batch->choice[i];
@@ -564,6 +574,7 @@ static void deliver_group(struct esi_batch *batch, const struct esi_match_group 
             }
         }
     }
+    return 1;
 }
 
 /* Marks a group of the present match; false when it was marked already. */
@@ -586,12 +597,15 @@ static bool mark_group(struct esi_batch *batch, size_t index)
 }
 
 /* What came by a gateway goes to the groups that its line names, once each, however many names and
- * groups there are. */
-static void deliver_named_groups(struct esi_batch *batch)
+ * groups there are. Returns the sum of what deliver does. */
+static uint32_t deliver_named_groups(struct esi_batch *batch,
+                                     uint32_t (*deliver)(struct esi_batch *,
+                                                         const struct esi_match_group *))
 {
     const struct esi_match *match = batch->match;
     struct esi_str queues = batch->queues;
     struct esi_str queue;
+    uint32_t count = 0;
 
     if (++batch->mark == 0) {
         batch->mark = 1;
@@ -600,9 +614,10 @@ static void deliver_named_groups(struct esi_batch *batch)
     while (esi_gateway_parser_next_queue(&queues, &queue)) {
         const struct esi_match_group *group = esi_match_cache_find_group(match, queue);
         if (group != NULL && mark_group(batch, (size_t)(group - match->groups))) {
-            deliver_group(batch, group);
+            count += deliver(batch, group);
         }
     }
+    return count;
 }
 
 /* How messages are written for one link. */
@@ -754,17 +769,95 @@ static void flush_run(struct esi_batch *batch)
     }
     deliver_plain(batch);
     if (batch->source == SOURCE_GATEWAY) {
-        deliver_named_groups(batch);
+        (void)deliver_named_groups(batch, deliver_group);
         batch->run_count = 0;
         return;
     }
     for (uint32_t i = 0; i < match->group_count; i++) {
-        deliver_group(batch, &match->groups[i]);
+        (void)deliver_group(batch, &match->groups[i]);
     }
     for (uint32_t i = 0; i < match->link_count; i++) {
         deliver_link(batch, &match->links[i]);
     }
     batch->run_count = 0;
+}
+
+/* --- subscriptions with a maximum --- */
+
+/* A message to those who claimed it, all of one format. What is lost counts as not claimed, also
+ * for those that got it: a claim too many only hides that nobody receives a message. */
+static __attribute__((noinline)) void deliver_claimed(struct esi_batch *batch,
+                                                      struct esi_sub *const *subs, uint32_t count)
+{
+    const struct receivers receivers = {.subs = subs, .count = count};
+    const uint64_t dropped = batch->stats.dropped;
+
+    format_run(batch, &receivers, NULL);
+    if (ESI_UNLIKELY(batch->stats.dropped != dropped) && (subs[0]->flags & SUB_COUNTED) != 0) {
+        for (uint32_t i = 0; i < count; i++) {
+            esi_sub_add_claims(subs[i], 1);
+        }
+    }
+}
+
+static uint32_t deliver_plain_claimed(struct esi_batch *batch)
+{
+    const struct esi_match *match = batch->match;
+    uint32_t total = 0;
+    uint32_t next = 0;
+
+    while (next < match->plain_count) {
+        const struct esi_sub *format = match->plain[next];
+        uint32_t count = 0;
+        while (next < match->plain_count && count < ESI_BATCH_RUN_MAX &&
+               has_same_format(format, match->plain[next])) {
+            struct esi_sub *sub = match->plain[next++];
+            if (claims(batch, sub)) {
+                batch->choice[count++] = sub;
+            }
+        }
+        if (count > 0) {
+            deliver_claimed(batch, batch->choice, count);
+        }
+        total += count;
+    }
+    return total;
+}
+
+static uint32_t deliver_group_claimed(struct esi_batch *batch, const struct esi_match_group *group)
+{
+    struct esi_sub *chosen = choose_member(batch, group, true);
+
+    if (chosen == NULL) {
+        return 0;
+    }
+    deliver_claimed(batch, &chosen, 1);
+    return 1;
+}
+
+/*
+ * The only message of its run, which has subscriptions with a maximum among its receivers. Its
+ * publisher is told right away whether anybody gets it, so they claim it now, and it is formatted
+ * now: nobody has to remember who did. Returns how many get it.
+ */
+static uint32_t deliver_by_claims(struct esi_batch *batch)
+{
+    const struct esi_match *match = batch->match;
+    uint32_t count = deliver_plain_claimed(batch);
+
+    if (batch->source == SOURCE_GATEWAY) {
+        count += deliver_named_groups(batch, deliver_group_claimed);
+    } else {
+        for (uint32_t i = 0; i < match->group_count; i++) {
+            count += deliver_group_claimed(batch, &match->groups[i]);
+        }
+        for (uint32_t i = 0; i < match->link_count; i++) {
+            deliver_link(batch, &match->links[i]);
+        }
+        count += match->link_count;
+    }
+    batch->run_count = 0;
+    return count;
 }
 
 /* --- adding --- */
@@ -820,6 +913,9 @@ static uint32_t count_receivers(const struct esi_batch *batch)
     const struct esi_match *match = batch->match;
     uint32_t count = batch->source != SOURCE_GATEWAY ? match->link_count : 0;
 
+    if (match->has_counted) {
+        return 0; /* each message is asked about by itself */
+    }
     if (batch->echo || batch->self == NULL) {
         return count + match->plain_count + match->group_count;
     }
@@ -863,12 +959,8 @@ static inline bool begin_run(struct esi_batch *batch, const struct esi_publish *
     return true;
 }
 
-/* Appends to the run, unless nobody gets it. */
-static inline uint32_t append_msg(struct esi_batch *batch, const struct esi_publish *publish)
+static inline void put_msg(struct esi_batch *batch, const struct esi_publish *publish)
 {
-    if (batch->receiver_count == 0) {
-        return 0;
-    }
     struct run_msg *msg = &batch->run[batch->run_count++];
     msg->reply = publish->reply;
     msg->extra = publish->extra;
@@ -877,6 +969,22 @@ static inline uint32_t append_msg(struct esi_batch *batch, const struct esi_publ
     msg->total_len = (uint32_t)publish->total_len;
     msg->is_mapped = batch->match->link_count > 0 && batch->source != SOURCE_GATEWAY &&
                      must_map(batch, publish->reply);
+}
+
+static __attribute__((noinline)) uint32_t add_by_claims(struct esi_batch *batch,
+                                                        const struct esi_publish *publish)
+{
+    put_msg(batch, publish);
+    return deliver_by_claims(batch);
+}
+
+/* Appends to the run, unless nobody gets it. */
+static inline uint32_t append_msg(struct esi_batch *batch, const struct esi_publish *publish)
+{
+    if (batch->receiver_count == 0) {
+        return batch->match->has_counted ? add_by_claims(batch, publish) : 0;
+    }
+    put_msg(batch, publish);
     return batch->receiver_count;
 }
 

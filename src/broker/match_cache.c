@@ -75,6 +75,7 @@ struct esi_match_cache {
     struct link_run *runs; /* owned: of remote */
     uint32_t run_count;
     uint32_t run_capacity;
+    uint32_t flags; /* of all subscriptions that it has found */
     bool has_failed;
     /* Which targets the current match has: stamps[slot] == stamp. */
     uint32_t *stamps; /* owned */
@@ -203,6 +204,7 @@ static void on_found(void *argument, struct esi_sub *sub)
         esi_permissions_is_delivery_denied(sub->permissions, cache->subject, sub->queue)) {
         return;
     }
+    cache->flags |= sub->flags;
     if (sub->target->is_link) {
         add_found(cache, &cache->remote, sub);
     } else if (sub->queue.len > 0) {
@@ -707,6 +709,7 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
 
     cache->subject = subject;
     cache->has_failed = false;
+    cache->flags = 0;
     cache->plain.count = 0;
     cache->members.count = 0;
     cache->remote.count = 0;
@@ -734,6 +737,7 @@ static const struct esi_match *build(struct esi_match_cache *cache, struct esi_s
                                        .wildcard_generation = wildcard_generation,
                                        .bucket = bucket,
                                        .has_repeated_target = is_repeated,
+                                       .has_counted = (cache->flags & SUB_COUNTED) != 0,
                                        .is_cached = slot != NULL,
                                        .bytes = bytes};
     fill(cache, &layout);

@@ -45,6 +45,7 @@ struct esi_match {
     uint32_t group_count;
     uint32_t link_count;
     bool has_repeated_target; /* a target stands in it twice: messages are formatted one by one */
+    bool has_counted;         /* a subscription with a maximum: each message is claimed by itself */
     bool is_cached;
     size_t bytes;                   /* of memory that it takes */
     struct esi_sub **plain;         /* equal format side by side: same flags, same sid */

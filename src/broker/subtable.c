@@ -137,6 +137,25 @@ bool esi_sub_is_routed(const struct esi_sub *sub)
     return sub->index != NOT_ROUTED;
 }
 
+bool esi_sub_claim(struct esi_sub *sub)
+{
+    /* order: relaxed; a count, nothing is published by it. */
+    int64_t left = atomic_load_explicit(&sub->claims_left, memory_order_relaxed);
+
+    /* order: relaxed; as above. */
+    while (left > 0 &&
+           !atomic_compare_exchange_weak_explicit(&sub->claims_left, &left, left - 1,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+    return left > 0;
+}
+
+void esi_sub_add_claims(struct esi_sub *sub, int64_t count)
+{
+    /* order: relaxed; a count, nothing is published by it. */
+    atomic_fetch_add_explicit(&sub->claims_left, count, memory_order_relaxed);
+}
+
 bool esi_sub_is_pattern(const struct esi_sub *sub)
 {
     return (sub->traits & TRAIT_PATTERN) != 0;

@@ -36,7 +36,9 @@ enum esi_sub_flag {
     SUB_HEADERS = 1, /* the client takes HMSG; else headers are stripped */
     /* each message is handed over by itself, with its reply: counts, responses, filters */
     SUB_RECORDS = 2,
-    SUB_OPTIMISTIC = 4 /* a link's ">" that stands for "send all but what was refused" */
+    SUB_OPTIMISTIC = 4, /* a link's ">" that stands for "send all but what was refused" */
+    /* it ends with a maximum: each message is claimed before it is handed over; with SUB_RECORDS */
+    SUB_COUNTED = 8
 };
 
 /*
@@ -65,6 +67,7 @@ struct esi_sub {
     uint64_t created_ns;  /* monotonic */
     /* written by the router: the list or the node of the trie that it stands in */
     struct esi_rcu_entry *home;
+    _Atomic int64_t claims_left; /* SUB_COUNTED: see esi_sub_claim */
 };
 
 /* A subscription with copies of its strings, owned by the caller (free); NULL when memory is
@@ -75,6 +78,16 @@ struct esi_sub *esi_sub_new(struct esi_target *target, struct esi_str subject, s
 bool esi_sub_is_pattern(const struct esi_sub *sub);
 /* True from its addition to its removal. Thread: the part's router. */
 bool esi_sub_is_routed(const struct esi_sub *sub);
+
+/*
+ * A subscription with a maximum (SUB_COUNTED) is handed over no more messages than it may still
+ * have: who hands one over claims it first. False: it has had, or will have, all of them, so it
+ * receives nothing of this one. Its owner counts what arrives, and ends it. Thread: any.
+ */
+ES_MUST_USE bool esi_sub_claim(struct esi_sub *sub);
+/* The maximum has become more (or less, when negative), or what was claimed did not arrive. Thread:
+ * any. */
+void esi_sub_add_claims(struct esi_sub *sub, int64_t count);
 
 struct esi_subtable;
 

@@ -175,6 +175,57 @@ def c134(t):
     requester.expect_open()
 
 
+SERVICE = "SUB svc 2⏎"
+SERVED = "MSG svc 2 _INBOX.a.1 2⏎hi⏎"
+
+
+def served(count, sid=2):
+    return SERVED.replace("svc 2", "svc %d" % sid) * count
+
+
+rows(
+    CON,
+    (
+        "CX1",
+        "`UNSUB sid max` and more requests in one write → max of them as MSG, 503 to each other, also "
+        "where max is given again, or behind messages",
+        (
+            INBOX + SERVICE + "UNSUB 2 2⏎" + REQUEST * 4,
+            lambda peer: served(2) + n503(2)(peer),
+        ),
+        (
+            INBOX + SERVICE + REQUEST + "UNSUB 2 2⏎" + REQUEST * 3,
+            lambda peer: served(2) + n503(2)(peer),
+        ),
+        (
+            INBOX + SERVICE + "UNSUB 2 5⏎" + REQUEST + "UNSUB 2 2⏎" + REQUEST * 2,
+            lambda peer: served(2) + n503()(peer),
+        ),
+        (
+            INBOX + SERVICE + "UNSUB 2 1⏎UNSUB 2 3⏎" + REQUEST * 4,
+            lambda peer: served(3) + n503()(peer),
+        ),
+        (
+            INBOX + SERVICE + "UNSUB 2 1⏎" + REQUEST * 2 + SERVICE + REQUEST,
+            lambda peer: served(1) + n503()(peer) + served(1),
+        ),
+        (INBOX + "UNSUB 1 1⏎" + P("_INBOX.a.1") + REQUEST, M("_INBOX.a.1", 1)),
+    ),
+)
+
+
+@check("CX2", "a group's member at its maximum: others get the messages, and 503 when all are at theirs")
+def cx2(t):
+    peer = open_client(t)
+    peer.send(INBOX + "SUB svc q 2⏎UNSUB 2 2⏎SUB svc q 3⏎UNSUB 3 3⏎" + REQUEST * 7)
+    got = peer.read_exact(len(wire(served(5))))
+    each = {sid: wire(served(1, sid)) for sid in (2, 3)}
+    counts = {sid: got.count(line) for sid, line in each.items()}
+    require_equal(counts, {2: 2, 3: 3}, "messages of each member")
+    peer.expect(n503(2)(peer))
+    peer.expect_open()
+
+
 # --- subjects -------------------------------------------------------------------------------------
 
 INVALID = E("Invalid Subject")

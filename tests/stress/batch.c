@@ -4,7 +4,9 @@
  * it once, in each publisher's order, whole; and every block and delivery comes back to a pool.
  * Method: publisher actors on all workers publish numbered messages on random subjects, small and
  * large; target actors check and count what they get, each publisher keeps the same sums of what it
- * knows must arrive. At the end sums and pools are compared.
+ * knows must arrive. Some subscriptions have a maximum, alone and in a group: they get exactly so
+ * many messages, and each publisher is told the truth about how many receive each of its messages.
+ * At the end sums and pools are compared.
  */
 #include "actors/context.h"
 #include "base/hashmap.h"
@@ -23,7 +25,9 @@ enum {
     LARGE_BYTES = 12000,
     PATTERNS = 9,
     SUBJECTS = 7,
-    GROUPS = 2
+    GROUPS = 2,
+    COUNTED = 4, /* of these subscriptions the last two are a group */
+    MAXIMUM = 100
 };
 
 static const char *const patterns[PATTERNS] = {"a.a", "a.*", "*.a", ">", "b.b",
@@ -43,6 +47,7 @@ struct receiver {
     struct sums plain[PUBLISHERS];
     uint64_t last[PUBLISHERS]; /* the newest number of each */
     uint64_t in_groups;
+    uint64_t counted;
     struct esi_bytes stream; /* of the delivery in hand: a message may be cut between slices */
     uint64_t deliveries;
 };
@@ -55,6 +60,7 @@ struct publisher {
     uint32_t turns;
     struct sums sent[TARGETS];
     uint64_t to_groups;
+    uint64_t told; /* how many receive its messages */
     struct esi_msg go;
 };
 
@@ -69,6 +75,7 @@ static struct esi_runtime *runtime;
 static struct receiver *receivers[TARGETS];
 static struct publisher *publishers[PUBLISHERS];
 static struct esi_sub *subs[TARGETS][3];
+static struct esi_sub *counted[COUNTED];
 static _Atomic uint64_t under_way; /* deliveries and publishers not yet done */
 static sem_t done;
 static sem_t freed;
@@ -147,6 +154,8 @@ static const char *take_msg(struct receiver *self, const char *at, const char *e
     self->last[publisher] = number;
     if (sid[0] == 'g') {
         self->in_groups++;
+    } else if (sid[0] == 'm') {
+        self->counted++;
     } else {
         add_to(&self->plain[publisher], number);
     }
@@ -197,6 +206,9 @@ static void expect_one(void *argument, struct esi_sub *sub)
     struct expectation *expectation = argument;
     const struct receiver *receiver = ESI_CONTAINER_OF(sub->target, struct receiver, target);
 
+    if ((sub->flags & SUB_COUNTED) != 0) {
+        return;
+    }
     if (sub->queue.len > 0) {
         expectation->has_group[sub->queue.data[0] - 'x'] = true;
     } else {
@@ -226,7 +238,7 @@ static void publish_one(struct publisher *self, struct esi_local *local)
     }
     const struct esi_publish message = {
         .subject = esi_str_from(subject), .body = body, .total_len = len};
-    (void)esi_batch_add(local->batch, &message);
+    self->told += esi_batch_add(local->batch, &message);
     self->number++;
 }
 
@@ -337,6 +349,14 @@ static void subscribe_all(void)
             case_check(esi_subtable_add(context->table, subs[i][j], &retired) == ES_OK);
         }
     }
+    for (uint32_t i = 0; i < COUNTED; i++) {
+        counted[i] = esi_sub_new(&receivers[i]->target, ESI_STR(">"),
+                                 esi_str_from(i < COUNTED - 2 ? "" : "z"), ESI_STR("m"));
+        case_check(counted[i] != NULL);
+        counted[i]->flags = SUB_RECORDS | SUB_COUNTED;
+        esi_sub_add_claims(counted[i], MAXIMUM * (int64_t)(i + 1));
+        case_check(esi_subtable_add(context->table, counted[i], &retired) == ES_OK);
+    }
     esi_subtable_free_retired(retired);
 }
 
@@ -400,8 +420,11 @@ static void compare(void)
     uint64_t to_groups = 0;
     uint64_t in_groups = 0;
     uint64_t messages = 0;
+    uint64_t told = 0;
+    uint64_t claimed = 0;
 
     for (uint32_t i = 0; i < PUBLISHERS; i++) {
+        told += publishers[i]->told;
         to_groups += publishers[i]->to_groups;
         for (uint32_t j = 0; j < TARGETS; j++) {
             case_check(publishers[i]->sent[j].count == receivers[j]->plain[i].count);
@@ -411,12 +434,15 @@ static void compare(void)
     }
     for (uint32_t j = 0; j < TARGETS; j++) {
         in_groups += receivers[j]->in_groups;
+        case_check(receivers[j]->counted == (j < COUNTED ? MAXIMUM * (j + 1) : 0));
+        claimed += receivers[j]->counted;
         /* order: relaxed; all threads have ended. */
         case_check(
             atomic_load_explicit(&receivers[j]->target.pending_bytes, memory_order_relaxed) == 0);
     }
     case_check(in_groups == to_groups && in_groups > 100);
     case_check(messages > 1000);
+    case_check(told == messages + in_groups + claimed);
     case_check(left.blocks + count_in_depot(&context->block_depot) == made.blocks);
     case_check(left.deliveries + count_in_depot(&context->delivery_depot) == made.deliveries);
 }
@@ -436,6 +462,10 @@ static void run(uint32_t worker_count)
     compare();
     for (uint32_t i = 0; i < TARGETS; i++) {
         struct esi_retired *retired = NULL;
+        if (i < COUNTED) {
+            esi_subtable_remove(context->table, counted[i], &retired);
+            free(counted[i]);
+        }
         for (uint32_t j = 0; j < 3; j++) {
             esi_subtable_remove(context->table, subs[i][j], &retired);
             free(subs[i][j]);

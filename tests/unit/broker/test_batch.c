@@ -386,6 +386,131 @@ static void test_records(void **state)
     free_sink(sink);
 }
 
+/* --- maxima --- */
+
+static struct esi_sub *subscribe_counted(struct sink *sink, const char *queue, const char *sid,
+                                         int64_t claims)
+{
+    struct esi_sub *sub = subscribe(sink, "c", queue, sid, SUB_RECORDS | SUB_COUNTED);
+
+    esi_sub_add_claims(sub, claims);
+    return sub;
+}
+
+/* A subscription with a maximum is a receiver as often as it may be claimed, and those beside it
+ * get what they would without it. */
+static void test_maximum(void **state)
+{
+    struct sink *one = new_sink(&broker, false);
+    struct sink *two = new_sink(&broker, false);
+    struct sink *self = new_sink(&broker, false);
+    struct sink *link = new_sink(&broker, true);
+
+    (void)state;
+    struct esi_sub *subs[] = {subscribe_counted(one, "", "1", 2),
+                              subscribe_counted(two, "", "1", 3),
+                              subscribe_counted(self, "", "1", 1)};
+    begin_as_client(self, false);
+    assert_int_equal(publish(&broker, "c", "", "a"), 2);
+    assert_int_equal(publish(&broker, "c", "r", "b"), 2);
+    assert_int_equal(publish(&broker, "c", "r", "c"), 1);
+    assert_int_equal(publish(&broker, "c", "r", "d"), 0);
+    esi_sub_add_claims(subs[0], 1); /* another maximum */
+    assert_int_equal(publish(&broker, "c", "r", "e"), 1);
+    (void)!esi_batch_flush(broker.batch);
+    assert_string_equal(take(one), "MSG c 1 1\r\na\r\nMSG c 1 r 1\r\nb\r\nMSG c 1 r 1\r\ne\r\n");
+    assert_string_equal(take(two), "MSG c 1 1\r\na\r\nMSG c 1 r 1\r\nb\r\nMSG c 1 r 1\r\nc\r\n");
+    assert_string_equal(take(self), ""); /* it wants no echo, so it has claimed none */
+    struct esi_sub *plain = subscribe(two, "*", "", "2", 0);
+    struct esi_sub *remote = subscribe(link, ">", "", "", 0);
+    begin_as_client(self, true);
+    assert_int_equal(publish(&broker, "c", "r", "f"), 3);
+    assert_int_equal(publish(&broker, "c", "r", "g"), 2);
+    assert_int_equal(publish(&broker, "other", "r", "h"), 2);
+    (void)!esi_batch_flush(broker.batch);
+    assert_string_equal(take(self), "MSG c 1 r 1\r\nf\r\n");
+    assert_string_equal(take(two),
+                        "MSG c 2 r 1\r\nf\r\nMSG c 2 r 1\r\ng\r\nMSG other 2 r 1\r\nh\r\n");
+    assert_int_equal(link->messages, 3);
+    unsubscribe(plain);
+    unsubscribe(remote);
+    for (size_t i = 0; i < 3; i++) {
+        unsubscribe(subs[i]);
+    }
+    free_sink(one);
+    free_sink(two);
+    free_sink(self);
+    free_sink(link);
+}
+
+/* Where a member has its maximum, another one is chosen; also for groups that a gateway names. */
+static void test_maximum_in_a_group(void **state)
+{
+    struct sink *one = new_sink(&broker, false);
+    struct sink *two = new_sink(&broker, false);
+    struct sink *link = new_sink(&broker, true);
+
+    (void)state;
+    struct esi_sub *subs[] = {subscribe_counted(one, "g", "1", 5),
+                              subscribe_counted(two, "g", "2", 7)};
+    begin_as_client(NULL, true);
+    for (uint32_t i = 0; i < 10; i++) {
+        assert_int_equal(publish(&broker, "c", "r", "x"), 1);
+    }
+    (void)!esi_batch_flush(broker.batch);
+    const struct esi_publish named = {
+        .subject = ESI_STR("c"), .reply = ESI_STR("r"), .queues = ESI_STR("g h g")};
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(publish_full(SOURCE_GATEWAY, named, "y"), i < 2 ? 1 : 0);
+    }
+    assert_int_equal(one->messages, 5);
+    assert_int_equal(two->messages, 7);
+    begin_as_client(NULL, true);
+    assert_int_equal(publish(&broker, "c", "r", "x"), 0);
+    struct esi_sub *plain = subscribe(one, "c", "g", "3", 0);
+    assert_int_equal(publish(&broker, "c", "r", "x"), 1);
+    (void)!esi_batch_flush(broker.batch);
+    assert_int_equal(one->messages, 6);
+    unsubscribe(plain);
+    unsubscribe(subs[0]);
+    unsubscribe(subs[1]);
+    free_sink(one);
+    free_sink(two);
+    free_sink(link);
+}
+
+/* Large payloads, in more subscriptions than are looked at at once. */
+static void test_maximum_of_many(void **state)
+{
+    enum { SUBS = ESI_BATCH_RUN_MAX + 20 };
+    struct sink *sinks[SUBS];
+    struct esi_sub *subs[SUBS];
+    char *payload = test_malloc(ESI_BATCH_COPY_MAX + 2);
+
+    (void)state;
+    memset(payload, 'p', ESI_BATCH_COPY_MAX + 1);
+    payload[ESI_BATCH_COPY_MAX + 1] = '\0';
+    for (uint32_t i = 0; i < SUBS; i++) {
+        sinks[i] = new_sink(&broker, false);
+        subs[i] = subscribe_counted(sinks[i], "", "1", i % 3);
+    }
+    begin_as_client(NULL, true);
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t expected = 0;
+        for (uint32_t j = 0; j < SUBS; j++) {
+            expected += j % 3 > i;
+        }
+        assert_int_equal(publish(&broker, "c", "r", i == 1 ? payload : "x"), expected);
+    }
+    (void)!esi_batch_flush(broker.batch);
+    for (uint32_t i = 0; i < SUBS; i++) {
+        assert_int_equal(sinks[i]->messages, i % 3);
+        unsubscribe(subs[i]);
+        free_sink(sinks[i]);
+    }
+    test_free(payload);
+}
+
 /* --- gateways --- */
 
 static void test_lines_for_links(void **state)
@@ -776,6 +901,7 @@ static void test_lost_for_want_of_memory(void **state)
     struct esi_sub *subs[] = {subscribe(one, "m", "", "1", 0), subscribe(two, "m", "", "1", 0),
                               subscribe(two, "m", "", "2", SUB_RECORDS),
                               subscribe(self, "m", "", "1", 0)};
+    struct esi_sub *counted = subscribe_counted(one, "", "1", 1);
     assert_int_equal(esi_ledger_new(4 * 1024 * 1024, 1, &ledger), ES_OK);
     struct esi_lease *lease = esi_ledger_lease(ledger, 0);
     broker.pools.blocks.lease = lease;
@@ -792,12 +918,19 @@ static void test_lost_for_want_of_memory(void **state)
     assert_int_equal(lost_of(self), 0); /* it wants no echo */
     assert_int_equal(stats_of_batch().dropped, 6);
     assert_string_equal(take(one), "");
+    /* What was lost counts towards no maximum. */
+    assert_int_equal(publish(&broker, "c", "r", "lost"), 1);
+    (void)!esi_batch_flush(broker.batch);
+    assert_int_equal(lost_of(one), 3);
     esi_ledger_give(lease, MEMORY_OUTBOUND, esi_ledger_owner_bytes(ledger, MEMORY_OUTBOUND));
     begin_as_client(self, false);
     publish(&broker, "m", "", "z");
+    assert_int_equal(publish(&broker, "c", "r", "y"), 1);
+    assert_int_equal(publish(&broker, "c", "r", "x"), 0);
     (void)!esi_batch_flush(broker.batch);
-    assert_string_equal(take(one), "MSG m 1 1\r\nz\r\n");
-    assert_int_equal(lost_of(one), 2);
+    assert_string_equal(take(one), "MSG m 1 1\r\nz\r\nMSG c 1 r 1\r\ny\r\n");
+    assert_int_equal(lost_of(one), 3);
+    unsubscribe(counted);
     for (size_t i = 0; i < 4; i++) {
         unsubscribe(subs[i]);
     }
@@ -1180,6 +1313,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_large_payloads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_slices, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_records, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_maximum, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_maximum_in_a_group, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_maximum_of_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lines_for_links, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_from_a_gateway, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_named_groups, set_up, tear_down),
