@@ -245,6 +245,7 @@ ACTOR_PARTS = {
 
 # Sources without a unit test of their own.
 NO_UNIT_TEST = {
+    **{f"src/broker/batch_{part}.c": "stands behind broker/batch.h: test_batch.c" for part in "output run".split()},
     "src/net/http1_request.c": "stands behind net/http1.h: test_http1.c",
     **{
         f"src/net/http2_{part}.c": "stands behind net/http2.h: test_http2.c" for part in "callbacks flood memory".split()
