@@ -6,7 +6,7 @@
 
 enum { SLOW_PERMILLE = 5 /* packets that are lost and sent again */ };
 
-struct sim_host *esi_env_sim_net_host(struct esi_env_sim *sim, const char *name)
+struct sim_host *esi_env_sim_net_host(const struct esi_env_sim *sim, const char *name)
 {
     for (uint32_t i = 0; i < sim->host_count; i++) {
         if (strcmp(sim->hosts[i]->name, name) == 0) {
@@ -46,10 +46,10 @@ void esi_env_sim_net_note_change(const struct sim_socket *sock)
 /* --- what goes wrong --- */
 
 /* True when the socket's connection is one between the two. */
-static bool is_between(const struct sim_socket *sock, const struct sim_host *a,
-                       const struct sim_host *b)
+static bool is_between(const struct esi_env_sim *sim, const struct sim_socket *sock,
+                       const struct sim_host *a, const struct sim_host *b)
 {
-    const struct sim_host *other = esi_env_sim_net_host(sock->host->sim, sock->remote.host);
+    const struct sim_host *other = esi_env_sim_net_host(sim, sock->remote.host);
 
     return sock->state == SOCKET_CONNECTED &&
            ((sock->host == a && other == b) || (sock->host == b && other == a));
@@ -66,7 +66,7 @@ void esi_env_sim_cut(struct esi_env_sim *sim, const struct esi_env *a, const str
     esi_env_sim_trace(sim, is_cut ? SIM_CUT : SIM_HEAL, first->index, second->index, 0);
     for (uint32_t i = 0; i < sim->socket_count && !is_cut; i++) {
         struct sim_socket *sock = sim->sockets[i];
-        if (sock != NULL && is_between(sock, first, second)) {
+        if (sock != NULL && is_between(sim, sock, first, second)) {
             esi_env_sim_net_stream_release(sock);
         }
     }
@@ -76,7 +76,7 @@ void esi_env_sim_reset(struct esi_env_sim *sim, const struct esi_env *a, const s
 {
     for (uint32_t i = 0; i < sim->socket_count; i++) {
         struct sim_socket *sock = sim->sockets[i];
-        if (sock != NULL && is_between(sock, esi_env_sim_host_of(a), esi_env_sim_host_of(b))) {
+        if (sock != NULL && is_between(sim, sock, esi_env_sim_host_of(a), esi_env_sim_host_of(b))) {
             esi_env_sim_net_stream_reset(sock);
         }
     }
@@ -104,7 +104,7 @@ uint32_t esi_env_sim_connections(const struct esi_env_sim *sim, const struct esi
         const struct sim_socket *sock = sim->sockets[i];
         if (sock != NULL && sock->host == esi_env_sim_host_of(a) &&
             esi_env_sim_net_socket_peer(sock) != NULL &&
-            is_between(sock, esi_env_sim_host_of(a), esi_env_sim_host_of(b)) &&
+            is_between(sim, sock, esi_env_sim_host_of(a), esi_env_sim_host_of(b)) &&
             !esi_env_sim_net_stream_is_reset(sock) &&
             !esi_env_sim_net_stream_is_reset(esi_env_sim_net_socket_peer(sock))) {
             count++;

@@ -89,7 +89,7 @@ void esi_env_sim_net_stream_close(struct sim_socket *sock);
 /* --- env_sim_net.c --- */
 
 /* NULL: there is none. */
-struct sim_host *esi_env_sim_net_host(struct esi_env_sim *sim, const char *name);
+struct sim_host *esi_env_sim_net_host(const struct esi_env_sim *sim, const char *name);
 /* True when no packet comes from the socket's host to the other; NULL: there is no other. */
 bool esi_env_sim_net_is_cut_off(const struct sim_socket *sock, const struct sim_host *other);
 /* How long the next packet takes, in ns. */
