@@ -4,7 +4,6 @@
  * receiver as one slice; groups choose a member for each message, links get lines of their own. The
  * hot loop is format_run. A target gets the messages in the order of the run.
  */
-#include "base/assert.h"
 #include "base/own.h"
 #include "broker/batch_internal.h"
 #include "proto/client_writer.h"
