@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 enum { PERIOD_S_MAX = 15 };
+static const uint64_t LEARNED_CUT_NS_MAX = 10 * SIM_S;
 
 static uint64_t draw(struct sim_world *world, uint64_t limit)
 {
@@ -55,6 +56,17 @@ static uint64_t draw_length_ns(struct sim_world *world)
     return draw(world, 3) == 0 ? draw(world, 60 * SIM_S) : draw(world, 2 * SIM_S);
 }
 
+/* A cluster that was only learned of is forgotten after five rounds of dialling, of 15 s at least:
+ * who cuts it off for longer cannot ask for the link to come back. */
+static uint64_t draw_cut_ns(struct sim_world *world, const struct sim_link *link)
+{
+    const uint64_t length_ns = draw_length_ns(world);
+    const bool is_configured =
+        world->servers[link->a].knows[link->b] || world->servers[link->b].knows[link->a];
+
+    return is_configured || length_ns < LEARNED_CUT_NS_MAX ? length_ns : LEARNED_CUT_NS_MAX;
+}
+
 static void disturb_link(struct sim_world *world)
 {
     if (world->server_count == 1) {
@@ -76,7 +88,7 @@ static void disturb_link(struct sim_world *world)
         return;
     }
     cut_link(link, true);
-    esi_env_sim_at(world->sim, now_of(world) + draw_length_ns(world), heal_link, link);
+    esi_env_sim_at(world->sim, now_of(world) + draw_cut_ns(world, link), heal_link, link);
 }
 
 static void disturb_client(struct sim_world *world)

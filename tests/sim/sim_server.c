@@ -73,8 +73,7 @@ void sim_server_draw(struct sim_world *world)
 }
 
 /* The first event-service is known to all, so that all come to know each other. */
-static void write_gateway(struct sim_world *world, const struct sim_server *server,
-                          struct esi_bytes *out)
+static void write_gateway(struct sim_world *world, struct sim_server *server, struct esi_bytes *out)
 {
     const char *separator = "";
 
@@ -87,8 +86,8 @@ static void write_gateway(struct sim_world *world, const struct sim_server *serv
         if (i == server->index || (server->index == 0 && i == 0)) {
             continue;
         }
-        const bool is_known = i == 0 || draw(world, 4) == 0;
-        if (is_known) {
+        server->knows[i] = i == 0 || draw(world, 4) == 0;
+        if (server->knows[i]) {
             esi_bytes_printf(out, "%s{name: gw-%" PRIu32 ", urls: [\"nats://%s:%d\"]}", separator,
                              i, world->servers[i].host, (int)GATEWAY_PORT);
             separator = ", ";

@@ -35,6 +35,7 @@ struct sim_server {
     enum sim_server_kind kind;
     uint32_t index;
     char host[16];
+    bool knows[SIM_SERVERS_MAX]; /* by its configuration; of others it learns */
     struct esi_env *env;
     struct esi_config *config;
     struct esi_assembly assembly;
