@@ -40,9 +40,12 @@ def stranger(stand, port=None):
 
 def spoken_to(crowd):
     """How many of the crowd have been sent something."""
-    readable, _, _ = select.select([peer.sock for peer in crowd], [], [], 0)
+    socks = {peer.sock.fileno(): peer.sock for peer in crowd}
+    poller = select.poll()  # not select(), which takes no number past 1023
+    for number in socks:
+        poller.register(number, select.POLLIN)
     count = 0
-    for sock in readable:
+    for sock in (socks[number] for number, _ in poller.poll(0)):
         with contextlib.suppress(OSError):
             count += sock.recv(1, socket.MSG_PEEK) != b""
     return count
