@@ -452,7 +452,7 @@ def case_restart(bench):
                 publish_all(client, TYPE, batch)
                 ids.extend(batch)
                 publish_all(client, "event_feed", ["s" + name for name in batch])
-                time.sleep(0.05)  # about what the worker can take
+                done.wait(0.05)  # the load's rate, about what the worker can take; not a wait for anything
         except Exception as fault:
             failures.append(fault)
 
