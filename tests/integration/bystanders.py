@@ -11,7 +11,6 @@ sanitizer) stretches deadlines and bounds.
 """
 
 import argparse
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -30,6 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
 sys.dont_write_bytecode = True
 
+from case_pool import attempt, chosen, conclude, run_jobs  # noqa: E402
 from support import (  # noqa: E402
     Mismatch,
     Ours,
@@ -347,51 +347,25 @@ class Bystanders:
 # --- the runner -----------------------------------------------------------------------------------
 
 
-def run_case(bench, case):
-    began = time.monotonic()
-    try:
-        case(bench)
-        return case, None, time.monotonic() - began
-    except Mismatch as fault:
-        return case, str(fault), time.monotonic() - began
-    except Exception:  # a fault of the case itself, or a server that is gone: shown, never hidden
-        return case, traceback.format_exc(limit=-4), time.monotonic() - began
-
-
 def main(cases, purpose, threads=3):
     """cases: functions of the bench. The longest stand first, so that the last one is short."""
-    names = [case.__name__ for case in cases]
+    known = {case.__name__: case for case in cases}
     parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("--build", required=True, help="a build folder")
-    parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(names))
+    parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(known))
     parser.add_argument("--threads", type=int, default=threads, help="cases at once")
     parser.add_argument("--timings", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
     options = parser.parse_args()
-    only = options.only.split(",") if options.only else names
-    for name in only:
-        if name not in names:
-            parser.error("%s is none of %s" % (name, ", ".join(names)))
+    names = chosen(parser, options.only, known)
     stop_on_signal()
     bench = Bench(options.build, options.keep)
-    passed = failed = 0
     try:
-        with concurrent.futures.ThreadPoolExecutor(options.threads) as pool:
-            jobs = [pool.submit(run_case, bench, c) for c in cases if c.__name__ in only]
-            for done in concurrent.futures.as_completed(jobs):
-                case, failure, took = done.result()
-                tail = " (%.2f s)" % took if options.timings else ""
-                passed += failure is None
-                failed += failure is not None
-                if failure is None:
-                    print("ok %s%s" % (case.__name__, tail), flush=True)
-                else:
-                    text = failure.rstrip().replace("\n", "\n    ")
-                    print("not ok %s%s\n    %s" % (case.__name__, tail, text), flush=True)
+        jobs = [lambda name=name: [attempt(name, known[name], bench)] for name in names]
+        counts = run_jobs(jobs, options.threads, options.timings)
     finally:
         bench.close()
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+    return conclude(*counts)
 
 
 def main_seeded(case, purpose, repeats, default):
@@ -404,14 +378,9 @@ def main_seeded(case, purpose, repeats, default):
     options = parser.parse_args()
     stop_on_signal()
     bench = Bench(options.build, options.keep)
-    name = "%s, seed %d" % (case.__name__, options.seed)
+    name = "%s, seed %d, %d %s" % (case.__name__, options.seed, options.count, repeats)
     try:
-        _, failure, _ = run_case(bench, lambda bench: case(bench, options.seed, options.count))
+        counts = run_jobs([lambda: [attempt(name, case, bench, options.seed, options.count)]], 1)
     finally:
         bench.close()
-    if failure is None:
-        print("ok %s, %d %s" % (name, options.count, repeats))
-    else:
-        print("not ok %s\n    %s" % (name, failure.rstrip().replace("\n", "\n    ")))
-    print("%d passed, %d failed" % (failure is None, failure is not None))
-    return 1 if failure else 0
+    return conclude(*counts)

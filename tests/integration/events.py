@@ -12,7 +12,7 @@ Method: event-service with real gRPC workers, raw NATS publishers, gRPC publishe
 a gateway; workers are stopped, slowed and made to fail; the workers' records and /eventz are compared with the answers.
 """
 import argparse
-import concurrent.futures
+import functools
 import hashlib
 import json
 import os
@@ -20,10 +20,8 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
-import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
@@ -31,6 +29,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
 sys.dont_write_bytecode = True
 
 import grpc  # noqa: E402
+from case_pool import attempt, chosen, conclude, run_jobs, scratch_folder  # noqa: E402
 from event_case import (  # noqa: E402
     HANDLER_OF,
     HOST,
@@ -998,21 +997,17 @@ SLOW = {"restart", "grpc_peers", "tls"}
 
 
 def run_case(name, program, folder, certs, settings):
-    """(name, None or what failed, seconds)"""
-    began = time.monotonic()
     bench = Bench(program, os.path.join(folder, name), certs, settings)
-    try:
+
+    def work():
         CASES[name](bench)
         bench.end()
-        return name, None, time.monotonic() - began
-    except Mismatch as fault:
-        failure = str(fault)
-    except Exception:  # a fault of the case itself, or a server that is gone: shown, never hidden
-        failure = traceback.format_exc(limit=-6)
-    bench.abandon()
-    if bench.server is not None:
-        failure += "\n" + "\n".join(bench.server.log_text().splitlines()[-60:])
-    return name, failure, time.monotonic() - began
+
+    def show_log():
+        bench.abandon()
+        return "\n".join(bench.server.log_text().splitlines()[-60:]) if bench.server else ""
+
+    return [attempt(name, work, on_failure=show_log)]
 
 
 def main():
@@ -1026,38 +1021,18 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep configuration files, records and logs")
     args = parser.parse_args()
     program = os.path.abspath(args.program or os.path.join(args.build, "bin", "event-service"))
-    names = args.only.split(",") if args.only else list(CASES)
-    for name in names:
-        if name not in CASES:
-            parser.error("%s is none of %s" % (name, ", ".join(CASES)))
+    names = chosen(parser, args.only, CASES)
     if not os.access(program, os.X_OK):
         parser.error("there is no program %s" % program)
     settings = {"threads": {"workers": 4, "placement": "spread"}} if args.spread else {}
     stop_on_signal()
-    folder = tempfile.mkdtemp(prefix="es-events.")
-    certs = Certificates(os.path.join(folder, "certs"))
-    passed = failed = 0
-    try:
-        # Each case has a server and workers of its own, and mostly waits for them. Those that take long begin first.
-        names.sort(key=lambda name: name not in SLOW)
-        with concurrent.futures.ThreadPoolExecutor(args.threads) as pool:
-            runs = [pool.submit(run_case, name, program, folder, certs, settings) for name in names]
-            for run in concurrent.futures.as_completed(runs):
-                name, failure, took = run.result()
-                tail = " (%.2f s)" % took if args.timings else ""
-                if failure is None:
-                    passed += 1
-                    print("ok %s%s" % (name, tail), flush=True)
-                else:
-                    failed += 1
-                    print("not ok %s%s\n    %s" % (name, tail, failure.rstrip()), flush=True)
-    finally:
-        if args.keep:
-            print("files kept in " + folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+    # Each case has a server and workers of its own, and mostly waits for them. Those that take long begin first.
+    names.sort(key=lambda name: name not in SLOW)
+    with scratch_folder("es-events.", args.keep) as folder:
+        certs = Certificates(os.path.join(folder, "certs"))
+        jobs = [functools.partial(run_case, name, program, folder, certs, settings) for name in names]
+        counts = run_jobs(jobs, args.threads, args.timings)
+    return conclude(*counts)
 
 
 if __name__ == "__main__":

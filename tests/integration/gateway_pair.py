@@ -14,21 +14,19 @@ time; "nothing twice" is told by the next message in order. After the other case
 (right: asked to, left: killed) and started again on its ports.
 """
 import argparse
-import concurrent.futures
 import contextlib
 import functools
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
 sys.dont_write_bytecode = True
 
+from case_pool import attempt, chosen, conclude, run_jobs, scratch_folder  # noqa: E402
 from gateway_peer import HEADER, Client, want  # noqa: E402
 from gateway_traffic import exchange, in_threads, interest_across, linked  # noqa: E402
 from support import (  # noqa: E402
@@ -440,7 +438,7 @@ CASES = {
 }
 
 
-def run_pair(kinds, transport, topology, args, programs, folder):
+def run_pair(kinds, transport, topology, names, args, programs, folder):
     """All cases on one pair of servers: [(name, None or failure, seconds)]."""
     title = "%s-%s %s %s" % (kinds[0], kinds[1], transport, topology)
     results = []
@@ -452,28 +450,19 @@ def run_pair(kinds, transport, topology, args, programs, folder):
     )
     pair = None
 
-    def attempt(name, work):
-        began = time.monotonic()
-        failure = None
-        try:
-            work()
-        except Mismatch as fault:
-            failure = str(fault)
-        except Exception:  # a fault of the case itself: shown, never hidden
-            failure = traceback.format_exc(limit=-4)
-        results.append(("%s %s" % (title, name), failure, time.monotonic() - began))
-        return failure is None
+    def passes(name, work, *arguments):
+        results.append(attempt("%s %s" % (title, name), work, *arguments))
+        return results[-1][1] is None
 
     def start():
         nonlocal pair
         pair = Pair(left, right, topology, args.count)
 
     try:
-        if attempt("link", start):
-            for name, case in CASES.items():
-                if not args.only or name in args.only.split(","):
-                    attempt(name, lambda case=case: case(pair))
-            attempt("stop", pair.close)
+        if passes("link", start):
+            for name in names:
+                passes(name, CASES[name], pair)
+            passes("stop", pair.close)
     finally:
         for side in (left, right):
             if side.server is not None:
@@ -526,43 +515,21 @@ def main():
         plain = ("nats-server", "ours")
         pairs = [(left, right) for left in plain for right in plain]
         pairs.append(("event-gateway", "event-service"))
-    transports, topologies = args.transport.split(","), args.topology.split(",")
-    for word, known in (
-        [(t, ("plain", "tls")) for t in transports]
-        + [(t, TOPOLOGIES) for t in topologies]
-        + [(c, CASES) for c in (args.only.split(",") if args.only else ())]
-    ):
-        if word not in known:
-            parser.error("%s is none of %s" % (word, ", ".join(known)))
+    transports = chosen(parser, args.transport, ("plain", "tls"))
+    topologies = chosen(parser, args.topology, TOPOLOGIES)
+    names = chosen(parser, args.only, CASES)
     programs = programs_of(args, parser, pairs)
 
     stop_on_signal()
-    folder = tempfile.mkdtemp(prefix="es-gateway-pair.")
-    passed = failed = 0
-    try:
-        with concurrent.futures.ThreadPoolExecutor(args.threads) as pool:
-            runs = [
-                pool.submit(run_pair, pair, transport, topology, args, programs, folder)
-                for pair in pairs
-                for transport in transports
-                for topology in topologies
-            ]
-            for run in concurrent.futures.as_completed(runs):
-                for name, failure, took in run.result():
-                    tail = " (%.2f s)" % took if args.timings else ""
-                    if failure is None:
-                        passed += 1
-                        print("ok %s%s" % (name, tail), flush=True)
-                    else:
-                        failed += 1
-                        print("not ok %s%s\n    %s" % (name, tail, failure.rstrip()), flush=True)
-    finally:
-        if args.keep:
-            print("files kept in " + folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+    with scratch_folder("es-gateway-pair.", args.keep) as folder:
+        jobs = [
+            functools.partial(run_pair, pair, transport, topology, names, args, programs, folder)
+            for pair in pairs
+            for transport in transports
+            for topology in topologies
+        ]
+        counts = run_jobs(jobs, args.threads, args.timings)
+    return conclude(*counts)
 
 
 if __name__ == "__main__":

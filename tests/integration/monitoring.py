@@ -13,24 +13,23 @@ HTTP both by the library and byte by byte.
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import http.client
 import json
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
-import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
 sys.dont_write_bytecode = True
 
+from case_pool import attempt, chosen, conclude, run_jobs, scratch_folder  # noqa: E402
 from support import (  # noqa: E402
     Certificates,
     Mismatch,
@@ -51,6 +50,7 @@ PATIENCE_S = 60.0  # for one answer, with a sanitizer on a busy machine
 PEERS_MAX = 64  # the monitor's own bound
 MODES = ("Optimistic", "Transitioning", "Interest-Only")
 REQUEST_DEADLINE_S = 5.0  # for the rest of a request
+LONGEST = ("slow_peers", "peers_that_do_not_read")  # these begin first
 
 
 class Bench:
@@ -856,25 +856,23 @@ def settings_of(name, certs):
 
 
 def run_case(name, body, settings, program, folder, certs):
-    """(name, failure or None, seconds)"""
-    began = time.monotonic()
     bench = None
-    try:
+
+    def work():
+        nonlocal bench
         bench = Bench(program, settings, os.path.join(folder, name), certs)
         body(bench)
         bench.end()
-        return name, None, time.monotonic() - began
-    except Mismatch as fault:
-        failure = str(fault)
-    except Exception:  # a fault of the case itself, or a server that is gone: shown, never hidden
-        failure = traceback.format_exc(limit=-4)
-    if bench is not None:
+
+    def show_log():
+        if bench is None:
+            return ""
         bench.closing.close()
         bench.server.stop()
-        failure += "\n" + "\n".join(
-            line for line in bench.server.log_text().splitlines()[-200:] if " [DBG] " not in line
-        )
-    return name, failure, time.monotonic() - began
+        lines = bench.server.log_text().splitlines()[-200:]
+        return "\n".join(line for line in lines if " [DBG] " not in line)
+
+    return [attempt(name, work, on_failure=show_log)]
 
 
 def main(description, cases, settings_for):
@@ -888,43 +886,22 @@ def main(description, cases, settings_for):
     parser.add_argument("--keep", action="store_true", help="keep configuration files and logs")
     args = parser.parse_args()
     program = os.path.abspath(args.program or os.path.join(args.build, "bin", "event-service"))
-    names = args.only.split(",") if args.only else list(cases)
-    for name in names:
-        if name not in cases:
-            parser.error("%s is none of %s" % (name, ", ".join(cases)))
+    names = chosen(parser, args.only, cases)
     if not os.access(program, os.X_OK):
         parser.error("there is no program %s" % program)
 
     stop_on_signal()
-    folder = tempfile.mkdtemp(prefix="es-monitoring.")
-    certs = Certificates(os.path.join(folder, "certs"))
-    passed = failed = 0
-    try:
-        with concurrent.futures.ThreadPoolExecutor(args.threads) as pool:
-            # The longest waits begin first.
-            names.sort(key=lambda name: name not in ("slow_peers", "peers_that_do_not_read"))
-            runs = [
-                pool.submit(
-                    run_case, name, cases[name], settings_for(name, certs), program, folder, certs
-                )
-                for name in names
-            ]
-            for run in concurrent.futures.as_completed(runs):
-                name, failure, took = run.result()
-                tail = " (%.2f s)" % took if args.timings else ""
-                if failure is None:
-                    passed += 1
-                    print("ok %s%s" % (name, tail), flush=True)
-                else:
-                    failed += 1
-                    print("not ok %s%s\n    %s" % (name, tail, failure.rstrip()), flush=True)
-    finally:
-        if args.keep:
-            print("files kept in " + folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+    names.sort(key=lambda name: name not in LONGEST)
+    with scratch_folder("es-monitoring.", args.keep) as folder:
+        certs = Certificates(os.path.join(folder, "certs"))
+        jobs = [
+            functools.partial(
+                run_case, name, cases[name], settings_for(name, certs), program, folder, certs
+            )
+            for name in names
+        ]
+        counts = run_jobs(jobs, args.threads, args.timings)
+    return conclude(*counts)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ it are missing and the status is 1; what cannot work is told in one line; whatev
 Method: scripts/run with the programs of a build folder and free ports, a few cases at a time, each with a state folder
 that is its own meanwhile; processes are found by their parent in /proc.
 
-usage: run_once.py --build DIR [CASE...]
+usage: run_once.py --build DIR [--only CASE,CASE]
 """
 import argparse
-import concurrent.futures
 import os
 import queue
 import re
@@ -22,6 +21,8 @@ import sys
 import tempfile
 import time
 
+from case_pool import Mismatch, attempt, chosen, conclude, run_jobs
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RUN = os.path.join(ROOT, "scripts", "run")
 DEADLINE_S = 120
@@ -31,13 +32,9 @@ HOPS = ("token", "gateway", "link", "event-service", "queue", "handler", "worker
 HANDLER_OF = {"compliance_ingest": "feed", "cfgingest": "cfgingest", "nodeTerminated": "cfgingest"}  # else event_feed
 
 
-class Failed(Exception):
-    pass
-
-
 def expect(wanted, got, what, evidence=""):
     if got != wanted:
-        raise Failed("%s: expected %r, got %r\n%s" % (what, wanted, got, evidence[-4000:]))
+        raise Mismatch("%s: expected %r, got %r\n%s" % (what, wanted, got, evidence[-4000:]))
 
 
 class Bench:
@@ -87,7 +84,7 @@ def wait_until(condition, what):
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         if time.monotonic() > deadline:
-            raise Failed("waited in vain: " + what)
+            raise Mismatch("waited in vain: " + what)
         time.sleep(0.05)
 
 
@@ -102,7 +99,7 @@ class Demonstration:
         self.bench = bench
         wait_until(lambda: "Events at the workers" in self.text() or self.process.poll() is not None, "the guide")
         if self.process.poll() is not None:
-            raise Failed("it ended: " + self.text())
+            raise Mismatch("it ended: " + self.text())
         self.children = children_of(self.process.pid)
 
     def text(self):
@@ -166,7 +163,7 @@ def expect_refusal(done, *words):
     expect(1, len(lines), "lines on standard error", done.stderr)
     for word in words:
         if word not in lines[0]:
-            raise Failed("expected the word '%s', got: %s" % (word, lines[0]))
+            raise Mismatch("expected the word '%s', got: %s" % (word, lines[0]))
 
 
 # --- cases ----------------------------------------------------------------------------------------
@@ -210,7 +207,7 @@ def token_is_wrong(bench):
     done = bench.run("--once", "--leave-out", "token", "--patience", "3")
     expect_paths(done, lambda event_type: HOPS)
     if "Authorization Violation" not in done.stdout:
-        raise Failed("expected that the refusal is told, got:\n" + done.stdout)
+        raise Mismatch("expected that the refusal is told, got:\n" + done.stdout)
 
 
 def link_is_cut(bench):
@@ -269,7 +266,7 @@ def events_are_shown_and_interrupt_stops(bench, demonstration):
     expect(0, done.returncode, "status of demo-publish", done.stdout + done.stderr)
     found = re.fullmatch(r'scanJobCreated answer {"success":true,"id":"([0-9a-f-]+)"}\n', done.stdout)
     if not found:
-        raise Failed("unexpected answer: " + done.stdout)
+        raise Mismatch("unexpected answer: " + done.stdout)
     wait_until(lambda: re.search("event_feed +scanJobCreated +" + found[1], demonstration.text()), "the worker's line")
     expect(5, len(demonstration.children), "processes")
     expect(0, demonstration.end(signal.SIGINT), "exit status", demonstration.text())
@@ -344,44 +341,32 @@ CASES = (
 )
 
 
-def run_case(case, benches):
-    """(name, None or what failed)"""
+def run_case(name, case, benches):
     bench = benches.get()
     try:
-        case(bench)
-        return case.__name__, None
-    except (Failed, OSError, subprocess.TimeoutExpired) as fault:
-        return case.__name__, str(fault)
+        return [attempt(name, case, bench)]
     finally:
         benches.put(bench)
 
 
 def main():
+    known = {case.__name__: case for case in CASES}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", required=True, help="a build folder")
     parser.add_argument("--threads", type=int, default=3, help="cases at a time")
-    parser.add_argument("cases", nargs="*", help=", ".join(case.__name__ for case in CASES))
+    parser.add_argument("--only", help="cases, separated by commas: " + ", ".join(known))
     options = parser.parse_args()
-    chosen = [case for case in CASES if not options.cases or case.__name__ in options.cases]
+    names = chosen(parser, options.only, known)
     benches = queue.Queue()
     for _ in range(options.threads):
         benches.put(Bench(os.path.abspath(options.build)))
-    passed = failed = 0
     try:
-        with concurrent.futures.ThreadPoolExecutor(options.threads) as pool:
-            for run in concurrent.futures.as_completed([pool.submit(run_case, case, benches) for case in chosen]):
-                name, fault = run.result()
-                if fault is None:
-                    passed += 1
-                    print("ok %s" % name, flush=True)
-                else:
-                    failed += 1
-                    print("not ok %s\n    %s" % (name, fault.replace("\n", "\n    ")), flush=True)
+        jobs = [lambda name=name: run_case(name, known[name], benches) for name in names]
+        counts = run_jobs(jobs, options.threads)
     finally:
         while not benches.empty():
             benches.get().close()
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+    return conclude(*counts)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -21,10 +22,8 @@ import ssl
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import traceback
 import warnings
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -35,6 +34,7 @@ with warnings.catch_warnings():
 sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
 sys.dont_write_bytecode = True
 
+from case_pool import attempt, chosen, conclude, run_jobs, scratch_folder  # noqa: E402
 from support import (  # noqa: E402
     Mismatch,
     Ours,
@@ -51,6 +51,7 @@ RELOAD_S = 10.0  # a changed token file is in force by then, on a busy machine t
 REFUSED = "-ERR 'Authorization Violation'\r\n\u2404"
 ALL = {"publish": {"allow": [">"]}, "subscribe": {"allow": [">"]}}
 CASES = {}
+LONGEST = ("bad-file", "crowd", "expiry")  # these begin first
 
 
 def case(function):
@@ -907,21 +908,18 @@ def side_by_side(t):
 
 
 def run_case(name, transport, args, certs, folder):
-    began = time.monotonic()
-    failure = None
     t = Case(args, certs, os.path.join(folder, "%s-%s" % (name, transport)), transport)
-    try:
+
+    def work():
         try:
             CASES[name](t)
         finally:
             t.end()
-    except Mismatch as problem:
-        failure = str(problem)
-    except Exception:
-        failure = traceback.format_exc()
-    if failure and args.logs and t.servers:
-        failure += "\n" + t.servers[-1].log_text()[-3000:]
-    return "%s (%s)" % (name, transport), failure, time.monotonic() - began
+
+    def show_log():
+        return t.servers[-1].log_text()[-3000:] if args.logs and t.servers else ""
+
+    return [attempt("%s (%s)" % (name, transport), work, on_failure=show_log)]
 
 
 def main():
@@ -940,47 +938,26 @@ def main():
         for name, function in CASES.items():
             print("%s %s" % (name, function.__doc__.splitlines()[0]))
         return 0
-    names = args.only.split(",") if args.only else list(CASES)
-    for word in names:
-        if word not in CASES:
-            parser.error("%s is none of %s" % (word, ", ".join(CASES)))
+    names = chosen(parser, args.only, CASES)
     if shutil.which(os.path.join(args.build, "bin", "event-gateway")) is None:
         parser.error("no event-gateway in %s/bin" % args.build)
 
     stop_on_signal()
-    folder = tempfile.mkdtemp(prefix="es-tokens.")
-    passed = failed = 0
-    try:
+    names.sort(key=lambda name: name not in LONGEST)
+    with scratch_folder("es-tokens.", args.keep) as folder:
         certs = os.path.join(folder, "certs")
         subprocess.run(
             [os.path.join(ROOT, "scripts", "make-certs"), certs, "--bad"],
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        with concurrent.futures.ThreadPoolExecutor(args.threads) as pool:
-            # Those that wait longest begin first.
-            names.sort(key=lambda name: name not in ("bad-file", "crowd", "expiry"))
-            runs = [
-                pool.submit(run_case, name, transport, args, certs, folder)
-                for name in names
-                for transport in args.transport.split(",")
-            ]
-            for run in concurrent.futures.as_completed(runs):
-                name, failure, took = run.result()
-                tail = " (%.2f s)" % took if args.timings else ""
-                if failure is None:
-                    passed += 1
-                    print("ok %s%s" % (name, tail), flush=True)
-                else:
-                    failed += 1
-                    print("not ok %s%s\n    %s" % (name, tail, failure.rstrip()), flush=True)
-    finally:
-        if args.keep:
-            print("files kept in " + folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+        jobs = [
+            functools.partial(run_case, name, transport, args, certs, folder)
+            for name in names
+            for transport in chosen(parser, args.transport, ("plain", "tls"))
+        ]
+        counts = run_jobs(jobs, args.threads, args.timings)
+    return conclude(*counts)
 
 
 if __name__ == "__main__":
