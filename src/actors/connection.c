@@ -16,7 +16,6 @@
  * while a target that takes bytes has too many waiting.
  */
 #include "actors/connection.h"
-#include "actors/authenticator.h"
 #include "actors/connection_internal.h"
 #include "actors/listener.h"
 #include "base/log.h"

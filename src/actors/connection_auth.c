@@ -3,6 +3,7 @@
  * A client connection's beginning: INFO, the TLS handshake, CONNECT and the verdict on it, and the
  * time that all this may take.
  */
+#include "actors/auth_check.h"
 #include "actors/authenticator.h"
 #include "actors/connection_internal.h"
 #include "actors/listener.h"
@@ -91,16 +92,19 @@ void esi_connection_auth_refuse(struct esi_connection *self)
 
 static void ask_authenticator(struct esi_connection *self)
 {
-    struct esi_auth_check *check = esi_authenticator_check_new(
-        &self->actor, CONNECTION_AUTHENTICATED, self->cid, self->connect.user, self->connect.pass,
-        self->connect.auth_token);
+    const struct esi_auth_shown shown = {.user = self->connect.user,
+                                         .pass = self->connect.pass,
+                                         .token = self->connect.auth_token,
+                                         .has_other = self->connect.nkey.len > 0 ||
+                                                      self->connect.jwt.len > 0};
+    struct esi_auth_check *check =
+        esi_auth_check_new(&self->actor, CONNECTION_AUTHENTICATED, self->cid, &shown);
 
     if (check == NULL) {
         esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
         return;
     }
     check->origin = esi_origin_of(&self->peer);
-    check->has_credentials |= self->connect.nkey.len > 0 || self->connect.jwt.len > 0;
     self->is_authenticating = true;
     esi_authenticator_check(self->context->authenticator, check);
 }

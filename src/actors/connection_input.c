@@ -3,7 +3,6 @@
  * What a client sends: reading, parsing, publishing. The loop of a message is parse, dispatch and
  * on_publish; it neither locks nor allocates.
  */
-#include "actors/authenticator.h"
 #include "actors/connection_internal.h"
 #include "actors/gateway.h"
 #include "base/assert.h"

@@ -5,7 +5,7 @@
  * alike in their first 72 bytes. A map of all that were ever right could be made to grow.)
  */
 #include "actors/credentials.h"
-#include "actors/authenticator.h"
+#include "actors/auth_check.h"
 #include "base/assert.h"
 #include "base/hashmap.h"
 #include "config/config.h"

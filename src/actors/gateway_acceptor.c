@@ -8,6 +8,7 @@
  * the gateway for what it knows of other clusters; when all have answered: groups, gossip, cmd 2,
  * plain interest, cmd 3. What changes meanwhile follows.
  */
+#include "actors/auth_check.h"
 #include "actors/authenticator.h"
 #include "actors/context.h"
 #include "actors/gateway_link_internal.h"
@@ -125,8 +126,9 @@ static void judge_credentials(struct esi_gateway_link *self)
         accept_connect(self);
         return;
     }
-    struct esi_auth_check *check = esi_authenticator_check_new(
-        &self->actor, LINK_CHECKED, self->cid, connect->user, connect->pass, ESI_STR(""));
+    const struct esi_auth_shown shown = {.user = connect->user, .pass = connect->pass};
+    struct esi_auth_check *check =
+        esi_auth_check_new(&self->actor, LINK_CHECKED, self->cid, &shown);
     if (check == NULL) {
         esi_gateway_link_close_now(self, "Out Of Memory");
         return;

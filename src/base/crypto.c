@@ -85,6 +85,19 @@ void esi_crypto_wipe(void *data, size_t len)
     }
 }
 
+void esi_crypto_free(void *secret, size_t len)
+{
+    if (secret != NULL) {
+        esi_crypto_wipe(secret, len);
+        free(secret);
+    }
+}
+
+void esi_crypto_free_text(char *secret)
+{
+    esi_crypto_free(secret, secret != NULL ? strlen(secret) : 0);
+}
+
 enum es_err esi_crypto_hex_encode(const void *data, size_t len, char *out, size_t capacity)
 {
     static const char digits[] = "0123456789abcdef";

@@ -40,6 +40,11 @@ bool esi_crypto_equal(struct esi_str a, struct esi_str b);
  * Thread: any. */
 void esi_crypto_wipe(void *data, size_t len);
 
+/* Wipes, then frees what malloc gave; NULL is accepted. The second one is for texts ended by NUL.
+ * Thread: any. */
+void esi_crypto_free(void *secret, size_t len);
+void esi_crypto_free_text(char *secret);
+
 /*
  * Lower-case hexadecimal digits and NUL.
  *   capacity   bytes at out, at least ESI_CRYPTO_HEX_CAPACITY(len)

@@ -187,6 +187,7 @@ URL_HOSTS = {
 
 # src/actors holds one file an actor; these are their parts.
 ACTOR_PARTS = {
+    "auth_check.c": "the question to the authenticator, and its answer",
     "byte_pipe.c": "a state machine's bytes to and from a stream, for the gRPC actors",
     "client_subs.c": "the subscriptions of one connection",
     "connection_auth.c": "connection: INFO, the TLS handshake, CONNECT",
@@ -233,6 +234,7 @@ ACTOR_PARTS = {
     "monitor_varz.c": "monitor: one page",
     "origin.c": "what counts as one peer where places are shared out",
     "outbound.c": "what waits to be written to one peer",
+    "password_checks.c": "authenticator: bcrypt, on service threads",
     "queue_dispatch.c": "queue: the way out, jobs of the handlers",
     "queue_intake.c": "queue: the way in, publishers and their answers",
     "queue_record.c": "queue: one published message",
@@ -240,6 +242,8 @@ ACTOR_PARTS = {
     "reader.c": "reading into the worker's block, for connection and gateway link",
     "route_ops.c": "the run of SUB and UNSUB that goes to a router",
     "tls_section.c": "a TLS section of the configuration as options of TLS, for every door and call",
+    "token_reload.c": "authenticator: the tokens in force",
+    "token_sweep.c": "authenticator: closes the connections of revoked tokens",
     "token_watch.c": "authenticator: sees changes of the token file",
 }
 
@@ -287,6 +291,10 @@ NO_UNIT_TEST = {
     "src/server/library.c": "has no code",
     "src/server/health_check.c": "needs a whole server: tests/integration/tokens.py, health and health-of-others",
     "src/server/tokens.c": "token_file.c and env_files.c have theirs; the edits: tests/integration/tokens.py",
+    "src/actors/auth_check.c": "the authenticator's question: test_authenticator.c and test_credentials.c",
+    "src/actors/password_checks.c": "a part of the authenticator: test_authenticator.c",
+    "src/actors/token_reload.c": "needs a server and clients: tests/integration/tokens.py",
+    "src/actors/token_sweep.c": "needs a server and clients: tests/integration/tokens.py",
     "src/actors/byte_pipe.c": "reads and writes for the gRPC actors; tests/integration/events.py with every size",
     "src/actors/gateway.c": "needs peers on real links: tests/conformance, suite gateway, and gateway_pair.py",
     "src/actors/gateway_acceptor.c": "a part of the link: tests/conformance, suite gateway, has a check a row",

@@ -4,6 +4,7 @@
  * runtime stops; equal questions are computed together and others stay bounded. Method: a real
  * runtime, askers on two workers, a bcrypt hash that takes some milliseconds.
  */
+#include "actors/auth_check.h"
 #include "actors/authenticator.h"
 #include "actors/context.h"
 #include "base/own.h"
@@ -160,8 +161,8 @@ static void end(void)
 static void prepare(uint32_t asker, const char *user, const char *pass)
 {
     struct asker *self = askers[asker];
-    struct esi_auth_check *check = esi_authenticator_check_new(
-        &self->actor, ASKER_ANSWER, 1, esi_str_from(user), esi_str_from(pass), ESI_STR(""));
+    const struct esi_auth_shown shown = {.user = esi_str_from(user), .pass = esi_str_from(pass)};
+    struct esi_auth_check *check = esi_auth_check_new(&self->actor, ASKER_ANSWER, 1, &shown);
 
     assert_non_null(check);
     check->msg.next = self->next_check == NULL ? NULL : &self->next_check->msg;

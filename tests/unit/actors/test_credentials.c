@@ -5,7 +5,7 @@
  * the answer is remembered. Method: configurations as text, checks by hand, a clock that the test
  * sets.
  */
-#include "actors/authenticator.h"
+#include "actors/auth_check.h"
 #include "actors/credentials.h"
 #include "base/own.h"
 #include "config/config.h"
@@ -69,12 +69,13 @@ static int tear_down(void **state)
 
 static struct esi_auth_check *check_of(struct shown shown)
 {
-    struct esi_auth_check *check =
-        esi_authenticator_check_new(&asker, 0, 1, esi_str_from(shown.user),
-                                    esi_str_from(shown.pass), esi_str_from(shown.token));
+    const struct esi_auth_shown texts = {.user = esi_str_from(shown.user),
+                                         .pass = esi_str_from(shown.pass),
+                                         .token = esi_str_from(shown.token),
+                                         .has_other = shown.is_more};
+    struct esi_auth_check *check = esi_auth_check_new(&asker, 0, 1, &texts);
 
     assert_non_null(check);
-    check->has_credentials |= shown.is_more;
     check->door = shown.door;
     return check;
 }
@@ -90,7 +91,7 @@ static enum esi_credentials_answer judge_at(struct shown shown, uint64_t now_ns,
     assert_int_equal(check->verdict.kind == VERDICT_ACCEPTED, answer == CREDENTIALS_ACCEPTED);
     snprintf(kept, sizeof kept, "%s", check->verdict.name != NULL ? check->verdict.name : "");
     *name = kept;
-    esi_authenticator_check_free(check);
+    check->msg.free(&check->msg);
     return answer;
 }
 
@@ -256,7 +257,7 @@ static void permissions_are_shared_and_defaulted(void **state)
         assert_int_equal(esi_credentials_judge(credentials, check, NULL, 0, 0, &slow),
                          CREDENTIALS_ACCEPTED);
         seen[i] = esi_permissions_ref(check->verdict.permissions);
-        esi_authenticator_check_free(check);
+        check->msg.free(&check->msg);
     }
     assert_ptr_equal(seen[0], seen[3]);
     assert_ptr_equal(seen[1], seen[2]);
