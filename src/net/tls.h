@@ -124,7 +124,7 @@ ES_MUST_USE enum es_err esi_tls_session_write(struct esi_tls_session *session, c
                                               size_t len);
 /* Sends close_notify. Cannot fail: what does not go out is lost. */
 void esi_tls_session_shutdown(struct esi_tls_session *session);
-/* True when decrypted bytes wait to be read. */
+/* True when decrypted bytes wait to be read, or an end that no read has told yet. */
 bool esi_tls_session_has_pending(const struct esi_tls_session *session);
 /* True when the last ES_AGAIN came from send. */
 bool esi_tls_session_wants_write(const struct esi_tls_session *session);

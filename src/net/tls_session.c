@@ -385,7 +385,8 @@ void esi_tls_session_shutdown(struct esi_tls_session *session)
 
 bool esi_tls_session_has_pending(const struct esi_tls_session *session)
 {
-    return wolfSSL_pending(session->library) > 0;
+    /* An end that was found behind bytes is told by the next read, and no socket calls for that. */
+    return session->ended != ES_OK || wolfSSL_pending(session->library) > 0;
 }
 
 bool esi_tls_session_wants_write(const struct esi_tls_session *session)

@@ -7,6 +7,7 @@
 #include "stream_pair.h"
 
 #include <malloc.h>
+#include <sys/ioctl.h>
 
 #include "base/own.h"
 
@@ -490,6 +491,37 @@ static void the_end_comes_after_what_is_held(void **state)
     pair_close(&pair);
 }
 
+/* Bytes and the close_notify behind them come with one read of the socket. A peer that then waits
+ * for us sends no FIN, so nothing but has_buffered_input says that the end is there. */
+static void an_end_behind_bytes_is_at_hand(void **state)
+{
+    static const char text[] = "last words";
+    enum { RECORD_MIN = 22, ALERT_MIN = 2 + 22 }; /* header, content type and tag */
+    struct stream_pair pair;
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
+    char buffer[256];
+    size_t count = 0;
+    int waiting = 0;
+    uint64_t start_ns = 0;
+
+    (void)state;
+    marry(&pair);
+    pair_expect_text(pair.client, pair.server, "first words");
+    assert_int_equal(esi_stream_writev(pair.client, &part, 1, &count), ES_OK);
+    esi_stream_shutdown_write(pair.client);
+    while (waiting < (int)strlen(text) + RECORD_MIN + ALERT_MIN) {
+        assert_true(pair_has_time(&start_ns));
+        assert_int_equal(ioctl(esi_stream_socket(pair.server), FIONREAD, &waiting), 0);
+    }
+    assert_int_equal(esi_stream_read(pair.server, buffer, sizeof(buffer), &count), ES_OK);
+    assert_int_equal(count, strlen(text));
+    assert_true(esi_stream_has_buffered_input(pair.server));
+    assert_int_equal(esi_stream_read(pair.server, buffer, sizeof(buffer), &count), ES_CLOSED);
+    assert_false(esi_stream_has_buffered_input(pair.server));
+    assert_string_equal(esi_stream_failure(pair.server), "");
+    pair_close(&pair);
+}
+
 static void a_connection_cut_off_is_told(void **state)
 {
     struct stream_pair pair;
@@ -625,6 +657,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_orderly_end_is_no_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_end_comes_after_what_is_held, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_end_behind_bytes_is_at_hand, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_connection_cut_off_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_changed_record_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_failing_call_ends_in_order, set_up, tear_down),
