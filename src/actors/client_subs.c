@@ -112,9 +112,9 @@ struct esi_client_sub *esi_client_subs_add(struct esi_client_subs *subs, struct 
     } else {
         slot = subs->slot_count++;
     }
-    subs->slots[slot] = (struct esi_client_sub){.sub = sub};
-    sub->slot = slot;
     const uint32_t hash = hash_sid(sub->sid);
+    subs->slots[slot] = (struct esi_client_sub){.sub = sub, .sid_hash = hash};
+    sub->slot = slot;
     subs->sids[find_place(subs, sub->sid, hash)] =
         (struct esi_client_sid){.hash = hash, .slot = slot};
     subs->live_count++;
@@ -151,9 +151,12 @@ void esi_client_subs_forget(struct esi_client_subs *subs, struct esi_client_sub 
     if (client_sub->is_removed) {
         return;
     }
-    const struct esi_str sid = client_sub->sub->sid;
-    const uint32_t place = find_place(subs, sid, hash_sid(sid));
-    ESI_ASSERT(subs->sids[place].slot == (uint32_t)(client_sub - subs->slots));
+    const uint32_t slot = (uint32_t)(client_sub - subs->slots);
+    uint32_t place = client_sub->sid_hash & subs->sid_mask;
+    while (subs->sids[place].slot != slot) {
+        ESI_DEBUG_ASSERT(subs->sids[place].slot != NO_SLOT);
+        place = (place + 1) & subs->sid_mask;
+    }
     remove_place(subs, place);
     subs->live_count--;
     client_sub->is_removed = true;

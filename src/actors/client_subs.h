@@ -17,8 +17,11 @@ struct esi_client_sub {
     struct esi_sub *sub; /* owned; what is in the table, or is being put there; NULL: free slot */
     uint64_t delivered;  /* messages since SUB */
     uint64_t max;        /* removed after so many; 0: no limit */
-    uint32_t next_free;  /* of a free slot: the next one */
-    bool is_removed;     /* UNSUB was taken, or max is reached: no longer known by its sid */
+    union {
+        uint32_t sid_hash;
+        uint32_t next_free; /* of a free slot: the next one */
+    };
+    bool is_removed; /* UNSUB was taken, or max is reached: no longer known by its sid */
 };
 
 /* A sid's place: enough of its hash to pass most others by without a look at them. */

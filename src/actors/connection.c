@@ -57,6 +57,7 @@ static void start(struct esi_actor *actor)
                       esi_ledger_heap_bytes(sizeof *self) + esi_stream_memory_bytes(self->stream) +
                           SMALL_PARTS_BYTES);
     esi_outbound_init(&self->outbound, &self->target, &self->local->pools);
+    self->ops.pool = &self->local->subs;
     self->start_ns = connection_now_ns(self);
     self->activity_ns = self->start_ns;
     self->start_wall_ns = esi_env_wall_ns(self->context->env);
@@ -275,6 +276,7 @@ static void moved(struct esi_actor *actor)
 
     self->local = esi_worker_local(esi_actor_home(actor));
     self->outbound.pools = &self->local->pools;
+    self->ops.pool = &self->local->subs;
 }
 
 static void describe(const struct esi_actor *actor, struct esi_description *description)

@@ -36,6 +36,7 @@ void esi_connection_pressure_pause(struct esi_connection *self)
     /* Blocks that nobody uses are no reason to wait. */
     esi_pool_trim(&self->local->pools.blocks);
     esi_pool_trim(&self->local->pools.deliveries);
+    esi_sub_pool_trim(&self->local->subs);
     pause(self);
 }
 

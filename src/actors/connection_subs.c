@@ -153,7 +153,8 @@ static bool has_responses(const struct esi_connection *self)
 /* ES_FULL: limits.memory leaves no room for it; ES_NO_MEMORY. */
 static enum es_err add_sub(struct esi_connection *self, const struct esi_client_item *item)
 {
-    struct esi_sub *sub = esi_sub_new(&self->target, item->subject, item->queue, item->sid);
+    struct esi_sub *sub = esi_sub_new_pooled(&self->local->subs, &self->target, item->subject,
+                                             item->queue, item->sid);
 
     if (sub == NULL) {
         return ES_NO_MEMORY;
@@ -258,14 +259,15 @@ static void set_max(struct esi_connection *self, struct esi_client_sub *client_s
 
 void esi_connection_subs_on_unsub(struct esi_connection *self, const struct esi_client_item *item)
 {
-    struct esi_client_sub *client_sub = esi_client_subs_find(&self->subs, item->sid);
-
     self->activity_ns = connection_now_ns(self);
-    if (client_sub != NULL) {
-        /* Messages published before this line count, and have been sent by now. */
+    /* What was published before this line is for the subscription still, and arrives by its slot.
+     */
+    esi_batch_settle(self->local->batch);
+    if (item->has_max) {
+        /* It counts, too. */
         esi_connection_output_take_own(self);
-        client_sub = esi_client_subs_find(&self->subs, item->sid);
     }
+    struct esi_client_sub *client_sub = esi_client_subs_find(&self->subs, item->sid);
     if (client_sub != NULL) {
         if (item->has_max && client_sub->delivered < item->max) {
             set_max(self, client_sub, item->max);

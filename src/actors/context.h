@@ -9,6 +9,7 @@
 #include "base/ledger.h"
 #include "broker/batch.h"
 #include "broker/match_cache.h"
+#include "broker/sub_pool.h"
 #include "broker/subtable.h"
 #include "broker/target.h"
 #include "config/config.h"
@@ -83,6 +84,7 @@ struct esi_context {
 struct esi_local {
     struct esi_lease *lease; /* borrowed: what is kept for peers is taken from it */
     struct esi_batch_pools pools;
+    struct esi_sub_pool subs;
     struct esi_match_cache *cache;
     struct esi_batch *batch;
     struct esi_block *read_block; /* where the next bytes of a peer are read to; NULL: none yet */

@@ -160,9 +160,9 @@ void esi_route_ops_detached(struct esi_route_ops *ops, struct esi_route_batch *b
     ops->detaches_pending--;
     for (uint32_t i = 0; i < batch->count; i++) {
         if (batch->ops[i].kind == ROUTE_REPLACE) {
-            free(batch->ops[i].replaced);
+            esi_sub_free(batch->ops[i].replaced, ops->pool);
         } else if (batch->ops[i].kind == ROUTE_REMOVE) {
-            free(batch->ops[i].sub);
+            esi_sub_free(batch->ops[i].sub, ops->pool);
         }
     }
     free(batch);

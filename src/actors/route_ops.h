@@ -22,7 +22,9 @@ struct esi_context;
 struct esi_route_ops {
     struct esi_context *context; /* borrowed */
     struct esi_actor *asker;     /* borrowed: the owner */
-    uint32_t in_force_kind;      /* the owner's message kinds */
+    /* borrowed, set by the owner: gets the memory of what was removed; NULL: the system does */
+    struct esi_sub_pool *pool;
+    uint32_t in_force_kind; /* the owner's message kinds */
     uint32_t detached_kind;
     uint32_t routes_pending;   /* batches not yet in force */
     uint32_t detaches_pending; /* batches whose removals may still be seen by a worker */

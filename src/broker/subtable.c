@@ -14,6 +14,7 @@
 #include "base/hashmap.h"
 #include "base/own.h"
 #include "base/rcu.h"
+#include "broker/sub_pool.h"
 #include "proto/subject.h"
 
 #include <stdlib.h>
@@ -103,10 +104,26 @@ static uint16_t traits_of(struct esi_str subject)
                       (is_wildcard(first_token(subject)) ? TRAIT_FIRST_WILD : 0U));
 }
 
+static size_t bytes_of(struct esi_str subject, struct esi_str queue, struct esi_str sid)
+{
+    return sizeof(struct esi_sub) + subject.len + queue.len + sid.len;
+}
+
 struct esi_sub *esi_sub_new(struct esi_target *target, struct esi_str subject, struct esi_str queue,
                             struct esi_str sid)
 {
-    struct esi_sub *sub = malloc(sizeof *sub + subject.len + queue.len + sid.len + 1);
+    return esi_sub_new_pooled(NULL, target, subject, queue, sid);
+}
+
+void esi_sub_free(struct esi_sub *sub, struct esi_sub_pool *pool)
+{
+    esi_sub_pool_return(pool, sub, bytes_of(sub->subject, sub->queue, sub->sid));
+}
+
+struct esi_sub *esi_sub_new_pooled(struct esi_sub_pool *pool, struct esi_target *target,
+                                   struct esi_str subject, struct esi_str queue, struct esi_str sid)
+{
+    struct esi_sub *sub = esi_sub_pool_take(pool, bytes_of(subject, queue, sid));
 
     if (sub == NULL) {
         return NULL;

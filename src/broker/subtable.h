@@ -25,6 +25,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct esi_sub_pool;
+
 enum {
     ESI_SUBTABLE_BUCKETS = 256,
     ESI_SUBTABLE_ROUTERS_MAX = 16,
@@ -70,10 +72,16 @@ struct esi_sub {
     _Atomic int64_t claims_left; /* SUB_COUNTED: see esi_sub_claim */
 };
 
-/* A subscription with copies of its strings, owned by the caller (free); NULL when memory is
- * exhausted. */
+/* A subscription with copies of its strings, owned by the caller (free, or esi_sub_free); NULL when
+ * memory is exhausted. */
 struct esi_sub *esi_sub_new(struct esi_target *target, struct esi_str subject, struct esi_str queue,
                             struct esi_str sid);
+/* The same with memory of a pool, of which this thread is the only user. */
+struct esi_sub *esi_sub_new_pooled(struct esi_sub_pool *pool, struct esi_target *target,
+                                   struct esi_str subject, struct esi_str queue,
+                                   struct esi_str sid);
+/* Frees it: its memory goes to a pool; NULL: to the system. */
+void esi_sub_free(struct esi_sub *sub, struct esi_sub_pool *pool);
 /* Has its subject a wildcard? */
 bool esi_sub_is_pattern(const struct esi_sub *sub);
 /* True from its addition to its removal. Thread: the part's router. */
