@@ -12,8 +12,8 @@
  * DONE      | -                             | given back | finished
  *
  * In each state but UP the window is told as 0, so that the queue sends nothing; what was under way
- * comes back. When a connection is lost, calls in flight are retried as "the worker's fault" (never
- * counted against an event), what was not begun is given back.
+ * comes back. When a connection is lost, calls in flight are retried, what was not begun is given
+ * back. An event that may have killed its worker is called alone: journal/retry.h.
  *
  * UNIMPLEMENTED is answered by one more call under the handler's other name (the older one, or the
  * newer one where the older was remembered); the name that works is remembered.
@@ -88,12 +88,12 @@ struct esi_handler_job *esi_handler_job_new(struct esi_handler *handler, struct 
     if (job == NULL) {
         return NULL;
     }
-    memset(job, 0, offsetof(struct esi_handler_job, note));
-    job->handler = handler;
-    job->event = esi_event_ref(event);
-    job->handler_index = handler->options.index;
-    job->outcome = HANDLER_GIVEN_BACK;
-    job->has_tried_other_path = false;
+    *job = (struct esi_handler_job){
+        .handler = handler,
+        .event = esi_event_ref(event),
+        .handler_index = handler->options.index,
+        .outcome = HANDLER_GIVEN_BACK,
+    };
     esi_list_init(&job->link);
     return job;
 }
@@ -259,6 +259,7 @@ static void on_result(struct esi_handler *self, const struct esi_grpc_result *re
     struct esi_handler_job *job = result->tag;
 
     self->calling--;
+    self->is_calling_alone = false; /* if it did, this was the one */
     if (result->is_from_peer) {
         self->failures = 0;
     }
@@ -340,31 +341,44 @@ static void count_memory(struct esi_handler *self)
     esi_ledger_settle(local->lease, MEMORY_HANDLERS, &self->ledger_bytes, bytes);
 }
 
-/* Memory for messages is short: one call at a time, so that the worker goes on getting events. */
-static bool must_wait(const struct esi_handler *self)
+static bool must_be_alone(const struct esi_handler_job *job)
 {
-    return self->calling > 0 && esi_ledger_is_short(self->options.context->ledger, MEMORY_TRANSIT);
+    return job->losses >= RETRY_LOSSES_MAX;
+}
+
+/* One call at a time: where the job, or the one that is called, must be alone; and where memory for
+ * messages is short, so that the worker goes on getting events. */
+static bool must_wait(const struct esi_handler *self, const struct esi_handler_job *job)
+{
+    return self->calling > 0 &&
+           (self->is_calling_alone || must_be_alone(job) ||
+            esi_ledger_is_short(self->options.context->ledger, MEMORY_TRANSIT));
 }
 
 static void start_calls(struct esi_handler *self)
 {
-    while (!esi_list_is_empty(&self->waiting) && !must_wait(self)) {
+    while (!esi_list_is_empty(&self->waiting)) {
         struct esi_handler_job *job =
             ESI_CONTAINER_OF(self->waiting.next, struct esi_handler_job, link);
+        if (must_wait(self, job)) {
+            return; /* goes on when an answer has come */
+        }
         const enum es_err err = call(self, job);
         if (err == ES_FULL) {
-            return; /* goes on when an answer has come */
+            return; /* likewise */
         }
         esi_list_remove(&job->link);
         if (err == ES_OK) {
             self->calling++;
+            job->is_alone = must_be_alone(job);
+            self->is_calling_alone = job->is_alone;
             count_memory(self); /* the request is large where its event is */
         } else if (err == ES_CLOSED) {
             give_back(self, job);
         } else {
             esi_handler_verdict_note(job, "the call could not be made: %s", es_err_text(err));
             job->outcome = HANDLER_RETRY;
-            job->is_counted = false;
+            job->blame = RETRY_BLAME_WORKER;
             job->delay_ns = MEMORY_DELAY_NS;
             finish_job(self, job);
         }

@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/msg.h"
 #include "base/str.h"
+#include "journal/retry.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,15 +45,17 @@ struct esi_handler_job {
     uint32_t handler_index;
     uint32_t attempt; /* this one's number, from 1 */
     uint32_t counted; /* failures before that count against attempts_max */
+    uint32_t losses;  /* failures before that are laid to nobody: journal/retry.h */
     /* the answer */
     enum esi_handler_outcome outcome;
-    bool is_counted;   /* RETRY: the failure counts */
+    enum esi_retry_blame blame; /* RETRY */
     uint32_t window;   /* jobs that the handler wants to have at once from now on; 0: none */
     uint64_t delay_ns; /* RETRY */
     uint32_t note_len;
     char note[ESI_HANDLER_NOTE_MAX]; /* the worker's answer, or what failed; printable */
     /* the handler's own */
     struct esi_list link;
+    bool is_alone; /* called while no other is */
     bool is_older_path;
     bool has_tried_other_path;
 };

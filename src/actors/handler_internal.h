@@ -58,6 +58,7 @@ struct esi_handler {
     /* jobs */
     struct esi_list waiting; /* given to us, not called */
     uint32_t calling;
+    bool is_calling_alone; /* a job that must be the only one */
     uint32_t window;
     uint32_t successes; /* since the window has changed */
     bool is_halved;     /* in this turn */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A worker's own answer is judged by its status. What we or the transport put in the place of an
- * answer counts against the event only where the worker had it and was silent about it; while the
- * connection is being lost nothing does.
+ * answer counts against the event only where the worker had it and was silent about it, or was lost
+ * while it had nothing else.
  */
 #include "actors/handler_verdict.h"
 #include "actors/handler.h"
@@ -25,7 +25,8 @@ void esi_handler_verdict_note(struct esi_handler_job *job, const char *format, .
     }
 }
 
-static enum esi_retry_class classify_status(const struct esi_grpc_result *result, bool is_losing)
+static enum esi_retry_class classify_status(const struct esi_handler_job *job,
+                                            const struct esi_grpc_result *result, bool is_losing)
 {
     if (result->is_from_peer) {
         return esi_retry_classify((uint32_t)result->status, false);
@@ -33,8 +34,11 @@ static enum esi_retry_class classify_status(const struct esi_grpc_result *result
     if (result->is_unstarted && !is_losing && result->status == GRPC_UNAVAILABLE) {
         return RETRY_OVERLOADED; /* it takes no more calls at once */
     }
-    if (result->is_unstarted || is_losing) {
+    if (result->is_unstarted) {
         return RETRY_UNREACHABLE;
+    }
+    if (is_losing) {
+        return job->is_alone ? RETRY_CRASHED : RETRY_LOST;
     }
     return esi_retry_classify((uint32_t)result->status, false);
 }
@@ -48,7 +52,7 @@ enum esi_retry_class esi_handler_verdict_classify(struct esi_handler_job *job,
     if (result->status != GRPC_OK) {
         esi_handler_verdict_note(job, "%s: %.*s", esi_grpc_status_name(result->status),
                                  ESI_STR_ARG(result->status_text));
-        return classify_status(result, is_losing);
+        return classify_status(job, result, is_losing);
     }
     if (esi_event_protobuf_read_response(result->message, &is_success) != ES_OK) {
         esi_handler_verdict_note(job, "the worker's answer is no EventResponse");
@@ -61,11 +65,11 @@ enum esi_retry_class esi_handler_verdict_classify(struct esi_handler_job *job,
 void esi_handler_verdict_decide(struct esi_handler_job *job, const struct esi_retry_policy *policy,
                                 enum esi_retry_class failure, uint64_t random)
 {
-    job->is_counted = esi_retry_is_counted(failure);
+    job->blame = esi_retry_blame(failure);
     const struct esi_retry_outcome outcome = {
         .failure = failure,
         .attempts = job->attempt,
-        .counted = job->counted + (job->is_counted ? 1U : 0U),
+        .counted = job->counted + (job->blame == RETRY_BLAME_EVENT ? 1U : 0U),
     };
 
     switch (esi_retry_decide(policy, outcome, random, &job->delay_ns)) {

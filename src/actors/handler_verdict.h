@@ -23,7 +23,7 @@ enum esi_retry_class esi_handler_verdict_classify(struct esi_handler_job *job,
                                                   bool is_losing);
 
 /*
- * Fills the job's outcome, is_counted and delay_ns.
+ * Fills the job's outcome, blame and delay_ns.
  *   random   64 unpredictable bits
  */
 void esi_handler_verdict_decide(struct esi_handler_job *job, const struct esi_retry_policy *policy,

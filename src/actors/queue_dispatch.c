@@ -49,6 +49,7 @@ static uint32_t dispatch_to(struct esi_queue *queue, uint32_t index, uint32_t bo
         job->seq = delivery.seq;
         job->attempt = delivery.attempt;
         job->counted = delivery.counted;
+        job->losses = delivery.losses;
         job->accepted_ns = delivery.accepted_ns;
         handler->outstanding++;
         queue->outstanding++;
@@ -115,7 +116,7 @@ static enum es_err give_up(struct esi_queue *queue, struct esi_handler_job *job,
                                            note, job->attempt, job->accepted_ns);
     if (err != ES_OK) {
         return esi_journal_retry(queue->journal, job->handler_index, job->seq, now_ns(queue),
-                                 now_ns(queue) + MEMORY_DELAY_NS, false, note);
+                                 now_ns(queue) + MEMORY_DELAY_NS, RETRY_BLAME_WORKER, note);
     }
     log_dead(job, handler, note);
     const enum es_err buried =
@@ -160,7 +161,7 @@ void esi_queue_dispatch_job_done(struct esi_queue *queue, struct esi_handler_job
         handler->failed++;
         note_failure(queue, handler, note);
         err = esi_journal_retry(queue->journal, job->handler_index, job->seq, now_ns(queue),
-                                now_ns(queue) + job->delay_ns, job->is_counted, note);
+                                now_ns(queue) + job->delay_ns, job->blame, note);
         break;
     case HANDLER_DEAD:
         handler->failed++;

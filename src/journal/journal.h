@@ -23,6 +23,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "journal/retry.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -68,6 +69,7 @@ struct esi_journal_delivery {
     uint64_t seq;            /* names the record */
     uint32_t attempt;        /* this one's number, from 1 */
     uint32_t counted;        /* failures so far that count against attempts_max */
+    uint32_t losses;         /* failures so far that are laid to nobody: RETRY_BLAME_OPEN */
     uint64_t accepted_ns;
 };
 
@@ -161,11 +163,10 @@ ES_MUST_USE enum es_err esi_journal_deliver(struct esi_journal *journal, uint32_
                                             uint64_t seq, uint64_t now_ns, struct esi_str note);
 /*
  * The attempt failed: again at next_ns.
- *   is_counted   the failure counts against attempts_max (esi_retry_is_counted)
  */
 ES_MUST_USE enum es_err esi_journal_retry(struct esi_journal *journal, uint32_t handler,
                                           uint64_t seq, uint64_t now_ns, uint64_t next_ns,
-                                          bool is_counted, struct esi_str note);
+                                          enum esi_retry_blame blame, struct esi_str note);
 /* The attempt was not made (stop, breaker): it is not counted, and the entry is taken next, before
  * all that wait. */
 ES_MUST_USE enum es_err esi_journal_give_back(struct esi_journal *journal, uint32_t handler,
@@ -177,7 +178,10 @@ ES_MUST_USE enum es_err esi_journal_give_back(struct esi_journal *journal, uint3
 ES_MUST_USE enum es_err esi_journal_bury(struct esi_journal *journal, uint32_t handler,
                                          uint64_t seq, uint64_t now_ns, struct esi_str note,
                                          struct esi_event **event);
-/* Makes all retries of a handler due now (its worker is back). Time: the number of its retries. */
+/*
+ * Its worker is back: makes the retries of a handler due now, but for those whose last failure is
+ * laid to the event. Time: the number of its retries.
+ */
 void esi_journal_wake(struct esi_journal *journal, uint32_t handler, uint64_t now_ns);
 
 /*
@@ -186,14 +190,6 @@ void esi_journal_wake(struct esi_journal *journal, uint32_t handler, uint64_t no
  */
 ES_MUST_USE enum es_err esi_journal_find(const struct esi_journal *journal, struct esi_str id,
                                          struct esi_journal_view *view);
-/*
- * Lists records in the order of acceptance, open and remembered ones: the first with a seq above
- * `after` (0: the first of all). Returns ES_OK or ES_NOT_FOUND (no more). Time: constant while
- * `after` is known, else up to the number of records.
- */
-ES_MUST_USE enum es_err esi_journal_list(const struct esi_journal *journal, uint64_t after,
-                                         struct esi_journal_view *view);
-
 void esi_journal_stats(const struct esi_journal *journal, struct esi_journal_stats *stats);
 void esi_journal_handler_stats(const struct esi_journal *journal, uint32_t handler,
                                struct esi_journal_handler_stats *stats);

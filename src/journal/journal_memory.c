@@ -33,7 +33,9 @@ struct entry {
     uint32_t heap_index;
     uint32_t attempts;
     uint32_t counted;
+    uint32_t losses;
     uint32_t handler;
+    enum esi_retry_blame blame; /* RETRYING: of the last failure */
     enum esi_journal_state state;
 };
 
@@ -507,6 +509,7 @@ enum es_err esi_journal_take(struct esi_journal *journal, uint32_t handler, uint
         .seq = entry->record->seq,
         .attempt = entry->attempts,
         .counted = entry->counted,
+        .losses = entry->losses,
         .accepted_ns = entry->record->accepted_ns,
     };
     return ES_OK;
@@ -542,7 +545,7 @@ enum es_err esi_journal_deliver(struct esi_journal *journal, uint32_t handler, u
 }
 
 enum es_err esi_journal_retry(struct esi_journal *journal, uint32_t handler, uint64_t seq,
-                              uint64_t now_ns, uint64_t next_ns, bool is_counted,
+                              uint64_t now_ns, uint64_t next_ns, enum esi_retry_blame blame,
                               struct esi_str note)
 {
     struct entry *entry = find_in_flight(journal, handler, seq);
@@ -552,7 +555,9 @@ enum es_err esi_journal_retry(struct esi_journal *journal, uint32_t handler, uin
     }
     change_state(&journal->handlers[handler], entry, JOURNAL_RETRYING, now_ns);
     journal->handlers[handler].retried++;
-    entry->counted += is_counted;
+    entry->blame = blame;
+    entry->counted += blame == RETRY_BLAME_EVENT;
+    entry->losses += blame == RETRY_BLAME_OPEN;
     entry->next_ns = next_ns;
     heap_push(&journal->handlers[handler], entry);
     set_note(entry, note);
@@ -600,7 +605,7 @@ void esi_journal_wake(struct esi_journal *journal, uint32_t handler, uint64_t no
     struct handler *of = &journal->handlers[handler];
 
     for (size_t i = 0; i < of->heap_count; i++) {
-        if (of->heap[i]->next_ns > now_ns) {
+        if (of->heap[i]->next_ns > now_ns && of->heap[i]->blame != RETRY_BLAME_EVENT) {
             of->heap[i]->next_ns = now_ns;
         }
     }
@@ -643,24 +648,6 @@ enum es_err esi_journal_find(const struct esi_journal *journal, struct esi_str i
     }
     view_record(record, view);
     return ES_OK;
-}
-
-enum es_err esi_journal_list(const struct esi_journal *journal, uint64_t after,
-                             struct esi_journal_view *view)
-{
-    const struct esi_str key = {.data = (const char *)&after, .len = sizeof after};
-    const struct record *known = esi_hashmap_find(&journal->by_seq, key);
-    const struct esi_list *node = known != NULL ? known->all_node.next : journal->all.next;
-
-    for (; node != &journal->all; node = node->next) {
-        const struct record *record =
-            ESI_CONTAINER_OF((struct esi_list *)(uintptr_t)node, struct record, all_node);
-        if (record->seq > after) {
-            view_record(record, view);
-            return ES_OK;
-        }
-    }
-    return ES_NOT_FOUND;
 }
 
 void esi_journal_stats(const struct esi_journal *journal, struct esi_journal_stats *stats)

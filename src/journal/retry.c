@@ -60,9 +60,23 @@ enum esi_retry_class esi_retry_classify_http(uint32_t status)
     }
 }
 
-bool esi_retry_is_counted(enum esi_retry_class failure)
+enum esi_retry_blame esi_retry_blame(enum esi_retry_class failure)
 {
-    return failure == RETRY_LATER || failure == RETRY_POISON;
+    switch (failure) {
+    case RETRY_LATER:
+    case RETRY_POISON:
+    case RETRY_CRASHED:
+        return RETRY_BLAME_EVENT;
+    case RETRY_LOST:
+        return RETRY_BLAME_OPEN;
+    case RETRY_DELIVERED:
+    case RETRY_OVERLOADED:
+    case RETRY_UNREACHABLE:
+    case RETRY_UNAUTHORIZED:
+    case RETRY_UNIMPLEMENTED:
+        break;
+    }
+    return RETRY_BLAME_WORKER;
 }
 
 uint64_t esi_retry_delay_ns(const struct esi_retry_policy *policy, uint32_t attempts,
@@ -93,6 +107,7 @@ enum esi_retry_verdict esi_retry_decide(const struct esi_retry_policy *policy,
     case RETRY_POISON:
         return RETRY_VERDICT_GIVE_UP;
     case RETRY_LATER:
+    case RETRY_CRASHED:
         if (policy->attempts_max != 0 && outcome.counted >= policy->attempts_max) {
             return RETRY_VERDICT_GIVE_UP;
         }
@@ -103,6 +118,7 @@ enum esi_retry_verdict esi_retry_decide(const struct esi_retry_policy *policy,
         return RETRY_VERDICT_AGAIN;
     case RETRY_OVERLOADED:
     case RETRY_UNREACHABLE:
+    case RETRY_LOST:
         break;
     }
     *delay_ns = esi_retry_delay_ns(policy, outcome.attempts, random);

@@ -6,6 +6,11 @@
  * failures count against attempts_max: while a worker is down, overloaded or refuses our
  * certificate, its events wait in the queue (whose share then fills and tells publishers) and do
  * not drain into the dead letters.
+ *
+ * A worker that is lost with calls under way may have died of one of them, or for reasons of its
+ * own. Such a loss counts only against an event that was with it alone. After RETRY_LOSSES_MAX
+ * losses with others an event is therefore called alone: one that kills its worker ends in the dead
+ * letters, and those that stood beside it are delivered.
  */
 #pragma once
 
@@ -17,7 +22,9 @@ enum esi_retry_class {
     RETRY_LATER,        /* the worker failed on it: try again, up to attempts_max */
     RETRY_POISON,       /* the worker will never take it: to the dead letters at once */
     RETRY_OVERLOADED,   /* the worker is up and wants less: try again, send fewer at once */
-    RETRY_UNREACHABLE,  /* no connection, no TLS, or lost before an answer: the worker's fault */
+    RETRY_UNREACHABLE,  /* the worker did not get it: no connection, no TLS */
+    RETRY_LOST,         /* the connection was lost before the answer, with other calls under way */
+    RETRY_CRASHED,      /* the same, and this was the only call: the event may kill the worker */
     RETRY_UNAUTHORIZED, /* the worker refuses us: an operator must act; try again at the slowest
                            pace */
     RETRY_UNIMPLEMENTED /* the worker lacks the call: try the older name, then as RETRY_UNAUTHORIZED
@@ -44,6 +51,15 @@ enum esi_retry_grpc_status {
     RETRY_GRPC_DATA_LOSS = 15,
     RETRY_GRPC_UNAUTHENTICATED = 16
 };
+
+/* Whom a failure is laid to. */
+enum esi_retry_blame {
+    RETRY_BLAME_WORKER, /* it does not count against attempts_max */
+    RETRY_BLAME_OPEN,   /* nor does this, but it is counted too */
+    RETRY_BLAME_EVENT   /* it counts */
+};
+
+enum { RETRY_LOSSES_MAX = 2 /* with others; then the event is called alone */ };
 
 struct esi_retry_policy {
     uint64_t delay_ns;     /* the ceiling of the first delay */
@@ -73,8 +89,8 @@ enum esi_retry_class esi_retry_classify(uint32_t status, bool success);
 /* The class of a web worker's HTTP status (200 to 299 is success). */
 enum esi_retry_class esi_retry_classify_http(uint32_t status);
 
-/* True when a failure of this class counts against attempts_max. */
-bool esi_retry_is_counted(enum esi_retry_class failure);
+/* Whom a failure of this class is laid to. */
+enum esi_retry_blame esi_retry_blame(enum esi_retry_class failure);
 
 /*
  * What follows an attempt.

@@ -546,6 +546,28 @@ def case_poison(bench):
     require_equal(len(worker.calls()), 1, "attempts")
 
 
+def case_crashing(bench):
+    """An event that kills its worker each time ends in the dead letters; those that died with it are delivered."""
+    options = (*FEED, "--crash-on", "killer", "--delay", "20")
+    worker = bench.worker("worker")
+    bench.start({"feed": {"worker": worker, "in_flight_max": 8, "retry": {**QUICK, "attempts_max": 2}}})
+    client = bench.client()
+    ids = ["i%d" % i for i in range(16)]
+    publish_all(client, TYPE, ids[:3] + ["killer"] + ids[3:])
+    # Twice with others, then twice alone. What restarts a worker is a supervisor's job.
+    for _ in range(4):
+        worker.start(*options)
+        worker.wait_end(2 * PATIENCE_S)
+    wait_until(lambda: bench.report()["dead_letters"]["count"] == 1, "a dead letter", PATIENCE_S)
+    worker.start(*options)
+    worker.wait_ids(ids)
+    wait_settled(bench)
+    letters = bench.report()["dead_letters"]["letters"]
+    require_equal([(row["id"], row["attempts"]) for row in letters], [("killer", 4)], "the letters")
+    require("connection" in letters[0]["reason"], "the reason", None, letters)
+    bench.wait_log("LOG_EVENT_DEAD")
+
+
 def case_odd_answers(bench):
     """Success=false, garbage and a missed deadline count against the event, and only against it."""
     refusing = bench.worker("refusing", *FEED, "--success", "false")

@@ -214,6 +214,11 @@ class Worker:
         require_equal(self.process.stdout.readline(), "listening %d\n" % self.port, "the worker listens")
         return self
 
+    def wait_end(self, deadline_s=PATIENCE_S):
+        """Waits until the worker has died by itself."""
+        self.process.wait(deadline_s)
+        self.stop()
+
     def stop(self, kill=False):
         if self.process is not None:
             if kill:

@@ -14,6 +14,7 @@ import argparse
 import concurrent.futures
 import hashlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -130,6 +131,8 @@ class Worker:
             if self.record:
                 self.record.write(json.dumps(line) + "\n")
             self.show(line)
+            if event_id == self.options.crash_on:
+                os.kill(os.getpid(), signal.SIGKILL)
         return status
 
     def show(self, line):
@@ -198,6 +201,7 @@ def parse_options():
                         metavar="true|false", help="what EventResponse says")
     parser.add_argument("--unimplemented-new-name", action="store_true",
                         help="serve only the name before 2020 (cfgingest)")
+    parser.add_argument("--crash-on", metavar="ID", help="die by SIGKILL when this event comes")
     parser.add_argument("--garbage", action="store_true", help="answer bytes that are no message")
     options = parser.parse_args()
     if not options.plain and not (options.cert and options.key and options.ca):

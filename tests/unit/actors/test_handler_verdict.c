@@ -71,7 +71,7 @@ static const struct {
     /* not the worker's own words */
     {{.status = GRPC_DEADLINE_EXCEEDED, .status_text = ESI_STR("no answer in time")},
      RETRY_LATER,
-     RETRY_UNREACHABLE,
+     RETRY_LOST,
      "DEADLINE_EXCEEDED: no answer in time"},
     {{.status = GRPC_DEADLINE_EXCEEDED, .is_unstarted = true},
      RETRY_UNREACHABLE,
@@ -79,7 +79,7 @@ static const struct {
      NULL},
     {{.status = GRPC_INTERNAL, .status_text = ESI_STR("the answer has no message")},
      RETRY_LATER,
-     RETRY_UNREACHABLE,
+     RETRY_LOST,
      NULL},
     {{.status = GRPC_UNAVAILABLE, .is_unstarted = true}, RETRY_OVERLOADED, RETRY_UNREACHABLE, NULL},
 };
@@ -96,6 +96,9 @@ static void judges_each_result(void **state)
         }
         assert_int_equal(esi_handler_verdict_classify(&job, &results[i].result, true),
                          results[i].dying);
+        job.is_alone = true;
+        assert_int_equal(esi_handler_verdict_classify(&job, &results[i].result, true),
+                         results[i].dying == RETRY_LOST ? RETRY_CRASHED : results[i].dying);
     }
 }
 
@@ -126,7 +129,7 @@ static void decides_by_class_and_count(void **state)
 
     esi_handler_verdict_decide(&job, &policy, RETRY_LATER, UINT64_MAX);
     assert_int_equal(job.outcome, HANDLER_RETRY);
-    assert_true(job.is_counted);
+    assert_int_equal(job.blame, RETRY_BLAME_EVENT);
     assert_in_range(job.delay_ns, 900, 1000);
 
     job = (struct esi_handler_job){.attempt = 7, .counted = 1};
@@ -141,7 +144,14 @@ static void decides_by_class_and_count(void **state)
     job = (struct esi_handler_job){.attempt = 70, .counted = 2};
     esi_handler_verdict_decide(&job, &policy, RETRY_UNREACHABLE, 0);
     assert_int_equal(job.outcome, HANDLER_RETRY);
-    assert_false(job.is_counted);
+    assert_int_equal(job.blame, RETRY_BLAME_WORKER);
+
+    esi_handler_verdict_decide(&job, &policy, RETRY_LOST, 0);
+    assert_int_equal(job.outcome, HANDLER_RETRY);
+    assert_int_equal(job.blame, RETRY_BLAME_OPEN);
+
+    esi_handler_verdict_decide(&job, &policy, RETRY_CRASHED, 0);
+    assert_int_equal(job.outcome, HANDLER_DEAD);
 
     job = (struct esi_handler_job){.attempt = 1};
     esi_handler_verdict_decide(&job, &policy, RETRY_POISON, 0);

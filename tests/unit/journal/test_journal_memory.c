@@ -251,8 +251,10 @@ static void retries_when_due(void **state)
     take(journal, 0, 2, "a");
     take(journal, 0, 2, "b");
     assert_int_equal(esi_journal_next_due_ns(journal, 0), UINT64_MAX);
-    assert_int_equal(esi_journal_retry(journal, 0, a, 3, 100, true, ESI_STR("UNKNOWN")), ES_OK);
-    assert_int_equal(esi_journal_retry(journal, 0, b, 3, 50, false, ESI_STR("gone")), ES_OK);
+    assert_int_equal(
+        esi_journal_retry(journal, 0, a, 3, 100, RETRY_BLAME_EVENT, ESI_STR("UNKNOWN")), ES_OK);
+    assert_int_equal(esi_journal_retry(journal, 0, b, 3, 50, RETRY_BLAME_OPEN, ESI_STR("gone")),
+                     ES_OK);
     expect_state(journal, "a", 0, JOURNAL_RETRYING, 1, "UNKNOWN");
     assert_int_equal(esi_journal_next_due_ns(journal, 0), 50);
     take(journal, 0, 49, "c");
@@ -261,13 +263,46 @@ static void retries_when_due(void **state)
     assert_int_equal(delivery.seq, b);
     assert_int_equal(delivery.attempt, 2);
     assert_int_equal(delivery.counted, 0);
+    assert_int_equal(delivery.losses, 1);
     take(journal, 0, 99, NULL);
     assert_int_equal(esi_journal_take(journal, 0, 100, &delivery), ES_OK);
     assert_int_equal(delivery.counted, 1);
-    assert_int_equal(esi_journal_retry(journal, 0, a, 101, 900, true, ESI_STR("again")), ES_OK);
+    assert_int_equal(delivery.losses, 0);
+    esi_journal_free(journal);
+}
+
+/* A worker that is back gets what was lost with the one before at once; what it failed on, or what
+ * may have killed it, not earlier for that. */
+static void wakes_what_was_lost(void **state)
+{
+    struct esi_journal *journal =
+        make((struct esi_journal_options){.event_limit = 100, .handler_count = 1});
+    static const struct {
+        const char *id;
+        enum esi_retry_blame blame;
+        uint64_t next_ns;
+    } retries[] = {
+        {"a", RETRY_BLAME_EVENT, 910},
+        {"b", RETRY_BLAME_OPEN, 920},
+        {"c", RETRY_BLAME_WORKER, 930},
+        {"d", RETRY_BLAME_EVENT, 90},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof retries / sizeof retries[0]; i++) {
+        const uint64_t seq = accept(journal, retries[i].id, 1, 1);
+        take(journal, 0, 2, retries[i].id);
+        assert_int_equal(esi_journal_retry(journal, 0, seq, 3, retries[i].next_ns, retries[i].blame,
+                                           ESI_STR("gone")),
+                         ES_OK);
+    }
     esi_journal_wake(journal, 0, 102);
-    take(journal, 0, 102, "a");
-    expect_state(journal, "a", 0, JOURNAL_IN_FLIGHT, 3, "again");
+    take(journal, 0, 102, "d"); /* it was due already */
+    take(journal, 0, 102, "b");
+    take(journal, 0, 102, "c");
+    take(journal, 0, 909, NULL);
+    take(journal, 0, 910, "a");
+    expect_state(journal, "a", 0, JOURNAL_IN_FLIGHT, 2, "gone");
     esi_journal_free(journal);
 }
 
@@ -302,7 +337,8 @@ static void keeps_the_order_where_asked(void **state)
     accept(journal, "b", 1, 1);
     take(journal, 0, 2, "a");
     take(journal, 0, 2, NULL);
-    assert_int_equal(esi_journal_retry(journal, 0, a, 3, 50, true, ESI_STR("")), ES_OK);
+    assert_int_equal(esi_journal_retry(journal, 0, a, 3, 50, RETRY_BLAME_EVENT, ESI_STR("")),
+                     ES_OK);
     take(journal, 0, 49, NULL);
     assert_int_equal(esi_journal_next_due_ns(journal, 0), 50);
     take(journal, 0, 50, "a");
@@ -326,7 +362,8 @@ static void late_and_doubled_answers_do_no_harm(void **state)
     assert_int_equal(esi_journal_deliver(journal, 1, seq, 2, note), ES_NOT_FOUND);
     assert_int_equal(esi_journal_deliver(journal, 7, seq, 2, note), ES_NOT_FOUND);
     assert_int_equal(esi_journal_deliver(journal, 0, seq + 1, 2, note), ES_NOT_FOUND);
-    assert_int_equal(esi_journal_retry(journal, 0, seq, 2, 3, true, note), ES_NOT_FOUND);
+    assert_int_equal(esi_journal_retry(journal, 0, seq, 2, 3, RETRY_BLAME_EVENT, note),
+                     ES_NOT_FOUND);
     assert_int_equal(esi_journal_give_back(journal, 0, seq, 2), ES_NOT_FOUND);
     take(journal, 0, 2, "a");
     assert_int_equal(esi_journal_deliver(journal, 0, seq, 2, note), ES_OK);
@@ -360,38 +397,6 @@ static void finds_the_newest_of_one_id(void **state)
         assert_int_equal(esi_journal_find(journal, ESI_STR("same"), &view), ES_OK);
         assert_int_equal(view.seq, seq >= 4 ? 5 : seq == 3 ? 4 : seq == 2 ? 3 : 2);
     }
-    esi_journal_free(journal);
-}
-
-static void lists_records(void **state)
-{
-    struct esi_journal *journal = make(
-        (struct esi_journal_options){.event_limit = 100, .handler_count = 1, .history_max = 1});
-    struct esi_journal_view view;
-
-    (void)state;
-    assert_int_equal(esi_journal_list(journal, 0, &view), ES_NOT_FOUND);
-    for (uint64_t seq = 1; seq <= 4; seq++) {
-        accept(journal, "x", 1, 1);
-        take(journal, 0, 1, "x");
-    }
-    assert_int_equal(esi_journal_deliver(journal, 0, 2, 2, ESI_STR("")), ES_OK);
-    assert_int_equal(esi_journal_deliver(journal, 0, 3, 2, ESI_STR("")), ES_OK);
-    uint64_t seqs[4] = {0};
-    size_t count = 0;
-    uint64_t after = 0;
-    while (esi_journal_list(journal, after, &view) == ES_OK) {
-        assert_true(count < 4);
-        seqs[count++] = view.seq;
-        after = view.seq;
-    }
-    assert_int_equal(count, 3);
-    assert_int_equal(seqs[0], 1);
-    assert_int_equal(seqs[1], 3);
-    assert_int_equal(seqs[2], 4);
-    assert_int_equal(esi_journal_list(journal, 2, &view), ES_OK);
-    assert_int_equal(view.seq, 3);
-    assert_int_equal(esi_journal_list(journal, UINT64_MAX, &view), ES_NOT_FOUND);
     esi_journal_free(journal);
 }
 
@@ -549,9 +554,9 @@ static void try_answer(struct model *model, struct esi_journal *journal, uint64_
     switch (draw(model, 5)) {
     case 0:
         next_ns = now_ns + draw(model, 200);
-        assert_int_equal(
-            esi_journal_retry(journal, handler, seq, now_ns, next_ns, true, ESI_STR("why")),
-            expected);
+        assert_int_equal(esi_journal_retry(journal, handler, seq, now_ns, next_ns,
+                                           RETRY_BLAME_EVENT, ESI_STR("why")),
+                         expected);
         if (in_flight) {
             *entry = (struct model_entry){.is_there = true,
                                           .state = JOURNAL_RETRYING,
@@ -649,11 +654,11 @@ int main(void)
         cmocka_unit_test(lets_the_event_go_when_it_is_finished),
         cmocka_unit_test(refuses_beyond_its_bounds),
         cmocka_unit_test(retries_when_due),
+        cmocka_unit_test(wakes_what_was_lost),
         cmocka_unit_test(gives_back_in_order),
         cmocka_unit_test(keeps_the_order_where_asked),
         cmocka_unit_test(late_and_doubled_answers_do_no_harm),
         cmocka_unit_test(finds_the_newest_of_one_id),
-        cmocka_unit_test(lists_records),
         cmocka_unit_test(behaves_as_the_model),
     };
 

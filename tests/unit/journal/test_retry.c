@@ -108,10 +108,15 @@ static void gives_up_only_for_the_events_own_faults(void **state)
     assert_int_equal(delay, 60 * second);
     assert_int_equal(decide(&policy, RETRY_UNIMPLEMENTED, 1, 0, &delay), RETRY_VERDICT_AGAIN);
     assert_int_equal(delay, 60 * second);
-    assert_true(esi_retry_is_counted(RETRY_LATER));
-    assert_false(esi_retry_is_counted(RETRY_UNREACHABLE));
-    assert_false(esi_retry_is_counted(RETRY_OVERLOADED));
-    assert_false(esi_retry_is_counted(RETRY_UNAUTHORIZED));
+    assert_int_equal(decide(&policy, RETRY_LOST, 1000, 0, &delay), RETRY_VERDICT_AGAIN);
+    assert_int_equal(decide(&policy, RETRY_CRASHED, 4, 1, &delay), RETRY_VERDICT_AGAIN);
+    assert_int_equal(decide(&policy, RETRY_CRASHED, 12, 100, &delay), RETRY_VERDICT_GIVE_UP);
+    assert_int_equal(esi_retry_blame(RETRY_LATER), RETRY_BLAME_EVENT);
+    assert_int_equal(esi_retry_blame(RETRY_CRASHED), RETRY_BLAME_EVENT);
+    assert_int_equal(esi_retry_blame(RETRY_LOST), RETRY_BLAME_OPEN);
+    assert_int_equal(esi_retry_blame(RETRY_UNREACHABLE), RETRY_BLAME_WORKER);
+    assert_int_equal(esi_retry_blame(RETRY_OVERLOADED), RETRY_BLAME_WORKER);
+    assert_int_equal(esi_retry_blame(RETRY_UNAUTHORIZED), RETRY_BLAME_WORKER);
 }
 
 int main(void)
