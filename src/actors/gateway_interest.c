@@ -229,10 +229,18 @@ static void accept_again(struct esi_gateway_interest *interest, struct esi_str p
     }
 }
 
+/*
+ * What was on its way to the link when it ceased to send unasked goes out all the same where the
+ * peer has completed its interest and has any: perhaps in just this, and what it has none in it
+ * drops without a word. One without any, or that has sent A-, would have to answer.
+ */
 bool esi_gateway_interest_is_refused(const struct esi_gateway_interest *interest,
                                      struct esi_str subject)
 {
-    return interest->all == NULL || esi_hashmap_find(&interest->refused, subject) != NULL;
+    if (interest->all == NULL) {
+        return interest->mode != MODE_COMPLETE || interest->plain.count == 0;
+    }
+    return esi_hashmap_find(&interest->refused, subject) != NULL;
 }
 
 enum es_err esi_gateway_interest_open(struct esi_gateway_interest *interest, bool headers, bool iom)

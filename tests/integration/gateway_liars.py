@@ -522,6 +522,40 @@ def long_subjects(bench):
         )
 
 
+def switch_in_a_stream(bench):
+    """A peer of the old kind, which is sent everything, turns interest-only while a stream of what
+    it wants is under way: all of it comes, once and in order."""
+    with Hall(bench) as hall:
+        peer = hall.peer("F", iom=False)
+        peer.open_o(hall.server)
+        link, client = peer.open_i(), hall.new_client("stream")
+        for turn in range(8):
+            subject, count = "stream.%d" % turn, 6000
+            link.send("A- $G\r\nA+ $G\r\n")  # sent everything again
+            link.flush(3 * WAIT)
+            body = b"".join(
+                b"PUB %s 200\r\n%0200d\r\n" % (subject.encode(), n) for n in range(count)
+            )
+            writer = threading.Thread(target=client.send, args=(body,))
+            writer.start()
+            frames = [link.take(3 * WAIT)]
+            link.command(2)
+            link.send("RS+ $G %s\r\n" % subject)
+            link.command(3)
+            writer.join()
+            client.flush(3 * WAIT)
+            link.flush(3 * WAIT)
+            frames += link.fence()
+            got = [int(frame.payload) for frame in frames if frame.args[1] == subject]
+            missing = sorted(set(range(count)) - set(got))
+            require(
+                got == list(range(count)),
+                "all messages of %s come in order" % subject,
+                count,
+                "%d, without %s" % (len(got), missing[:10]),
+            )
+
+
 CASES = [
     half_handshakes,
     flapping,
@@ -536,6 +570,7 @@ CASES = [
     duplicates,
     long_optimism,
     long_subjects,
+    switch_in_a_stream,
 ]
 
 if __name__ == "__main__":

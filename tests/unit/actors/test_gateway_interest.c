@@ -290,6 +290,25 @@ static void older_peer_switches_without_a_gap(void **state)
     assert_out(world, "keep");
 }
 
+/* A message that was looked up while messages were sent unasked reaches the link when that has
+ * ended. */
+static void messages_on_their_way_survive_the_switch(void **state)
+{
+    struct world *world = *state;
+
+    open_link(world, false);
+    unsub(world, "no", "");
+    switch_with(world, "keep");
+    assert_false(esi_gateway_interest_is_refused(&world->interest, str("keep")));
+    sub(world, "q", "group");
+    unsub(world, "keep", "");
+    assert_true(esi_gateway_interest_is_refused(&world->interest, str("keep")));
+    sub(world, "keep", "");
+    assert_false(esi_gateway_interest_is_refused(&world->interest, str("keep")));
+    account_unsub(world);
+    assert_true(esi_gateway_interest_is_refused(&world->interest, str("keep")));
+}
+
 static void account_that_comes_back_is_served_optimistically(void **state)
 {
     struct world *world = *state;
@@ -609,6 +628,7 @@ int main(void)
         CASE(older_peer_silences_and_opens_the_account),
         CASE(older_peer_with_a_group_goes_on_getting_everything),
         CASE(older_peer_switches_without_a_gap),
+        CASE(messages_on_their_way_survive_the_switch),
         CASE(account_that_comes_back_is_served_optimistically),
         CASE(group_after_refusal_makes_optimistic),
         CASE(group_without_refusal_does_not),
