@@ -282,6 +282,10 @@ void esi_gateway_acceptor_on_gossip(struct esi_gateway_link *self,
     if (is_link_ending(self)) {
         return;
     }
+    if (msg->lines.failed) {
+        esi_gateway_link_close_now(self, "Out Of Memory"); /* the last line may be cut off */
+        return;
+    }
     esi_bytes_append_str(&acceptor->gossip, esi_bytes_str(&msg->lines));
     acceptor->has_gossip = true;
     announce_when_complete(self);

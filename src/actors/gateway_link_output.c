@@ -225,9 +225,9 @@ void esi_gateway_link_output_end_losses(struct esi_gateway_link *self)
 
 void esi_gateway_link_output_on_loss_timer(struct esi_gateway_link *self)
 {
-    const uint64_t end_ns = self->losses.last_ns + LOSS_QUIET_NS;
-
+    /* First: a link that all messages are lost for has no other turns to notice them in. */
     esi_gateway_link_output_note_losses(self);
+    const uint64_t end_ns = self->losses.last_ns + LOSS_QUIET_NS;
     if (link_now_ns(self) < end_ns) {
         esi_actor_timer_set(&self->loss_timer, end_ns);
     } else {
