@@ -104,7 +104,8 @@ void esi_gateway_interest_switch(struct esi_gateway_interest *interest);
 /* cmd 3; all that was said before it is in force. */
 void esi_gateway_interest_complete(struct esi_gateway_interest *interest);
 
-/* True when a message on this subject, sent unasked when it was looked up, is to be left out now. */
+/* True when a message on this subject, sent unasked when it was looked up, is to be left out
+ * now. */
 bool esi_gateway_interest_is_refused(const struct esi_gateway_interest *interest,
                                      struct esi_str subject);
 /*

@@ -103,8 +103,8 @@ ES_MUST_USE enum es_err esi_stream_read(struct esi_stream *stream, void *buffer,
 ES_MUST_USE enum es_err esi_stream_writev(struct esi_stream *stream, const struct iovec *parts,
                                           size_t part_count, size_t *count);
 
-/* True when bytes, or the end behind them, are in user space, where the poller cannot see them: read
- * again before sleeping. */
+/* True when bytes, or the end behind them, are in user space, where the poller cannot see them:
+ * read again before sleeping. */
 bool esi_stream_has_buffered_input(const struct esi_stream *stream);
 
 /* What the stream holds, its TLS session and what is buffered included, in bytes of memory. */
