@@ -481,6 +481,36 @@ class AgainstNatsServer(unittest.TestCase):
                     self.assertTrue(result["generator_process"]["is_bottleneck"])
                     self.assertGreater(result["generator_process"]["late_us"], 1000)
 
+    def test_late_server(self):
+        """Open loop: what a server that was held up makes late is not the generator's, also of what has piled up."""
+        command = [BENCH, "pub-sub", "--server", f"127.0.0.1:{self.server.port}", "--rate", "20k", "--window", "256KiB",
+                   "--messages", "100k", "--timeout", "60s", "--progress", "--json", "-", "--allow-bottleneck"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn("delivered", process.stderr.readline())  # after a second
+        with FakeServer() as clock:
+            self.server.process.send_signal(signal.SIGSTOP)
+            try:
+                # As long as another one takes that is not held up.
+                self.assertEqual(bench(clock.port, "pub-sub", "--duration", "700ms")[0], 0)
+            finally:
+                self.server.process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual(process.returncode, 0, err)
+        result = json.loads(out)
+        self.assertGreater(result["latency_ns"]["p99"], 500e6)
+        self.assertLess(result["generator_late_ns"]["p99"], result["latency_ns"]["p99"] / 2)
+        self.assertEqual(result["generator_late_ns"]["count"], result["published"])
+
+    def test_rate_not_reached(self):
+        """A window of two messages does not let 10 million a second through: the report says so."""
+        arguments = ("pub-sub", "--duration", "300ms", "--window", "1")
+        status, out, err = bench(self.server.port, *arguments, "--rate", "10M")
+        self.assertEqual(status, 0, err)
+        self.assertRegex(out, r"NOTE: the rate was not reached: [\d,]+ of 10,000,000 msgs/sec")
+        status, out, err = bench(self.server.port, *arguments, "--rate", "20")
+        self.assertEqual(status, 0, err)
+        self.assertNotIn("NOTE", out)
+
     def test_a_process_dies(self):
         """A process of the generator that is killed is missed: no figures, and nobody waits for ever."""
         command = [BENCH, "pub-sub", "--server", f"127.0.0.1:{self.server.port}", "--publishers", "3", "--processes", "3",
@@ -539,11 +569,8 @@ class LinkedServers(unittest.TestCase):
                                    'url: "nats://127.0.0.1:%d"}] }\n'
                                    % (name, gateways[own], "ba"[own], gateways[other]))
                     servers.append(NatsServer("-c", path))
-                # The way that replies take is another link, which may come up later; event-bench waits for the first alone.
-                status, _, err = bench(servers[1].port, "pub-sub", "--messages", "10", "--timeout", "30s",
-                                       "--subscriber-server", "127.0.0.1:%d" % servers[0].port)
-                self.assertEqual(status, 0, err)
-                for scenario in ("pub-sub", "queue", "request-reply"):
+                # First the one whose replies take the other link, which may come up later.
+                for scenario in ("request-reply", "pub-sub", "queue"):
                     with self.subTest(scenario=scenario):
                         status, _, err = bench(servers[0].port, scenario, "--messages", "2000", "--timeout", "30s",
                                                "--subscriber-server", "127.0.0.1:%d" % servers[1].port)
@@ -708,7 +735,8 @@ class WithoutMessages(unittest.TestCase):
         for scenario, word in (("connect", "connections a second"), ("churn", "SUBs and UNSUBs a second"),
                                ("idle", "connections that said nothing")):
             with self.subTest(scenario=scenario):
-                status, out, err = bench(self.server.port, scenario, "--duration", "100ms", "--subscribers", "10")
+                more = ("--subscribers", "10") if scenario == "idle" else ("--in-flight", "10")
+                status, out, err = bench(self.server.port, scenario, "--duration", "100ms", *more)
                 self.assertEqual(status, 0, err)
                 self.assertIn(word, out)
 
@@ -839,9 +867,16 @@ class AgainstUnsoundServer(unittest.TestCase):
     def test_nobody_listens(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        status, _, err = bench(port, "pub-sub")
-        self.assertEqual(status, 1)
-        self.assertIn("cannot connect", err)
+        for scenario in ("pub-sub", "connect"):
+            status, out, err = bench(port, scenario, "--json", "-")
+            self.assertEqual(status, 1)
+            self.assertIn(f"cannot connect to 127.0.0.1 port {port}", err)
+            result = json.loads(out)
+            self.assertFalse(result["valid"])
+            self.assertIn("cannot connect", result["error"])
+        status, out, err = bench(port, "pub-sub")
+        self.assertEqual((status, out), (1, ""))
+        self.assertEqual(err.count("\n"), 1, err)
 
 
 class CommandLine(unittest.TestCase):
@@ -863,7 +898,10 @@ class CommandLine(unittest.TestCase):
                           ["pub-sub", "--subjects", "2", "--sid-mode", "distinct"],
                           ["pub-sub", "--raw", "--subscribers", "2"], ["queue", "--raw"], ["pub-sub", "--tls"], ["pub-sub", "--tls-insecure", "--tls-ca", "x"],
                           ["pub-sub", "--tls-insecure", "--tls-cert", "x"], ["pub-sub", "--server-pid", "1,,2"],
-                          ["pub-sub", "--subscriber-server", "h:0"],
+                          ["pub-sub", "--subscriber-server", "h:0"], ["sub", "--subject", "a", "--subscriber-server", "h"],
+                          ["connect", "--rate", "5"], ["churn", "--size", "20"], ["idle", "--publishers", "2"],
+                          ["pub-sub", "--in-flight", "2"], ["idle", "--in-flight", "2"], ["request-reply", "--window", "9"],
+                          ["pub", "--subscribers", "2"], ["connect", "--subscribers", "2"], ["idle", "--messages", "5"],
                           ["pub-sub", "--subscribers", "100000"], ["pub-sub", "--unknown"],
                           ["pub-sub", "--messages", "99999999999999999999"]):
             with self.subTest(arguments=arguments):

@@ -81,13 +81,20 @@ static void fail_closed(struct esi_bench_client *client, enum es_err err)
 
 /* Opening. */
 
-void esi_bench_client_open(struct esi_bench_client *client, const struct esi_address *address,
-                           const struct esi_address *source)
+static void fail_to_connect(struct esi_bench_client *client, enum es_err err)
+{
+    esi_bench_client_fail(client->link, "cannot connect to %s port %u: %s", client->server->host,
+                          client->server->port, es_err_text(err));
+}
+
+void esi_bench_client_open(struct esi_bench_client *client, const struct esi_bench_address *server,
+                           const struct esi_address *address, const struct esi_address *source)
 {
     struct esi_bench_link *link = client->link;
     int sock = ESI_ENV_NO_SOCKET;
 
     ESI_REQUIRE(client->state == BENCH_CLIENT_CLOSED);
+    client->server = server;
     enum es_err err = source == NULL ? esi_env_connect(link->env, address, &sock)
                                      : esi_env_connect_from(link->env, address, source, &sock);
     if (err == ES_OK) {
@@ -101,8 +108,7 @@ void esi_bench_client_open(struct esi_bench_client *client, const struct esi_add
         }
     }
     if (err != ES_OK) {
-        esi_bench_client_fail(link, "cannot connect to %s port %u: %s", address->host,
-                              address->port, es_err_text(err));
+        fail_to_connect(client, err);
         return;
     }
     client->state = BENCH_CLIENT_CONNECTING;
@@ -168,7 +174,7 @@ static void shake_hands(struct esi_bench_client *client)
 static void start_tls(struct esi_bench_client *client)
 {
     const struct esi_bench_options *options = client->link->options;
-    const char *name = options->tls.name != NULL ? options->tls.name : options->server.host;
+    const char *name = options->tls.name != NULL ? options->tls.name : client->server->host;
 
     if (esi_stream_start_tls_client(client->stream, client->link->tls, name) != ES_OK) {
         esi_bench_client_fail(client->link, "the name \"%s\" cannot be sent by TLS", name);
@@ -224,8 +230,7 @@ static void finish_connecting(struct esi_bench_client *client)
         return;
     }
     if (err != ES_OK) {
-        esi_bench_client_fail(link, "cannot connect to %s port %u: %s", link->options->server.host,
-                              link->options->server.port, es_err_text(err));
+        fail_to_connect(client, err);
         return;
     }
     client->state = BENCH_CLIENT_GREETING;

@@ -59,7 +59,8 @@ typedef void (*esi_bench_message_fn)(struct esi_bench_client *client,
                                      const struct esi_bench_frame *message);
 
 struct esi_bench_client {
-    struct esi_bench_link *link; /* borrowed */
+    struct esi_bench_link *link;            /* borrowed */
+    const struct esi_bench_address *server; /* borrowed: as the user has named it */
     enum esi_bench_client_state state;
     struct esi_stream *stream; /* owned */
     bool is_stalled;           /* reads no more; what becomes of it is of no interest */
@@ -87,12 +88,14 @@ void esi_bench_client_init(struct esi_bench_client *client, struct esi_bench_lin
 void esi_bench_client_deinit(struct esi_bench_client *client);
 
 /*
- * Begins to connect, from `source` (NULL: any address of ours); INFO and CONNECT follow by
- * themselves, then `pongs_due` tells when the server has answered. Failure is told by
- * link->has_failed.
+ * Begins to connect; INFO and CONNECT follow by themselves, then `pongs_due` tells when the server
+ * has answered. Failure is told by link->has_failed.
+ *   server   borrowed: the server's name, for its certificate and for what is told
+ *   address  where it was found
+ *   source   address of ours to connect from; NULL: any
  */
-void esi_bench_client_open(struct esi_bench_client *client, const struct esi_address *address,
-                           const struct esi_address *source);
+void esi_bench_client_open(struct esi_bench_client *client, const struct esi_bench_address *server,
+                           const struct esi_address *address, const struct esi_address *source);
 
 /*
  * Announces that every message to this client is the same but for its payload: subject, sid, size.

@@ -102,7 +102,8 @@ static void call(struct esi_bench_shard *shard, struct caller *caller)
 
     caller->start_ns = esi_env_now_ns(shard->link.env);
     esi_bench_client_init(&caller->client, &shard->link, on_nothing, NULL);
-    esi_bench_client_open(&caller->client, &shard->address, has_source ? &source : NULL);
+    esi_bench_client_open(&caller->client, &shard->link.options->server, &shard->address,
+                          has_source ? &source : NULL);
 }
 
 static void run_connect(struct esi_bench_shard *shard, struct caller *callers, uint64_t start_ns)

@@ -192,7 +192,8 @@ static void on_request(struct esi_bench_client *client, const struct esi_bench_f
 {
     struct esi_bench_member *member = client->owner;
 
-    if (account(member, message)) {
+    const bool is_probe = member->group->has_probed && message->payload.len == 0;
+    if (account(member, message) || is_probe) {
         if (message->reply.len == 0) {
             esi_bench_client_fail(client->link, "a request came without its reply subject");
             return;
@@ -201,11 +202,27 @@ static void on_request(struct esi_bench_client *client, const struct esi_bench_f
     }
 }
 
+/* A reply to a probe; or that nobody has got it, since interest was not known yet. */
+static bool take_probe_reply(struct esi_bench_group *group, const struct esi_bench_frame *message)
+{
+    if (!group->has_probed || message->payload.len > 0) {
+        return false;
+    }
+    if (message->header.len > 0) {
+        return !group->is_answered;
+    }
+    group->is_answered = true;
+    return true;
+}
+
 static void on_reply(struct esi_bench_client *client, const struct esi_bench_frame *message)
 {
     struct esi_bench_group *group = client->owner;
     uint64_t sequence;
 
+    if (take_probe_reply(group, message)) {
+        return;
+    }
     if (message->header.len > 0) {
         esi_bench_client_fail(client->link, "a request was answered by the status \"%.*s\"",
                               (int)(message->header.len < 40 ? message->header.len : 40),
@@ -290,17 +307,30 @@ static uint64_t intended_ns(const struct esi_bench_group *group, uint64_t sequen
     return group->start_ns + (uint64_t)((double)sequence * group->interval_ns);
 }
 
-/* Open loop: what the generator is late by itself. When the window was full, it is the server. */
-static void count_late(struct esi_bench_group *group, uint64_t count, uint64_t now_ns)
+/* Window and socket have room again. */
+static void let_go(struct esi_bench_group *group, uint64_t now_ns)
 {
-    const uint64_t first_ns = intended_ns(group, group->sent, now_ns);
-    const uint64_t last_ns = intended_ns(group, group->sent + count - 1, now_ns);
-    const double middle_ns = ((double)first_ns + (double)last_ns) / 2;
-
-    if (!group->was_held && group->tally->is_measuring && (double)now_ns > middle_ns) {
-        group->late_ns += ((double)now_ns - middle_ns) * (double)count;
+    if (group->is_held) {
+        group->is_held = false;
+        group->free_ns = now_ns;
     }
-    group->was_held = false;
+}
+
+/*
+ * Open loop: what the generator is late by itself. A message could be sent when it was due and
+ * nothing held it: time before that is the server's, also of all that has piled up meanwhile.
+ */
+static void note_lateness(struct esi_bench_group *group, uint64_t count, uint64_t now_ns)
+{
+    if (group->interval_ns <= 0 || !group->tally->is_measuring) {
+        return;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t due_ns = intended_ns(group, group->sent + i, now_ns);
+        const uint64_t possible_ns = due_ns > group->free_ns ? due_ns : group->free_ns;
+        esi_histogram_record(&group->tally->late_ns,
+                             now_ns > possible_ns ? now_ns - possible_ns : 0);
+    }
 }
 
 /* An event says the same as a plain message, in digits. */
@@ -384,7 +414,7 @@ enum esi_bench_push esi_bench_group_push(struct esi_bench_group *group, uint64_t
         confirm(group, now_ns);
     }
     if (esi_bench_client_is_busy(source) || group->sent >= group->target) {
-        group->was_held = true;
+        group->is_held = true;
         return BENCH_PUSH_WAIT;
     }
     const uint64_t room = group->window - (group->sent - esi_bench_group_base(group));
@@ -393,6 +423,7 @@ enum esi_bench_push esi_bench_group_push(struct esi_bench_group *group, uint64_t
     if (group->interval_ns > 0) {
         const uint64_t due = count_due(group, now_ns, due_ns);
         if (due == 0) {
+            let_go(group, now_ns);
             return BENCH_PUSH_LATER;
         }
         count = due < count ? due : count;
@@ -403,20 +434,20 @@ enum esi_bench_push esi_bench_group_push(struct esi_bench_group *group, uint64_t
     const uint64_t half = group->window / 2;
     const uint64_t least = group->has_replies ? 1 : count < half ? count : half;
     if (room < least || room == 0) {
-        group->was_held = true;
+        group->is_held = true;
         return BENCH_PUSH_WAIT;
     }
     count = room < count ? room : count;
-    if (group->interval_ns > 0) {
-        count_late(group, count, now_ns);
-    }
+    let_go(group, now_ns);
+    note_lateness(group, count, now_ns);
     if (group->has_replies) {
         send_requests(group, count, now_ns);
     } else {
         send_batch(group, count, now_ns);
     }
     esi_bench_client_flush(source);
-    return esi_bench_client_is_busy(source) ? BENCH_PUSH_WAIT : BENCH_PUSH_MORE;
+    group->is_held = esi_bench_client_is_busy(source);
+    return group->is_held ? BENCH_PUSH_WAIT : BENCH_PUSH_MORE;
 }
 
 /* Setting up and counting. */
@@ -603,13 +634,17 @@ void esi_bench_group_subscribe(struct esi_bench_group *group)
 void esi_bench_group_probe(struct esi_bench_group *group)
 {
     char digits[SUBJECT_DIGITS + 1] = "";
+    char reply[sizeof group->inbox + 8] = "";
 
     group->has_probed = true;
+    if (group->has_replies) {
+        snprintf(reply, sizeof reply, " %sprobe", group->inbox);
+    }
     if (group->number_at != 0) {
         /* The last one: SUBs and interest travel in order. */
         write_subject_number(digits, group->link->options->subjects - 1);
     }
-    esi_bytes_printf(&group->source.out, "PUB %s%s 0\r\n\r\n", group->subject, digits);
+    esi_bytes_printf(&group->source.out, "PUB %s%s%s 0\r\n\r\n", group->subject, digits, reply);
     esi_bench_client_flush(&group->source);
 }
 
@@ -620,7 +655,8 @@ bool esi_bench_group_is_reached(const struct esi_bench_group *group)
     for (size_t i = 0; i < group->member_count; i++) {
         reached += group->members[i].is_reached ? 1 : 0;
     }
-    return reached == group->member_count || (group->is_shared && reached > 0);
+    return (!group->has_replies || group->is_answered) &&
+           (reached == group->member_count || (group->is_shared && reached > 0));
 }
 
 void esi_bench_group_stall(struct esi_bench_group *group)
@@ -630,10 +666,15 @@ void esi_bench_group_stall(struct esi_bench_group *group)
     }
 }
 
+static uint64_t count_replies(const struct esi_bench_group *group)
+{
+    return esi_bench_group_is_alone(group) ? esi_bench_group_base(group) : group->replies;
+}
+
 void esi_bench_group_mark_begin(struct esi_bench_group *group)
 {
     group->sent_span.before = group->sent;
-    group->replies_span.before = group->replies;
+    group->replies_span.before = count_replies(group);
     for (size_t i = 0; i < group->member_count; i++) {
         group->members[i].received_span.before = group->members[i].received;
     }
@@ -642,7 +683,7 @@ void esi_bench_group_mark_begin(struct esi_bench_group *group)
 void esi_bench_group_mark_end(struct esi_bench_group *group)
 {
     group->sent_span.after = group->sent;
-    group->replies_span.after = group->replies;
+    group->replies_span.after = count_replies(group);
     for (size_t i = 0; i < group->member_count; i++) {
         group->members[i].received_span.after = group->members[i].received;
     }

@@ -29,6 +29,8 @@ struct esi_bench_tally {
     bool is_measuring;
     struct esi_histogram
         latency_ns; /* one way; of requests: until the reply. While measuring only */
+    /* Open loop: how late the generator itself was with each message, while measuring. */
+    struct esi_histogram late_ns;
 };
 
 /* A count when measuring began and when it ended. */
@@ -79,8 +81,8 @@ struct esi_bench_group {
     uint64_t confirmed; /* without members: the PONG to a PING behind all below has come */
     uint64_t ping_mark; /* what will be confirmed by the PING on its way */
     uint64_t ping_ns;   /* when it was sent */
-    bool was_held;      /* open loop: by the window or the socket, so that the server is late */
-    double late_ns;     /* open loop: sum over messages, sent later than intended */
+    bool is_held;       /* by the window or the socket: until they let it go, the server is late */
+    uint64_t free_ns;   /* open loop: when they did the last time */
     char *batch;        /* owned; slot_count copies of one PUB, or of requests the payload alone */
     size_t slot_count;
     size_t slot_bytes;
@@ -88,16 +90,17 @@ struct esi_bench_group {
     size_t text_at;    /* of events: the part that is ours, within the payload */
     size_t number_at;  /* with many subjects: of the subject's digits, within a slot */
     bool has_probed;
+    bool is_answered;   /* of requesters: the reply to a probe has come */
     uint64_t window;    /* most numbers that may be sent and not yet seen */
     double interval_ns; /* between two messages in open loop; 0: as fast as it goes */
     uint64_t start_ns;  /* of the open loop */
     uint64_t sent;      /* numbers below are sent, or stand in the batch */
     uint64_t target;    /* send no number from here on */
-    uint64_t replies;   /* received by the requester */
+    uint64_t replies;   /* received by the requester, or events by the worker service */
     uint64_t reply_last_ns;
     struct esi_bench_span sent_span;
-    struct esi_bench_span replies_span;
-    struct esi_bench_faults faults; /* without lost, which is known at the end */
+    struct esi_bench_span replies_span; /* of publishers alone: what is confirmed */
+    struct esi_bench_faults faults;     /* without lost, which is known at the end */
 };
 
 /*
@@ -120,10 +123,11 @@ size_t esi_bench_group_client_count(const struct esi_bench_group *group);
 /* Appends the SUB of every member and of the requester, each followed by PING, and flushes. */
 void esi_bench_group_subscribe(struct esi_bench_group *group);
 
-/* Publishes a message without payload, which tells who is reached. Only where servers are
- * linked. */
+/* Publishes a message without payload, which tells who is reached; a responder answers it. Only
+ * where servers are linked. */
 void esi_bench_group_probe(struct esi_bench_group *group);
-/* Whether a probe has come to every subscriber; of a queue group: to one. */
+/* Whether a probe has come to every subscriber; of a queue group: to one. And its reply to the
+ * requester: replies may take another link. */
 bool esi_bench_group_is_reached(const struct esi_bench_group *group);
 /* The subscribers that are to stall stop reading from here on. */
 void esi_bench_group_stall(struct esi_bench_group *group);

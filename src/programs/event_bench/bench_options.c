@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "base/own.h"
@@ -84,7 +85,8 @@ static const char help[] =
     "  --allow-bottleneck  print figures also when the generator was the bottleneck: rates are "
     "then\n"
     "                      lower bounds, latencies of an open loop upper ones\n"
-    "  --progress          a bar on a terminal, lines otherwise (standard error)\n"
+    "  --progress          show how far it is on standard error: a bar on a terminal, where it is\n"
+    "                      the default (else --no-progress), lines otherwise\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 good, 1 a failure or a message lost, duplicated, reordered or damaged, 2 "
@@ -175,6 +177,7 @@ enum option_id {
     OPTION_CSV,
     OPTION_ALLOW_BOTTLENECK,
     OPTION_PROGRESS,
+    OPTION_NO_PROGRESS,
     OPTION_HELP,
     OPTION_VERSION
 };
@@ -202,6 +205,7 @@ static const struct option text_options[] = {
     {"csv", required_argument, NULL, OPTION_CSV},
     {"allow-bottleneck", no_argument, NULL, OPTION_ALLOW_BOTTLENECK},
     {"progress", no_argument, NULL, OPTION_PROGRESS},
+    {"no-progress", no_argument, NULL, OPTION_NO_PROGRESS},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
 };
@@ -390,10 +394,12 @@ static bool set_text(int id, const char *value, struct esi_bench_options *option
         options->check_payload = true;
         return true;
     case OPTION_PROGRESS:
-        options->show_progress = true;
+    case OPTION_NO_PROGRESS:
+        options->show_progress = id == OPTION_PROGRESS;
         return true;
-    default:
-        return false; /* getopt has said what is wrong */
+    default: /* getopt has said what is wrong */
+        fputs("event-bench: --help shows all scenarios and options\n", stderr);
+        return false;
     }
 }
 
@@ -420,11 +426,10 @@ static void set_defaults(struct esi_env *env, struct esi_bench_options *options)
         .password = getenv("NATS_PASSWORD"),
         .token = getenv("NATS_TOKEN"),
         .timeout_ns = UINT64_C(5000000000),
-        .size_bytes = 128,
-        .window_bytes = 1 << 20,
         .subjects = 1,
         .threads = 1,
         .processes = 1,
+        .show_progress = isatty(STDERR_FILENO) == 1,
     };
     make_random_name(env, name);
     snprintf(options->inbox, sizeof options->inbox, "_INBOX.%s", name);
@@ -446,6 +451,35 @@ static bool check_events(const struct esi_bench_options *options)
     }
     return (options->subscriber_server.host[0] == '\0' && !options->check_payload) ||
            say("--subscriber-server and --check-payload are not for events");
+}
+
+/* What a scenario has no use for is refused: a run with it would look like another one than it is.
+ * Before the defaults, so that 0 is what has not been given. */
+static bool check_given(const struct esi_bench_options *options)
+{
+    const enum esi_bench_scenario scenario = options->scenario;
+    const bool has_groups = esi_bench_options_has_groups(scenario);
+
+    if (!has_groups && (options->publishers | options->rate | options->size_bytes) != 0) {
+        return say("--publishers, --rate and --size are for scenarios with messages");
+    }
+    if (options->window_bytes != 0 &&
+        (!has_groups || scenario == BENCH_REQUEST_REPLY || scenario == BENCH_EVENTS)) {
+        return say("--window is for scenarios with messages and without --in-flight");
+    }
+    if (options->in_flight != 0 && !esi_bench_options_has_in_flight(scenario)) {
+        return say("--in-flight is for request-reply, events, connect and churn");
+    }
+    if (options->subscribers != 0 && (scenario == BENCH_PUB || scenario == BENCH_EVENTS ||
+                                      scenario == BENCH_CONNECT || scenario == BENCH_CHURN)) {
+        return say("--subscribers is not for pub, events, connect and churn");
+    }
+    if (options->messages != 0 && scenario == BENCH_IDLE) {
+        return say("idle knows only --duration: nothing happens in it that could be counted");
+    }
+    return options->subscriber_server.host[0] == '\0' ||
+           (has_groups && scenario != BENCH_PUB && scenario != BENCH_SUB) ||
+           say("--subscriber-server is for publishers and subscribers in one program");
 }
 
 static bool check_scenario_options(const struct esi_bench_options *options)
@@ -553,6 +587,11 @@ static bool finish(struct esi_env *env, struct esi_bench_options *options)
                                            options->rate != 0 || options->subject[0] == '\0')) {
         return say("sub needs --subject, and knows neither --duration, --warmup nor --rate");
     }
+    if (!check_given(options)) {
+        return false;
+    }
+    options->size_bytes = options->size_bytes != 0 ? options->size_bytes : 128;
+    options->window_bytes = options->window_bytes != 0 ? options->window_bytes : 1 << 20;
     if (options->publishers == 0) {
         options->publishers = options->scenario == BENCH_FAN_IN ? 10 : 1;
     }

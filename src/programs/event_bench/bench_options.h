@@ -104,6 +104,13 @@ static inline bool esi_bench_options_has_groups(enum esi_bench_scenario scenario
     return scenario <= BENCH_REQUEST_REPLY;
 }
 
+/* Whether a number of requests, events, connections or subjects is on its way at a time. */
+static inline bool esi_bench_options_has_in_flight(enum esi_bench_scenario scenario)
+{
+    return scenario == BENCH_REQUEST_REPLY || scenario == BENCH_EVENTS ||
+           scenario == BENCH_CONNECT || scenario == BENCH_CHURN;
+}
+
 /* Whether every subscriber gets the messages of all publishers. */
 static inline bool esi_bench_options_is_fan_in(enum esi_bench_scenario scenario)
 {

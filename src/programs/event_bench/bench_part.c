@@ -72,10 +72,6 @@ static void add_group(struct esi_bench_part *part, const struct esi_bench_group 
     for (size_t i = 0; i < group->member_count; i++) {
         part->delivered += span_of(group->members[i].received_span);
     }
-    if (esi_bench_group_is_alone(group)) {
-        part->delivered += span_of(group->sent_span);
-    }
-    part->late_ns += group->late_ns;
     part->faults.lost += faults.lost;
     part->faults.duplicated += faults.duplicated;
     part->faults.reordered += faults.reordered;
@@ -93,6 +89,7 @@ static void add_shard(struct esi_bench_part *part, const struct esi_bench_shard 
     part->delivered += shard->tally.operations;
     part->delivered_total += shard->tally.delivered;
     esi_histogram_merge(&part->latency_ns, &shard->tally.latency_ns);
+    esi_histogram_merge(&part->late_ns, &shard->tally.late_ns);
     part->busy = busy > part->busy ? busy : part->busy;
     part->saturated += busy >= busy_limit ? 1 : 0;
     part->longest_pause_ns = shard->longest_pause_ns > part->longest_pause_ns
@@ -110,6 +107,7 @@ void esi_bench_part_collect(struct esi_bench_part *part, struct esi_bench_row *r
 {
     *part = (struct esi_bench_part){.begin_ns = UINT64_MAX, .server = shards[0].link.server};
     esi_histogram_init(&part->latency_ns);
+    esi_histogram_init(&part->late_ns);
     for (size_t s = 0; s < shard_count; s++) {
         for (size_t g = 0; g < shards[s].group_count; g++) {
             add_group(part, &shards[s].groups[g]);

@@ -32,10 +32,10 @@ struct esi_bench_part {
     uint64_t delivered_total; /* also before and after measuring */
     struct esi_bench_faults faults;
     struct esi_histogram latency_ns;
-    uint64_t longest_pause_ns; /* without any delivery while measuring */
-    double late_ns;            /* open loop: sum over messages, sent later than intended */
-    double busy;               /* of the busiest shard: 1 - time spent waiting for the server */
-    uint32_t saturated;        /* shards that hardly ever waited */
+    uint64_t longest_pause_ns;    /* without any delivery while measuring */
+    struct esi_histogram late_ns; /* open loop: what the generator itself was late */
+    double busy;                  /* of the busiest shard: 1 - time spent waiting for the server */
+    uint32_t saturated;           /* shards that hardly ever waited */
     struct esi_bench_server server;
 };
 

@@ -62,6 +62,7 @@ void esi_bench_progress_update(struct esi_bench_progress *progress, uint64_t now
         /* order: relaxed; only shown, nothing is derived from it. */
         delivered += atomic_load_explicit(&progress->shown[i].delivered, memory_order_relaxed);
     }
+    const char *unit = esi_bench_options_has_groups(progress->options->scenario) ? " msgs" : "";
     const double seconds = (double)(now_ns - progress->last_ns) / 1e9;
     const double rate = (double)(delivered - progress->last_delivered) / seconds;
     const double done = done_of(progress, delivered, now_ns);
@@ -71,11 +72,11 @@ void esi_bench_progress_update(struct esi_bench_progress *progress, uint64_t now
         memset(bar, '.', BAR_WIDTH);
         memset(bar, '=', filled);
         bar[BAR_WIDTH] = '\0';
-        fprintf(stderr, "\r[%s] %3.0f%%  %.0f msgs/sec \033[K", bar, done * 100, rate);
+        fprintf(stderr, "\r[%s] %3.0f%%  %.0f%s/sec \033[K", bar, done * 100, rate, unit);
         progress->has_drawn = true;
     } else {
-        fprintf(stderr, "event-bench: %3.0f%%  %llu delivered  %.0f msgs/sec\n", done * 100,
-                (unsigned long long)delivered, rate);
+        fprintf(stderr, "event-bench: %3.0f%%  %llu delivered  %.0f%s/sec\n", done * 100,
+                (unsigned long long)delivered, rate, unit);
     }
     fflush(stderr);
     progress->last_delivered = delivered;

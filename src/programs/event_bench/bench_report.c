@@ -115,18 +115,32 @@ static void append_clients(const struct esi_bench_result *result, const struct e
     finish_clients(&rates);
 }
 
+/* Who does what, in the words of each scenario. */
+static void append_load(const struct esi_bench_options *options, struct esi_bytes *out)
+{
+    const enum esi_bench_scenario scenario = options->scenario;
+    const bool has_subscribers = scenario != BENCH_PUB && scenario != BENCH_EVENTS;
+
+    esi_bytes_append_text(out, esi_bench_options_scenario_name(scenario));
+    if (esi_bench_options_has_groups(scenario)) {
+        esi_bytes_printf(out, " %llu", (unsigned long long)options->publishers);
+        if (has_subscribers) {
+            esi_bytes_printf(out, ":%llu", (unsigned long long)options->subscribers);
+        }
+        esi_bytes_printf(out, ", %llu B", (unsigned long long)options->size_bytes);
+    }
+    if (esi_bench_options_has_in_flight(scenario)) {
+        esi_bytes_printf(out, ", %llu in flight", (unsigned long long)options->in_flight);
+    }
+    esi_bytes_append_text(out, ", ");
+}
+
 static void append_head(const struct esi_bench_result *result, struct esi_bytes *out)
 {
     const struct esi_bench_options *options = result->options;
     const struct esi_bench_server *server = &result->sum.server;
 
-    esi_bytes_printf(
-        out, "%s %llu:%llu, %llu B, ", esi_bench_options_scenario_name(options->scenario),
-        (unsigned long long)options->publishers, (unsigned long long)options->subscribers,
-        (unsigned long long)options->size_bytes);
-    if (options->scenario == BENCH_REQUEST_REPLY) {
-        esi_bytes_printf(out, "%llu in flight, ", (unsigned long long)options->in_flight);
-    }
+    append_load(options, out);
     if (options->rate != 0) {
         esi_bytes_printf(out, "open loop at %llu msgs/sec, ", (unsigned long long)options->rate);
     }
@@ -163,63 +177,83 @@ static void append_stamp(const struct esi_bench_stamp *stamp, struct esi_bytes *
 }
 
 static const char *const latency_words[BENCH_SCENARIO_COUNT] = {
-    [BENCH_PUB] = "Latencies until the PONG behind a batch: min ",
-    [BENCH_SUB] = "Latencies one way (the publisher being on this machine): min ",
-    [BENCH_PUB_SUB] = "Latencies one way: min ",
-    [BENCH_FAN_OUT] = "Latencies one way: min ",
-    [BENCH_FAN_IN] = "Latencies one way: min ",
-    [BENCH_QUEUE] = "Latencies one way: min ",
-    [BENCH_EVENTS] = "Latencies until the worker service has it: min ",
-    [BENCH_REQUEST_REPLY] = "Latencies until the reply: min ",
-    [BENCH_CONNECT] = "Latencies until the first PONG: min ",
-    [BENCH_CHURN] = "Latencies of a run of SUBs and UNSUBs: min ",
+    [BENCH_PUB] = "Latencies until the PONG behind a batch: ",
+    [BENCH_SUB] = "Latencies one way (the publisher being on this machine): ",
+    [BENCH_PUB_SUB] = "Latencies one way: ",
+    [BENCH_FAN_OUT] = "Latencies one way: ",
+    [BENCH_FAN_IN] = "Latencies one way: ",
+    [BENCH_QUEUE] = "Latencies one way: ",
+    [BENCH_EVENTS] = "Latencies until the worker service has it: ",
+    [BENCH_REQUEST_REPLY] = "Latencies until the reply: ",
+    [BENCH_CONNECT] = "Latencies until the first PONG: ",
+    [BENCH_CHURN] = "Latencies of a run of SUBs and UNSUBs: ",
     [BENCH_IDLE] = "",
 };
 
-static void append_latency(const struct esi_bench_result *result, struct esi_bytes *out)
+static void append_percentiles(const struct esi_histogram *times, struct esi_bytes *out)
 {
     static const struct {
         const char *name;
         double percent;
     } columns[] = {{"P50", 50}, {"P90", 90}, {"P99", 99}, {"P99.9", 99.9}, {"P99.99", 99.99}};
-    const struct esi_histogram *latency = &result->sum.latency_ns;
 
-    esi_bytes_append_text(out, latency_words[result->options->scenario]);
-    append_us(out, (double)esi_histogram_min(latency));
+    esi_bytes_append_text(out, "min ");
+    append_us(out, (double)esi_histogram_min(times));
     esi_bytes_append_text(out, " | avg ");
-    append_us(out, esi_histogram_mean(latency));
+    append_us(out, esi_histogram_mean(times));
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
         esi_bytes_printf(out, " | %s ", columns[i].name);
-        append_us(out, (double)esi_histogram_percentile(latency, columns[i].percent));
+        append_us(out, (double)esi_histogram_percentile(times, columns[i].percent));
     }
     esi_bytes_append_text(out, " | max ");
-    append_us(out, (double)latency->max);
+    append_us(out, (double)times->max);
     esi_bytes_append_text(out, "\n");
+}
+
+static void append_latency(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    esi_bytes_append_text(out, latency_words[result->options->scenario]);
+    append_percentiles(&result->sum.latency_ns, out);
     if (result->options->rate != 0) {
-        esi_bytes_append_text(out, "  of these the generator itself was late: avg ");
-        append_us(out, result->late_us * 1e3);
-        esi_bytes_append_text(out, "\n");
+        esi_bytes_append_text(out, "  of these the generator itself was late: ");
+        append_percentiles(&result->sum.late_ns, out);
     } else if (result->options->scenario < BENCH_REQUEST_REPLY) {
         esi_bytes_append_text(out, "  (under full load that is mostly the time in buffers; --rate "
                                    "shows the latency at a given load)\n");
     }
 }
 
+/* share holds 32 bytes. Returns it. */
+static const char *describe_share(double user_share, char *share)
+{
+    share[0] = '\0';
+    if (user_share >= 0) {
+        snprintf(share, 32, " (%.0f%% user)", 100 * user_share);
+    }
+    return share;
+}
+
 static void append_costs(const struct esi_bench_result *result, struct esi_bytes *out)
 {
+    const enum esi_bench_scenario scenario = result->options->scenario;
+    const char *each = scenario == BENCH_CONNECT ? "a connection"
+                       : scenario == BENCH_CHURN ? "a SUB or UNSUB"
+                                                 : "a delivered message";
+    char share[32];
+
     if (result->has_server) {
         const struct esi_bench_usage *after = &result->gate->server_after;
         esi_bytes_printf(
             out,
-            "Server: %.3f us CPU a delivered message (%.0f%% user), %.2f cores, context "
-            "switches a 1000 messages %.1f voluntary %.1f forced, %.1f MiB resident, "
+            "Server: %.3f us CPU %s%s, %.2f cores, context "
+            "switches a 1000 %.1f voluntary %.1f forced, %.1f MiB resident, "
             "%llu threads\n",
-            result->server_cpu_us, 100 * result->server_user_share, result->server_cores,
-            result->server_voluntary, result->server_involuntary,
+            result->server_cpu_us, each, describe_share(result->server_user_share, share),
+            result->server_cores, result->server_voluntary, result->server_involuntary,
             (double)after->resident_bytes / 1048576.0, (unsigned long long)after->threads);
     }
-    esi_bytes_printf(out, "Generator: %.3f us CPU a delivered message (%.0f%% user), busy %.0f%%\n",
-                     result->generator_cpu_us, 100 * result->generator_user_share,
+    esi_bytes_printf(out, "Generator: %.3f us CPU %s%s, busy %.0f%%\n", result->generator_cpu_us,
+                     each, describe_share(result->generator_user_share, share),
                      100 * result->sum.busy);
     if (result->is_generator_limit) {
         esi_bytes_append_text(out, "WARNING: ");
@@ -232,7 +266,7 @@ void esi_bench_report_bottleneck(const struct esi_bench_result *result, struct e
 {
     if (result->options->rate != 0) {
         esi_bytes_append_text(out, "the generator was the bottleneck: it was late itself by more "
-                                   "than half of the latency. The server is quicker than this.");
+                                   "than half of P50 or P99. The server is quicker than this.");
     } else if (result->has_server) {
         esi_bytes_append_text(out, "the generator was the bottleneck: it hardly ever waited, while "
                                    "the server had CPU to spare. The server can do more than this "
@@ -291,6 +325,21 @@ static void append_operations(const struct esi_bench_result *result, struct esi_
     append_costs(result, out);
 }
 
+/* Latencies are then those of an overload, which grow as long as it lasts. */
+static void append_missed_rate(const struct esi_bench_result *result, struct esi_bytes *out)
+{
+    static const double enough = 0.98; /* of a short run the last messages' way is a part */
+    const double rate = (double)result->sum.published / result->seconds;
+
+    if (rate < enough * (double)result->options->rate) {
+        esi_bytes_append_text(out, "NOTE: the rate was not reached: ");
+        append_count(out, (uint64_t)(rate + 0.5));
+        esi_bytes_append_text(out, " of ");
+        append_count(out, result->options->rate);
+        esi_bytes_append_text(out, " msgs/sec were published\n");
+    }
+}
+
 /* Of scenarios with messages. */
 static void append_messages(const struct esi_bench_result *result, struct esi_bytes *out)
 {
@@ -306,6 +355,7 @@ static void append_messages(const struct esi_bench_result *result, struct esi_by
         append_rate(out, (double)result->sum.delivered / result->seconds, options->size_bytes);
     }
     esi_bytes_printf(out, " in %.2f s\n", result->seconds);
+    append_missed_rate(result, out);
     if (options->scenario != BENCH_SUB) {
         esi_bytes_append_text(out, has_replies ? " Requester stats:\n" : " Publisher stats:\n");
         append_clients(result, result->rows, options->publishers, out);
@@ -321,6 +371,9 @@ static void append_messages(const struct esi_bench_result *result, struct esi_by
 
 void esi_bench_report_text(const struct esi_bench_result *result, struct esi_bytes *out)
 {
+    if (!result->has_figures && !result->sum.server.is_known) {
+        return; /* no server was found: one line on standard error says all */
+    }
     append_head(result, out);
     append_stamp(&result->stamp, out);
     if (!result->has_figures) {

@@ -121,7 +121,7 @@ static void add_figures(struct table *table, const struct esi_bench_result *resu
     add_figure(table, "server_resident_bytes", (double)result->gate->server_after.resident_bytes);
     add_figure(table, "generator_cpu_us", result->generator_cpu_us);
     add_figure(table, "generator_busy", result->sum.busy);
-    add_figure(table, "generator_late_us", result->late_us);
+    add_figure(table, "generator_late_us", esi_histogram_mean(&result->sum.late_ns) / 1e3);
 }
 
 static void add_line(const struct esi_bench_result *result, const char *error, bool is_heading,

@@ -83,14 +83,15 @@ static void write_verification(struct esi_json_writer *json, const struct esi_be
     esi_json_writer_object_end(json);
 }
 
-static void write_latency(struct esi_json_writer *json, const struct esi_histogram *latency)
+static void write_histogram(struct esi_json_writer *json, const char *name,
+                            const struct esi_histogram *latency)
 {
     static const struct {
         const char *key;
         double percent;
     } columns[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99_9", 99.9}, {"p99_99", 99.99}};
 
-    esi_json_writer_key(json, "latency_ns");
+    esi_json_writer_key(json, name);
     esi_json_writer_object_start(json);
     esi_json_writer_field_u64(json, "count", latency->count);
     esi_json_writer_field_u64(json, "min", esi_histogram_min(latency));
@@ -104,15 +105,22 @@ static void write_latency(struct esi_json_writer *json, const struct esi_histogr
     esi_json_writer_object_end(json);
 }
 
+static void write_share(struct esi_json_writer *json, double user_share)
+{
+    if (user_share >= 0) {
+        esi_json_writer_field_double(json, "user_share", user_share);
+    }
+}
+
 static void write_costs(struct esi_json_writer *json, const struct esi_bench_result *result)
 {
     esi_json_writer_key(json, "generator_process");
     esi_json_writer_object_start(json);
     esi_json_writer_field_double(json, "cpu_us_per_delivered", result->generator_cpu_us);
-    esi_json_writer_field_double(json, "user_share", result->generator_user_share);
+    write_share(json, result->generator_user_share);
     esi_json_writer_field_double(json, "busy", result->sum.busy);
     esi_json_writer_field_bool(json, "is_bottleneck", result->is_generator_limit);
-    esi_json_writer_field_double(json, "late_us", result->late_us);
+    esi_json_writer_field_double(json, "late_us", esi_histogram_mean(&result->sum.late_ns) / 1e3);
     esi_json_writer_object_end(json);
     if (!result->has_server) {
         return;
@@ -122,7 +130,7 @@ static void write_costs(struct esi_json_writer *json, const struct esi_bench_res
     esi_json_writer_object_start(json);
     esi_json_writer_field_u64(json, "pid", result->options->server_pids[0]);
     esi_json_writer_field_double(json, "cpu_us_per_delivered", result->server_cpu_us);
-    esi_json_writer_field_double(json, "user_share", result->server_user_share);
+    write_share(json, result->server_user_share);
     esi_json_writer_field_double(json, "cores", result->server_cores);
     esi_json_writer_field_double(json, "voluntary_switches_per_1000", result->server_voluntary);
     esi_json_writer_field_double(json, "involuntary_switches_per_1000", result->server_involuntary);
@@ -156,7 +164,10 @@ static void write_figures(struct esi_json_writer *json, const struct esi_bench_r
                                      (double)result->sum.replies / result->seconds);
     }
     esi_json_writer_field_u64(json, "longest_pause_ns", result->sum.longest_pause_ns);
-    write_latency(json, &result->sum.latency_ns);
+    write_histogram(json, "latency_ns", &result->sum.latency_ns);
+    if (result->options->rate != 0) {
+        write_histogram(json, "generator_late_ns", &result->sum.late_ns);
+    }
     write_costs(json, result);
 }
 

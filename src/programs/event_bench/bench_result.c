@@ -18,6 +18,7 @@ static const char compiler[] = "gcc " __VERSION__;
 
 /* A server at work on less than this part of a core was not what limited the rate. */
 static const double server_low = 0.80;
+static const uint64_t user_share_least_ns = 200000000;
 
 static void read_line(const char *path, char *out, size_t capacity)
 {
@@ -98,7 +99,7 @@ static void add_part(struct esi_bench_part *sum, const struct esi_bench_part *pa
     esi_histogram_merge(&sum->latency_ns, &part->latency_ns);
     sum->longest_pause_ns = part->longest_pause_ns > sum->longest_pause_ns ? part->longest_pause_ns
                                                                            : sum->longest_pause_ns;
-    sum->late_ns += part->late_ns;
+    esi_histogram_merge(&sum->late_ns, &part->late_ns);
     sum->busy = part->busy > sum->busy ? part->busy : sum->busy;
     sum->saturated += part->saturated;
     sum->has_stalled = sum->has_stalled || part->has_stalled;
@@ -115,12 +116,13 @@ static double divide(double a, double b)
     return b > 0 ? a / b : 0;
 }
 
+/* Told in ticks of 10 ms, which say nothing of a short run. */
 static double user_share(const struct esi_bench_usage *before, const struct esi_bench_usage *after)
 {
     const uint64_t user = after->user_ns - before->user_ns;
     const uint64_t system = after->system_ns - before->system_ns;
 
-    return divide((double)user, (double)(user + system));
+    return user + system < user_share_least_ns ? -1 : (double)user / (double)(user + system);
 }
 
 static void add_server(struct esi_bench_result *result, const struct esi_bench_gate *gate)
@@ -144,10 +146,24 @@ static void add_server(struct esi_bench_result *result, const struct esi_bench_g
             : divide(1000.0 * (double)(after->involuntary - before->involuntary), delivered);
 }
 
+/* Open loop: what is shown as latency is more than half the generator's own lateness, in the middle
+ * or at P99. Beyond, where few messages decide, the report shows both and the reader decides. */
+static bool is_late(const struct esi_bench_part *sum)
+{
+    static const double percents[] = {50, 99};
+
+    for (size_t i = 0; i < sizeof percents / sizeof percents[0]; i++) {
+        const uint64_t late_ns = esi_histogram_percentile(&sum->late_ns, percents[i]);
+        if (late_ns > esi_histogram_percentile(&sum->latency_ns, percents[i]) / 2) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
  * As fast as it goes: shards hardly ever waited, while the server was not at work on as many cores
- * as that load could keep busy. In open loop: what the generator was late by itself is more than
- * half of what is shown as latency.
+ * as that load could keep busy.
  */
 static bool is_generator_limit(const struct esi_bench_result *result)
 {
@@ -158,7 +174,7 @@ static bool is_generator_limit(const struct esi_bench_result *result)
         return false;
     }
     if (result->options->rate != 0) {
-        return result->late_us > 0.5 * esi_histogram_mean(&sum->latency_ns) / 1e3;
+        return is_late(sum);
     }
     const double left = cores > sum->saturated + 1.0 ? cores - sum->saturated : 1.0;
     const double expected = sum->saturated < left ? sum->saturated : left;
@@ -179,6 +195,7 @@ void esi_bench_result_collect(struct esi_bench_result *result,
     result->rows = rows;
     *sum = (struct esi_bench_part){.begin_ns = UINT64_MAX};
     esi_histogram_init(&sum->latency_ns);
+    esi_histogram_init(&sum->late_ns);
     for (size_t p = 0; p < options->processes; p++) {
         add_part(sum, &parts[p]);
     }
@@ -186,7 +203,6 @@ void esi_bench_result_collect(struct esi_bench_result *result,
     result->generator_cpu_us = divide(
         (double)(gate->own_after.cpu_ns - gate->own_before.cpu_ns) / 1e3, (double)sum->delivered);
     result->generator_user_share = user_share(&gate->own_before, &gate->own_after);
-    result->late_us = divide(sum->late_ns / 1e3, (double)sum->published);
     result->has_server = gate->has_server;
     if (gate->has_server) {
         add_server(result, gate);

@@ -28,19 +28,18 @@ struct esi_bench_result {
     const struct esi_bench_gate *gate;       /* borrowed */
     const struct esi_bench_row *rows;        /* borrowed; esi_bench_part_row_count */
     struct esi_bench_stamp stamp;
-    struct esi_bench_part sum; /* of all processes; the text of the first that failed */
-    double seconds;            /* measured */
-    double generator_cpu_us;   /* a delivered message, publishing included */
-    double generator_user_share;
-    double late_us; /* open loop: mean of a message, what the generator itself was late */
+    struct esi_bench_part sum;   /* of all processes; the text of the first that failed */
+    double seconds;              /* measured */
+    double generator_cpu_us;     /* a delivered message, publishing included */
+    double generator_user_share; /* of its CPU; negative: too little to tell */
     bool has_server;
-    double server_cpu_us; /* a delivered message */
-    double server_user_share;
-    double server_cores;     /* cores in use */
-    double server_voluntary; /* context switches a thousand delivered messages */
+    double server_cpu_us;     /* a delivered message */
+    double server_user_share; /* as above */
+    double server_cores;      /* cores in use */
+    double server_voluntary;  /* context switches a thousand delivered messages */
     double server_involuntary;
     bool is_generator_limit; /* the generator was busy all the time, the server was not; in open
-                                loop: more than half of the latency is the generator's own */
+                                loop: more than half of P50 or P99 is the generator's own */
     bool is_valid;           /* everything arrived as it should */
     bool has_figures;        /* valid, and no bottleneck that was not allowed */
 };

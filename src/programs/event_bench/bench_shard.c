@@ -60,10 +60,10 @@ static void wait_for_pong(struct esi_bench_shard *shard, const struct esi_bench_
 }
 
 static void open_client(struct esi_bench_shard *shard, struct esi_bench_client *client,
-                        const struct esi_address *address)
+                        const struct esi_bench_address *server, const struct esi_address *address)
 {
     if (!shard->link.has_failed) {
-        esi_bench_client_open(client, address, NULL);
+        esi_bench_client_open(client, server, address, NULL);
         wait_for_pong(shard, client, "CONNECT");
     }
 }
@@ -77,11 +77,12 @@ static void wait_for_interest(struct esi_bench_shard *shard, struct esi_bench_gr
         if (now_ns(shard) > deadline_ns) {
             esi_bench_client_fail(&shard->link,
                                   "timeout: what is published at %s port %u does not"
-                                  " reach the subscribers at %s port %u",
+                                  " reach the subscribers at %s port %u%s",
                                   shard->link.options->server.host,
                                   shard->link.options->server.port,
                                   shard->link.options->subscriber_server.host,
-                                  shard->link.options->subscriber_server.port);
+                                  shard->link.options->subscriber_server.port,
+                                  group->has_replies ? ", or their replies do not come back" : "");
             return;
         }
         esi_bench_group_probe(group);
@@ -127,8 +128,9 @@ static bool start_worker(struct esi_bench_shard *shard)
 void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_address *publishers,
                           const struct esi_address *subscribers)
 {
-    const bool is_linked = shard->link.options->subscriber_server.host[0] != '\0';
-    const bool has_events = shard->link.options->scenario == BENCH_EVENTS;
+    const struct esi_bench_options *options = shard->link.options;
+    const bool is_linked = options->subscriber_server.host[0] != '\0';
+    const bool has_events = options->scenario == BENCH_EVENTS;
 
     if (has_events && !start_worker(shard)) {
         return;
@@ -136,10 +138,11 @@ void esi_bench_shard_open(struct esi_bench_shard *shard, const struct esi_addres
     for (size_t g = 0; g < shard->group_count; g++) {
         struct esi_bench_group *group = &shard->groups[g];
         if (has_sources(shard)) {
-            open_client(shard, &group->source, publishers);
+            open_client(shard, &group->source, &options->server, publishers);
         }
         for (size_t i = 0; i < esi_bench_group_client_count(group); i++) {
-            open_client(shard, &group->members[i].client, subscribers);
+            open_client(shard, &group->members[i].client,
+                        is_linked ? &options->subscriber_server : &options->server, subscribers);
         }
     }
     for (size_t g = 0; g < shard->group_count && !shard->link.has_failed; g++) {
@@ -447,6 +450,7 @@ enum es_err esi_bench_shard_init(struct esi_bench_shard *shard, struct esi_env *
     shard->gate = gate;
     shard->messages = share->messages;
     esi_histogram_init(&shard->tally.latency_ns);
+    esi_histogram_init(&shard->tally.late_ns);
     shard->link.block = malloc(shard->link.block_bytes);
     shard->groups = calloc(share->group_count + 1, sizeof *shard->groups); /* may be none */
     if (shard->link.block == NULL || shard->groups == NULL) {

@@ -126,7 +126,7 @@ static bool resolve(struct bench *bench, const struct esi_bench_address *server,
     size_t count;
     const enum es_err err = esi_env_resolve(bench->env, server->host, server->port, out, 1, &count);
 
-    return err == ES_OK || fail(bench, server->host, es_err_text(err));
+    return err == ES_OK || fail(bench, server->host, "this name has no address");
 }
 
 /* One context serves all connections. */
@@ -339,19 +339,17 @@ static bool run(struct bench *bench)
 static enum exit_status conclude(struct bench *bench, bool is_whole)
 {
     const struct esi_bench_board *board = bench->crew.board;
+    struct es_error *failure = &bench->result.sum.failure;
 
-    for (size_t p = 0; p < bench->options.processes && !is_whole; p++) {
-        if (board->parts[p].failure.text[0] != '\0') {
-            fprintf(stderr, "event-bench: %s\n", board->parts[p].failure.text);
-            return EXIT_FAILED;
-        }
-    }
-    if (!is_whole) {
-        say("cannot go on", "a process of the generator has died");
-        return EXIT_FAILED;
-    }
     esi_bench_result_collect(&bench->result, &bench->options, &board->gate, board->parts,
                              board->rows);
+    if (!is_whole) {
+        bench->result.is_valid = false;
+        bench->result.has_figures = false;
+        if (failure->text[0] == '\0') {
+            snprintf(failure->text, sizeof failure->text, "a process of the generator has died");
+        }
+    }
     return report(bench);
 }
 
