@@ -127,8 +127,9 @@ size_t esi_http1_room(const struct esi_http1 *http)
     if (esi_http1_output_len(http) > http->limits.output_bytes_max / 2) {
         return 0;
     }
-    /* A request in hand borrows from the buffer, which must not move then. */
-    const size_t fits = http->has_request ? http->input.capacity : max;
+    /* Only an empty buffer may move: a request in hand borrows from it, and one that grows leaves a
+     * copy of a token behind. */
+    const size_t fits = http->input.len > 0 ? http->input.capacity : max;
     const size_t bound = fits < max ? fits : max;
     return bound > http->input.len ? bound - http->input.len : 0;
 }
@@ -142,7 +143,7 @@ size_t esi_http1_feed(struct esi_http1 *http, const void *data, size_t len)
         return 0;
     }
     if (http->input.capacity == 0) {
-        /* All of a head at once: a buffer that grows would leave copies of a token behind. */
+        /* Room for all of a head at once: see esi_http1_room. */
         (void)esi_bytes_reserve(&http->input, http->limits.head_bytes_max);
     }
     esi_bytes_append(&http->input, data, count);
