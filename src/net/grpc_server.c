@@ -66,6 +66,7 @@ struct esi_grpc_server {
     struct esi_grpc_slots slots;
     struct esi_list calls[CALL_STATE_COUNT];
     struct call *polled; /* borrowed: its message is freed at the next poll or feed */
+    size_t text_bytes;   /* memory of what all calls keep of their headers */
     uint64_t now_ns;     /* the last time told */
     uint64_t preface_deadline_ns;
     bool has_begun; /* complete headers came */
@@ -93,6 +94,11 @@ static void set_state(struct esi_grpc_server *server, struct call *call, enum ca
     esi_list_append(&server->calls[state], &call->link);
 }
 
+static size_t text_bytes_of(const struct call *call)
+{
+    return call->authority.capacity + call->metadata.capacity;
+}
+
 static void free_call(struct esi_grpc_server *server, struct call *call)
 {
     if (server->polled == call) {
@@ -105,6 +111,7 @@ static void free_call(struct esi_grpc_server *server, struct call *call)
     }
     esi_grpc_reader_deinit(&call->reader, &server->pool);
     esi_grpc_slots_remove(&server->slots, call->id);
+    server->text_bytes -= text_bytes_of(call);
     esi_bytes_wipe(&call->authority);
     esi_bytes_wipe(&call->metadata);
     free(call);
@@ -274,6 +281,7 @@ static void on_header(void *owner, void *user, struct esi_str name, struct esi_s
     if (call->has_headers) {
         return; /* trailers of a request mean nothing in gRPC */
     }
+    server->text_bytes -= text_bytes_of(call);
     if (esi_str_equal(name, ESI_STR(":method"))) {
         call->is_post = esi_str_equal(value, ESI_STR("POST"));
     } else if (esi_str_equal(name, ESI_STR(":path"))) {
@@ -296,6 +304,7 @@ static void on_header(void *owner, void *user, struct esi_str name, struct esi_s
         esi_bytes_append_str(&call->metadata, value);
         esi_bytes_append(&call->metadata, "", 1);
     }
+    server->text_bytes += text_bytes_of(call);
 }
 
 static void on_request_end(struct esi_grpc_server *server, struct call *call)
@@ -670,7 +679,7 @@ size_t esi_grpc_server_memory_bytes(const struct esi_grpc_server *server)
     const struct esi_grpc_slots *slots = &server->slots;
 
     return esi_ledger_heap_bytes(sizeof *server) + esi_http2_memory_bytes(server->http2) +
-           server->pool.bytes_held + esi_grpc_slots_memory_bytes(slots) +
+           server->pool.bytes_held + server->text_bytes + esi_grpc_slots_memory_bytes(slots) +
            (slots->count - slots->free_count) * esi_ledger_heap_bytes(sizeof(struct call));
 }
 

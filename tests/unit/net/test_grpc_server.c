@@ -194,6 +194,50 @@ static void only_proper_calls_reach_the_owner(void **state)
     esi_http2_free(fake.http2);
 }
 
+/* What a call keeps of its headers, a token for the owner to look at, is memory of the connection. */
+static void kept_headers_are_counted(void **state)
+{
+    enum { CALLS = 20, TEXT_BYTES = 12000 };
+    static char text[TEXT_BYTES];
+    const struct esi_http2_header headers[] = {
+        {.name = ESI_STR(":method"), .value = ESI_STR("POST")},
+        {.name = ESI_STR(":scheme"), .value = ESI_STR("http")},
+        {.name = ESI_STR(":path"), .value = ESI_STR("/a.B/C")},
+        {.name = ESI_STR(":authority"), .value = ESI_STR("a")},
+        {.name = ESI_STR("content-type"), .value = ESI_STR(TYPE)},
+        {.name = ESI_STR("x-text"), .value = {.data = text, .len = sizeof text}},
+    };
+    struct fake fake = {.http2 = NULL};
+    struct esi_grpc_server *server;
+    struct esi_grpc_event event;
+    struct esi_bytes body;
+
+    (void)state;
+    memset(text, 'x', sizeof text);
+    assert_int_equal(esi_http2_new(HTTP2_CLIENT, NULL, &FAKE, &fake, &fake.http2), ES_OK);
+    assert_int_equal(esi_grpc_server_new(NULL, 0, &server), ES_OK);
+    pump(&fake, server, SECOND_NS);
+    const size_t before = esi_grpc_server_memory_bytes(server);
+    for (size_t i = 0; i < CALLS; i++) {
+        esi_bytes_init(&body, 0);
+        esi_bytes_append(&body, "\0\0\0\0\x02hi", 7);
+        assert_int_equal(esi_http2_request(fake.http2, headers, ESI_COUNT_OF(headers), &body, &fake,
+                                           &fake.stream),
+                         ES_OK);
+        pump(&fake, server, SECOND_NS);
+    }
+    assert_true(esi_grpc_server_memory_bytes(server) - before > CALLS * TEXT_BYTES);
+    while (esi_grpc_server_next(server, &event)) {
+        assert_int_equal(esi_grpc_server_respond(server, event.call_id, GRPC_OK, NULL, "ok", 2),
+                         ES_OK);
+        pump(&fake, server, SECOND_NS);
+    }
+    assert_int_equal(esi_grpc_server_in_flight(server), 0);
+    assert_true(esi_grpc_server_memory_bytes(server) < before + CALLS * TEXT_BYTES / 2);
+    esi_grpc_server_free(server);
+    esi_http2_free(fake.http2);
+}
+
 /* ---- time ---- */
 
 static void frame(struct esi_bytes *out, unsigned type, unsigned flags, uint32_t stream,
@@ -474,6 +518,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_proper_calls_reach_the_owner),
+        cmocka_unit_test(kept_headers_are_counted),
         cmocka_unit_test(what_takes_too_long_is_ended),
         cmocka_unit_test(rapid_resets_are_bounded),
         cmocka_unit_test(works_with_grpcio_as_client),
