@@ -164,8 +164,11 @@ void esi_handler_tell_status(struct esi_handler *self, const char *note)
 {
     struct esi_handler_status *status = calloc(1, sizeof *status);
 
-    /* A queue that is never told of a connected worker would send it nothing for ever. */
-    ESI_ASSERT(status != NULL);
+    if (status == NULL) {
+        /* A queue that is never told of a connected worker would send it nothing for ever. */
+        esi_actor_timer_set(&self->status_timer, now_ns(self) + MEMORY_DELAY_NS);
+        return;
+    }
     status->msg = (struct esi_msg){.kind = self->options.status_kind, .free = free_status};
     status->handler_index = self->options.index;
     status->state = shown_state(self);
@@ -263,7 +266,7 @@ static void on_result(struct esi_handler *self, const struct esi_grpc_result *re
     if (result->is_from_peer) {
         self->failures = 0;
     }
-    if (result->is_unstarted && (self->is_losing || self->is_stopping)) {
+    if (result->is_unstarted && wanted(self) == 0) {
         give_back(self, job);
         return;
     }
@@ -369,6 +372,7 @@ static void start_calls(struct esi_handler *self)
         }
         esi_list_remove(&job->link);
         if (err == ES_OK) {
+            self->heard_ns = self->calling == 0 ? now_ns(self) : self->heard_ns;
             self->calling++;
             job->is_alone = must_be_alone(job);
             self->is_calling_alone = job->is_alone;
@@ -395,6 +399,22 @@ static void on_job(struct esi_handler *self, struct esi_handler_job *job)
     }
 }
 
+/* A call's time is up, and what has come is read. Returns false when the connection is lost. */
+static bool end_due_calls(struct esi_handler *self)
+{
+    self->has_due_calls = false;
+    esi_grpc_client_tick(self->client, now_ns(self));
+    take_results(self);
+    if (now_ns(self) - self->heard_ns >= 2 * self->options.config->timeout_ns) {
+        /* Not a byte in all that time: the peer is gone without a word, or hangs. (A PING would
+         * tell sooner, but gRPC servers end connections that ping more often than each five
+         * minutes.) */
+        esi_handler_connect_lose(self, "the worker does not answer");
+        return false;
+    }
+    return true;
+}
+
 /* Reads, writes and calls as far as possible. */
 static void pump(struct esi_handler *self)
 {
@@ -406,7 +426,7 @@ static void pump(struct esi_handler *self)
         err = esi_byte_pipe_read(&self->pipe, feed, self->client, now_ns(self), &got);
     }
     if (got) {
-        self->read_ns = now_ns(self);
+        self->heard_ns = now_ns(self);
     }
     if (err != ES_OK) {
         /* What came before the end are answers; the rest of the calls has ended with the
@@ -418,6 +438,9 @@ static void pump(struct esi_handler *self)
         return;
     }
     take_results(self);
+    if (self->has_due_calls && !self->pipe.has_more_input && !end_due_calls(self)) {
+        return;
+    }
     start_calls(self);
     err = esi_byte_pipe_write(&self->pipe, take_output, self->client, &progress);
     if (err != ES_OK && err != ES_AGAIN) {
@@ -448,21 +471,12 @@ static void set_call_timer(struct esi_handler *self)
     }
 }
 
+/* Timers come before sockets, and where this process was held up both are late: the answers that
+ * wait in the socket are read first, in this turn. */
 static void on_call_timer(struct esi_handler *self)
 {
-    const uint64_t timeout_ns = self->options.config->timeout_ns;
-
-    if (self->state != LINK_UP) {
-        return;
-    }
-    esi_grpc_client_tick(self->client, now_ns(self));
-    take_results(self);
-    if (now_ns(self) - self->read_ns >= 2 * timeout_ns) {
-        /* Not a byte in all that time: the peer is gone without a word, or hangs. (A PING would
-         * tell sooner, but gRPC servers end connections that ping more often than each five
-         * minutes.) */
-        esi_handler_connect_lose(self, "the worker does not answer");
-    }
+    self->has_due_calls = true;
+    self->pipe.has_more_input = true;
 }
 
 /* --- the actor --- */
@@ -478,6 +492,7 @@ static void finish_if_stopped(struct esi_handler *self)
     esi_actor_timer_cancel(&self->stop_timer);
     self->state = LINK_DONE;
     esi_handler_tell_status(self, "");
+    esi_actor_timer_cancel(&self->status_timer);
     esi_actor_finish(&self->actor);
 }
 
@@ -508,6 +523,8 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
         esi_handler_connect_timer(self);
     } else if (fired == &self->call_timer.timer) {
         on_call_timer(self);
+    } else if (fired == &self->status_timer.timer) {
+        esi_handler_tell_status(self, "");
     } else if (fired == &self->stop_timer.timer && self->state == LINK_UP) {
         esi_handler_connect_lose(self, "the server stops");
     }
@@ -642,6 +659,7 @@ enum es_err esi_handler_new(const struct esi_handler_options *options, struct es
     esi_actor_io_init(&self->actor, &self->io);
     esi_actor_timer_init(&self->actor, &self->connect_timer);
     esi_actor_timer_init(&self->actor, &self->call_timer);
+    esi_actor_timer_init(&self->actor, &self->status_timer);
     esi_actor_timer_init(&self->actor, &self->stop_timer);
     *out = self;
     return ES_OK;

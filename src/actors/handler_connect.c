@@ -122,7 +122,8 @@ static void open_link(struct esi_handler *self)
     self->state = LINK_UP;
     self->is_refusal_logged = false;
     self->is_down_logged = false;
-    self->read_ns = now_ns(self);
+    self->heard_ns = now_ns(self);
+    self->has_due_calls = false;
     self->pipe.has_more_input = true; /* bytes behind the handshake are not seen by the poller */
     esi_log(LOG_WORKER_UP, ESI_LOG_TEXT("handler", self->options.registry->name),
             ESI_LOG_TEXT("address", self->authority),

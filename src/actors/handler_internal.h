@@ -44,7 +44,7 @@ struct esi_handler {
     struct esi_grpc_client *client; /* owned; LINK_UP only */
     uint64_t ledger_bytes;          /* what the connection holds, as the ledger knows it */
     bool is_losing;                 /* results that come now were not the worker's answers */
-    uint64_t read_ns;               /* when bytes came last */
+    uint64_t heard_ns; /* when bytes came last, or the first of the calls under way began */
     /* connecting */
     struct esi_job resolve_job;
     struct esi_msg resolved_msg;
@@ -58,6 +58,7 @@ struct esi_handler {
     /* jobs */
     struct esi_list waiting; /* given to us, not called */
     uint32_t calling;
+    bool has_due_calls;    /* the time of one is up */
     bool is_calling_alone; /* a job that must be the only one */
     uint32_t window;
     uint32_t successes; /* since the window has changed */
@@ -66,6 +67,7 @@ struct esi_handler {
     bool is_stopping;
     struct esi_actor_timer connect_timer; /* to connect again, or to give a connect up */
     struct esi_actor_timer call_timer;
+    struct esi_actor_timer status_timer; /* there was no memory to tell the asker */
     struct esi_actor_timer stop_timer;
 };
 

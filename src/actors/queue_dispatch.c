@@ -61,14 +61,15 @@ static uint32_t dispatch_to(struct esi_queue *queue, uint32_t index, uint32_t bo
 
 void esi_queue_dispatch_work(struct esi_queue *queue)
 {
-    uint32_t left = DISPATCHED_A_TURN;
+    const uint64_t needs = queue->needs_dispatch;
+    /* Each its part: one with a fast worker and a large window leaves the others theirs. */
+    const uint32_t bound =
+        DISPATCHED_A_TURN / (uint32_t)(needs != 0 ? __builtin_popcountll(needs) : 1);
 
-    while (queue->needs_dispatch != 0 && left > 0) {
-        const uint32_t index = (uint32_t)__builtin_ctzll(queue->needs_dispatch);
-        const uint32_t count = dispatch_to(queue, index, left);
-        left -= count;
-        if (left > 0) {
-            queue->needs_dispatch &= queue->needs_dispatch - 1;
+    for (uint64_t rest = needs; rest != 0; rest &= rest - 1) {
+        const uint32_t index = (uint32_t)__builtin_ctzll(rest);
+        if (dispatch_to(queue, index, bound) < bound) {
+            queue->needs_dispatch &= ~((uint64_t)1 << index);
         }
     }
     if (queue->needs_dispatch != 0) {

@@ -589,6 +589,48 @@ def case_odd_answers(bench):
         require_equal(len(worker.calls()), 2, "attempts")
 
 
+def case_late_reader(bench):
+    """Answers that came in time count, also where the server was held up until the calls' time was over."""
+    worker = bench.worker("worker", *FEED, "--delay", "300")
+    bench.start({"feed": {"worker": worker, "timeout": "2s"}})
+    client = bench.client()
+    publish_all(client, TYPE, ["l1"])
+    worker.wait_calls(1)
+    held_up = time.monotonic() + 4
+    os.kill(bench.server.process.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: time.monotonic() > held_up, "the timeout is over", PATIENCE_S)
+    finally:
+        os.kill(bench.server.process.pid, signal.SIGCONT)
+    wait_settled(bench)
+    require_equal(len(worker.calls()), 1, "calls")
+    require_equal(bench.where("l1")["handlers"][0]["attempts"], 1, "attempts")
+
+
+def case_quiet_worker(bench):
+    """A call that takes too long on a connection that was idle ends alone: the connection is kept."""
+    worker = bench.worker("worker", *FEED)
+    clock = bench.worker("clock", "--service", "cfgingest", "--delay", "5000")
+    once = {"attempts_max": 1}
+    bench.start({"feed": {"worker": worker, "timeout": "1500ms", "retry": once},
+                 "cfgingest": {"worker": clock, "timeout": "3100ms", "retry": once}})
+    client = bench.client()
+    publish_all(client, TYPE, ["q1"])
+    worker.wait_ids(["q1"])
+    # While it is idle: twice the time that a call may take.
+    publish_all(client, "cfgingest", ["c1"])
+    wait_until(lambda: bench.report()["dead_letters"]["count"] == 1, "the time is over", PATIENCE_S)
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    try:
+        publish_all(client, TYPE, ["q2"])
+        wait_until(lambda: bench.report()["dead_letters"]["count"] == 2, "the call has ended", PATIENCE_S)
+    finally:
+        os.kill(worker.process.pid, signal.SIGCONT)
+    publish_all(client, TYPE, ["q3"])
+    worker.wait_ids(["q3"])
+    require_equal(bench.handler("feed")["connects"], 1, "connects")
+
+
 def case_busy_worker(bench):
     """A worker that is overloaded, or refuses us, keeps its events waiting: none is a dead letter."""
     busy = bench.worker("busy", *FEED, "--fail-first-each", "5", "--status", "RESOURCE_EXHAUSTED")
