@@ -557,7 +557,8 @@ static int wait_coarse(const struct esi_poller *poller, int64_t timeout_ns,
 static int wait_for_events(struct esi_poller *poller, int64_t timeout_ns,
                            struct epoll_event *events, int capacity)
 {
-    if (!poller->has_pwait2) {
+    /* Where nothing is waited for, no time need be read. */
+    if (!poller->has_pwait2 || timeout_ns == 0) {
         return wait_coarse(poller, timeout_ns, events, capacity);
     }
     const struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / (int64_t)NS_PER_S),

@@ -142,10 +142,12 @@ static void react_to_ios(struct esi_actor *actor)
     }
 }
 
-static void count_service(struct esi_actor *actor, uint64_t start_ns)
+/* The turn ends now: counts it, and returns the time. */
+static uint64_t count_service(struct esi_actor *actor, uint64_t start_ns)
 {
     struct esi_worker *home = esi_actor_home(actor);
-    const uint64_t service_ns = esi_env_now_ns(home->env) - start_ns;
+    const uint64_t now_ns = esi_env_now_ns(home->env);
+    const uint64_t service_ns = now_ns - start_ns;
     const size_t bucket = esi_time_histogram_bucket(service_ns);
 
     esi_balance_note_turn(&home->balance, actor, service_ns);
@@ -156,27 +158,18 @@ static void count_service(struct esi_actor *actor, uint64_t start_ns)
     }
     esi_time_histogram_count(&actor->times.service, bucket);
     esi_time_histogram_count_total(&home->times.service, bucket, service_ns);
+    return now_ns;
 }
 
 static void run_roaming(struct esi_actor *actor);
 
-void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound)
+/* A turn of a living actor at home. */
+static uint64_t run_at_home(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound)
 {
     struct esi_worker *home = esi_actor_home(actor);
-
-    if (home == NULL) {
-        run_roaming(actor);
-        return;
-    }
-    if (actor->is_reaped) {
-        free_actor(actor);
-        return;
-    }
-    if (ESI_UNLIKELY(actor->load.move_to != NULL) && esi_move_depart(actor)) {
-        return;
-    }
     struct esi_msg *msg;
     uint32_t count = 0;
+
     actor->wants_turn = false;
     esi_mailbox_take(&actor->mailbox);
     while (count++ < work_bound && (msg = esi_mailbox_pop(&actor->mailbox)) != NULL) {
@@ -186,10 +179,26 @@ void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound
     if (!actor->is_finished && actor->type->turn_end != NULL) {
         actor->type->turn_end(actor);
     }
-    count_service(actor, now_ns);
+    const uint64_t end_ns = count_service(actor, now_ns);
     if (actor->mailbox.head != NULL || (actor->wants_turn && !actor->is_finished)) {
         esi_worker_enqueue(home, actor);
     }
+    return end_ns;
+}
+
+uint64_t esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound)
+{
+    struct esi_env *env = esi_runtime_env(actor->runtime);
+
+    if (esi_actor_home(actor) == NULL) {
+        run_roaming(actor);
+    } else if (actor->is_reaped) {
+        free_actor(actor);
+    } else if (ESI_LIKELY(actor->load.move_to == NULL) || !esi_move_depart(actor)) {
+        return run_at_home(actor, now_ns, work_bound);
+    }
+    /* It is gone, or may be at work elsewhere: not touched any more. */
+    return esi_env_now_ns(env);
 }
 
 void esi_actor_drain(struct esi_actor *actor)

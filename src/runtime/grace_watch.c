@@ -98,7 +98,7 @@ static void look(struct esi_grace_watch *watch)
     }
 }
 
-static void leave_to_reclaimer(struct esi_grace_watch *watch)
+void esi_grace_watch_leave(struct esi_grace_watch *watch)
 {
     struct esi_grace *lists[] = {ESI_MOVE(watch->watched), ESI_MOVE(watch->asked)};
 
@@ -122,7 +122,7 @@ void esi_grace_watch_open(struct esi_grace_watch *watch)
 void esi_grace_watch_close(struct esi_grace_watch *watch)
 {
     watch->is_open = false;
-    leave_to_reclaimer(watch);
+    esi_grace_watch_leave(watch);
     count(watch, 1);
     esi_rcu_unregister();
 }
@@ -134,17 +134,21 @@ void esi_grace_watch_next_turn(struct esi_grace_watch *watch)
     look(watch);
 }
 
-void esi_grace_watch_sleep(struct esi_grace_watch *watch)
+void esi_grace_watch_pause(struct esi_grace_watch *watch)
 {
-    leave_to_reclaimer(watch);
     count(watch, 1);
     esi_rcu_offline();
 }
 
-void esi_grace_watch_wake(struct esi_grace_watch *watch)
+void esi_grace_watch_resume(struct esi_grace_watch *watch)
 {
     esi_rcu_online();
     count(watch, 1);
+}
+
+bool esi_grace_watch_is_due(struct esi_grace_watch *watch)
+{
+    return watch->watched != NULL && has_passed(watch);
 }
 
 void esi_grace_watch_ask(struct esi_grace_watch *watch, struct esi_grace *grace)

@@ -2,7 +2,8 @@
 /*
  * How a worker finds out by itself that a grace period has passed, without waking the reclaimer:
  * each worker counts its turns where all can read it, and who waits looks at the counts of the
- * others at the end of its own turns. Before it sleeps it leaves what still waits to the reclaimer.
+ * others at the end of its own turns, and while it waits awake. Before it sleeps it leaves what still
+ * waits to the reclaimer.
  * Private to the runtime layer.
  *
  * Counts are odd within a turn. A worker that is met between two turns, or later at another count,
@@ -42,8 +43,12 @@ void esi_grace_watch_open(struct esi_grace_watch *watch);
 void esi_grace_watch_close(struct esi_grace_watch *watch);
 /* One turn ends, the next one begins. */
 void esi_grace_watch_next_turn(struct esi_grace_watch *watch);
-/* The same with a sleep between. */
-void esi_grace_watch_sleep(struct esi_grace_watch *watch);
-void esi_grace_watch_wake(struct esi_grace_watch *watch);
+/* The same with a wait between, in which nobody waits for this worker. */
+void esi_grace_watch_pause(struct esi_grace_watch *watch);
+void esi_grace_watch_resume(struct esi_grace_watch *watch);
+/* Within such a wait: what is watched has passed, and the next turn's begin tells who asked. */
+bool esi_grace_watch_is_due(struct esi_grace_watch *watch);
+/* Within such a wait: it becomes a sleep, so what still waits is left to the reclaimer. */
+void esi_grace_watch_leave(struct esi_grace_watch *watch);
 /* As esi_runtime_after_grace, while the worker has turns. */
 void esi_grace_watch_ask(struct esi_grace_watch *watch, struct esi_grace *grace);

@@ -15,7 +15,7 @@
 
 #include <stdlib.h>
 
-enum { READY_MAX = 256, VISITS_A_TURN = 256, BUSY_WINDOW_NS = 100000000, LINGER_NS = 50000 };
+enum { READY_MAX = 256, VISITS_A_TURN = 256, BUSY_WINDOW_NS = 100000000 };
 
 static _Thread_local struct esi_worker *current_worker;
 
@@ -207,20 +207,27 @@ static bool has_inbound_actors(const struct esi_worker *worker)
     return atomic_load_explicit(&worker->inbound, memory_order_relaxed) != NULL;
 }
 
-/* Looks at the poller again and again for a moment. Returns what it found; 0 also when an actor was
- * scheduled. */
-static size_t linger_awake(struct esi_worker *worker, int64_t limit_ns, uint64_t start_ns,
-                           struct esi_poll_ready *ready)
+/* What a wait ends for beside sockets and timers. */
+static bool has_other_work(struct esi_worker *worker)
 {
-    const uint64_t end_ns = start_ns + LINGER_NS;
-    size_t count = 0;
+    return has_inbound_actors(worker) || esi_grace_watch_is_due(&worker->graces);
+}
 
-    if (limit_ns > 0 && limit_ns < LINGER_NS) {
-        return 0;
+/* Looks at the poller again and again for a moment. Returns what it found; 0 also when an actor was
+ * scheduled, or a grace period has passed. */
+static size_t linger_awake(struct esi_worker *worker, struct esi_poll_ready *ready)
+{
+    const uint64_t start_ns = worker->now_ns;
+    size_t count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+
+    if (count > 0) {
+        return count;
     }
-    while (count == 0 && !has_inbound_actors(worker) && esi_env_now_ns(worker->env) < end_ns) {
+    do {
         count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
-    }
+        worker->now_ns = esi_env_now_ns(worker->env);
+    } while (count == 0 && !has_other_work(worker) && worker->now_ns - start_ns < ESI_LINGER_NS);
+    esi_linger_end(&worker->linger, worker->now_ns - start_ns);
     return count;
 }
 
@@ -244,41 +251,46 @@ static size_t sleep_in_poller(struct esi_worker *worker, int64_t limit_ns,
 }
 
 /*
- * Nothing to run: waits for a socket, a timer or another worker. A processor that has gone to sleep
- * takes tens of microseconds to wake, more than it takes to serve a request. So while peers answer
- * what is written to them, in quick succession, the worker stays awake for a moment first, and
- * nobody needs to wake it. One that only carries a stream sleeps at once: who waits for that is not
- * held up by a sleep, only by the last message of many.
+ * Nothing to run: waits for a socket, a timer or another worker. While peers answer what is written
+ * to them the worker stays awake for a moment first, where that pays (runtime/linger.h). One that
+ * only carries a stream sleeps at once: who waits for that is not held up by a sleep, only by the
+ * last message of many.
  */
 static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
                             struct esi_poll_ready *ready)
 {
-    const uint64_t start_ns = esi_env_now_ns(worker->env);
+    /* The end of the last turn. */
+    const uint64_t start_ns = worker->now_ns;
+    const bool has_time = limit_ns < 0 || limit_ns >= ESI_LINGER_NS;
     size_t count = 0;
 
-    esi_grace_watch_sleep(&worker->graces);
-    if (worker->may_linger && worker->is_in_dialogue && worker->wait_ns_average < 2 * LINGER_NS) {
-        count = linger_awake(worker, limit_ns, start_ns, ready);
+    esi_grace_watch_pause(&worker->graces);
+    if (worker->may_linger && worker->is_in_dialogue && has_time &&
+        esi_linger_begin(&worker->linger)) {
+        count = linger_awake(worker, ready);
     }
     worker->is_in_dialogue = false;
-    if (count == 0 && !has_inbound_actors(worker)) {
+    if (count == 0 && !has_other_work(worker)) {
+        esi_grace_watch_leave(&worker->graces);
         count = sleep_in_poller(worker, limit_ns, ready);
     }
-    esi_grace_watch_wake(&worker->graces);
-    const uint64_t waited_ns = esi_env_now_ns(worker->env) - start_ns;
-    worker->stats.idle_ns += waited_ns;
-    worker->wait_ns_average = (worker->wait_ns_average * 7 + waited_ns) / 8;
+    esi_grace_watch_resume(&worker->graces);
+    worker->now_ns = esi_env_now_ns(worker->env);
+    worker->stats.idle_ns += worker->now_ns - start_ns;
     return count;
 }
 
+/* What there is at the sockets, and waits for it where there is nothing else to do. */
 static size_t poll_sockets(struct esi_worker *worker, struct esi_poll_ready *ready)
 {
     const int64_t limit_ns = worker->run_head != NULL ? 0 : sleep_limit_ns(worker);
 
-    if (limit_ns == 0 || has_inbound_actors(worker)) {
-        return esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    if (limit_ns != 0 && !has_inbound_actors(worker)) {
+        return wait_for_work(worker, limit_ns, ready);
     }
-    return wait_for_work(worker, limit_ns, ready);
+    const size_t count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    worker->now_ns = esi_env_now_ns(worker->env);
+    return count;
 }
 
 static void fire_timers(struct esi_worker *worker)
@@ -313,9 +325,8 @@ static void run_actors(struct esi_worker *worker, uint32_t work_bound)
         actor->is_queued = false;
         const uint64_t start_ns = worker->now_ns;
         worker->current = actor;
-        esi_actor_run(actor, start_ns, work_bound);
+        worker->now_ns = esi_actor_run(actor, start_ns, work_bound);
         worker->current = NULL;
-        worker->now_ns = esi_env_now_ns(worker->env);
         update_busy(worker, worker->now_ns - start_ns);
     }
 }
@@ -508,12 +519,11 @@ void esi_worker_deinit(struct esi_worker *worker)
     esi_grace_watch_deinit(&worker->graces);
 }
 
-/* What there is to do now. */
+/* What there is to do now. Its time is set. */
 static void run_turn(struct esi_worker *worker, const struct esi_poll_ready *ready, size_t count)
 {
     const uint32_t work_bound = esi_runtime_work_bound(worker->runtime);
 
-    worker->now_ns = esi_env_now_ns(worker->env);
     worker->stats.turns++;
     /* Before any reaction: a timer that unwatches a socket takes its events back too. */
     distribute(worker, ready, count);
@@ -571,6 +581,7 @@ bool esi_worker_step(void *argument, uint64_t *next_ns)
     atomic_store_explicit(&worker->is_asleep, false, memory_order_relaxed);
     current_worker = worker;
     const size_t count = esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+    worker->now_ns = esi_env_now_ns(worker->env);
     run_turn(worker, ready, count);
     current_worker = NULL;
     /* One that has ended does not sleep: nobody may wake its poller, whose thread goes. */

@@ -7,6 +7,7 @@
 #include "runtime/actor.h"
 #include "runtime/balance.h"
 #include "runtime/grace_watch.h"
+#include "runtime/linger.h"
 #include "runtime/timer_wheel.h"
 #include "runtime/worker_mark.h"
 
@@ -33,10 +34,10 @@ struct esi_worker {
     struct esi_balance balance;
     struct esi_worker_stats stats;
     struct esi_worker_mark busy_mark; /* where the window of busy_permille began */
-    uint32_t stopped_phases;  /* bits by enum esi_stop_phase: whose actors have been told to stop */
-    uint64_t wait_ns_average; /* of the last waits for work */
-    bool is_in_dialogue;      /* a peer has answered since the last wait */
-    bool may_linger;          /* more than one core: waiting awake takes it from nobody */
+    uint32_t stopped_phases; /* bits by enum esi_stop_phase: whose actors have been told to stop */
+    struct esi_linger linger;
+    bool is_in_dialogue; /* a peer has answered since the last wait */
+    bool may_linger;     /* more than one core */
     bool is_ending;
     struct esi_worker_times times;
     struct esi_visit *visits; /* those that are here now */
@@ -88,8 +89,8 @@ void esi_worker_enqueue(struct esi_worker *worker, struct esi_actor *actor);
 /* Hands an actor, whose is_scheduled the caller has just claimed, to its worker. Any other
  * thread. */
 void esi_worker_schedule_remote(struct esi_worker *worker, struct esi_actor *actor);
-/* Runs one turn of an actor. */
-void esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound);
+/* Runs one turn of an actor, which begins now. Returns the time of its end. */
+uint64_t esi_actor_run(struct esi_actor *actor, uint64_t now_ns, uint32_t work_bound);
 /* Messages an actor handles before it yields. */
 uint32_t esi_runtime_work_bound(const struct esi_runtime *runtime);
 /* Whether an actor may leave its worker: in a visit, which would miss it, only later, in a stop not
