@@ -177,7 +177,9 @@ void esi_connection_subs_on_sub(struct esi_connection *self, const struct esi_cl
 void esi_connection_subs_on_unsub(struct esi_connection *self, const struct esi_client_item *item);
 void esi_connection_subs_on_routed(struct esi_connection *self, struct esi_route_batch *batch);
 void esi_connection_subs_on_detached(struct esi_connection *self, struct esi_route_batch *batch);
-void esi_connection_subs_remove(struct esi_connection *self, struct esi_client_sub *client_sub);
+/* ES_NO_MEMORY: it is still there; the connection must end. */
+ES_MUST_USE enum es_err esi_connection_subs_remove(struct esi_connection *self,
+                                                   struct esi_client_sub *client_sub);
 /* The connection is on its way out: removes a bounded part of those that are left, and asks for
  * another turn until there is none. */
 void esi_connection_subs_withdraw(struct esi_connection *self);

@@ -189,8 +189,9 @@ static bool accept_slice(struct esi_connection *self, const struct esi_slice *sl
     }
     client_sub->delivered += slice->message_count;
     if (client_sub->max > 0 && client_sub->delivered >= client_sub->max &&
-        !client_sub->is_removed) {
-        esi_connection_subs_remove(self, client_sub);
+        !client_sub->is_removed && esi_connection_subs_remove(self, client_sub) != ES_OK) {
+        esi_connection_close_now(self, "Out Of Memory");
+        return false;
     }
     return true;
 }

@@ -13,17 +13,25 @@ enum {
     SLOT_BYTES = sizeof(struct esi_client_sub) * 3 / 2 + 2 * sizeof(struct esi_client_sid)
 };
 
+/* Where there is no memory to remove one: until the next try. */
+static const uint64_t RETRY_NS = 10000000;
+
 /* What a subscription takes here, in the table, and in the routers' count of interest. */
 static uint64_t memory_of(const struct esi_sub *sub)
 {
     return esi_route_ops_memory_bytes(sub) + SLOT_BYTES;
 }
 
-void esi_connection_subs_remove(struct esi_connection *self, struct esi_client_sub *client_sub)
+enum es_err esi_connection_subs_remove(struct esi_connection *self,
+                                       struct esi_client_sub *client_sub)
 {
-    self->counted_subs -= client_sub->max > 0;
-    esi_client_subs_forget(&self->subs, client_sub);
-    esi_route_ops_remove(&self->ops, client_sub->sub);
+    const enum es_err err = esi_route_ops_remove(&self->ops, client_sub->sub);
+
+    if (err == ES_OK) {
+        self->counted_subs -= client_sub->max > 0;
+        esi_client_subs_forget(&self->subs, client_sub);
+    }
+    return err;
 }
 
 void esi_connection_subs_on_routed(struct esi_connection *self, struct esi_route_batch *batch)
@@ -54,11 +62,14 @@ void esi_connection_subs_on_detached(struct esi_connection *self, struct esi_rou
 void esi_connection_subs_withdraw(struct esi_connection *self)
 {
     for (uint32_t i = 0; i < WITHDRAWN_A_TURN && !esi_connection_subs_are_withdrawn(self); i++) {
-        struct esi_client_sub *client_sub =
-            esi_client_subs_at(&self->subs, self->withdrawn_slots++);
-        if (client_sub != NULL && !client_sub->is_removed) {
-            esi_connection_subs_remove(self, client_sub);
+        struct esi_client_sub *client_sub = esi_client_subs_at(&self->subs, self->withdrawn_slots);
+        if (client_sub != NULL && !client_sub->is_removed &&
+            esi_connection_subs_remove(self, client_sub) != ES_OK) {
+            /* It must not be freed while it is in the table. */
+            esi_actor_timer_set(&self->pause_timer, connection_now_ns(self) + RETRY_NS);
+            return;
         }
+        self->withdrawn_slots++;
     }
     if (!esi_connection_subs_are_withdrawn(self)) {
         esi_actor_continue(&self->actor);
@@ -232,8 +243,12 @@ static struct esi_sub *reach_counted(struct esi_connection *self, struct esi_cli
     fresh->permissions = sub->permissions;
     fresh->created_ns = sub->created_ns;
     fresh->flags = sub->flags | SUB_RECORDS | SUB_COUNTED;
+    if (esi_route_ops_replace(&self->ops, sub, fresh) != ES_OK) {
+        free(fresh);
+        esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+        return NULL;
+    }
     esi_client_subs_replace(&self->subs, client_sub, fresh);
-    esi_route_ops_replace(&self->ops, sub, fresh);
     return fresh;
 }
 
@@ -271,8 +286,9 @@ void esi_connection_subs_on_unsub(struct esi_connection *self, const struct esi_
     if (client_sub != NULL) {
         if (item->has_max && client_sub->delivered < item->max) {
             set_max(self, client_sub, item->max);
-        } else {
-            esi_connection_subs_remove(self, client_sub);
+        } else if (esi_connection_subs_remove(self, client_sub) != ES_OK) {
+            esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
+            return;
         }
     }
     esi_connection_output_answer_ok(self);

@@ -163,7 +163,11 @@ static void ask_for_interest(struct esi_gateway_link *self)
     acceptor->is_listening = true;
     acceptor->snapshots_pending = self->context->router_count;
     for (uint32_t i = 0; i < self->context->router_count; i++) {
-        esi_router_listen(self->context->routers[i], &self->actor, LINK_INTEREST);
+        if (esi_router_listen(self->context->routers[i], &self->actor, LINK_INTEREST,
+                              &acceptor->listeners[i]) != ES_OK) {
+            esi_gateway_link_close_now(self, "Out Of Memory");
+            return;
+        }
     }
 }
 
@@ -304,7 +308,7 @@ void esi_gateway_acceptor_withdraw(struct esi_gateway_link *self)
     if (self->acceptor.is_listening) {
         self->acceptor.is_listening = false;
         for (uint32_t i = 0; i < self->context->router_count; i++) {
-            esi_router_unlisten(self->context->routers[i], &self->actor);
+            esi_router_unlisten(self->context->routers[i], ESI_MOVE(self->acceptor.listeners[i]));
         }
     }
 }

@@ -211,8 +211,8 @@ static void on_switch(struct esi_gateway_link *self, const struct esi_gateway_in
     }
     if (is_start) {
         esi_gateway_interest_switch(&self->dialler.interest);
-    } else {
-        esi_gateway_interest_complete(&self->dialler.interest);
+    } else if (esi_gateway_interest_complete(&self->dialler.interest) != ES_OK) {
+        esi_gateway_link_close_now(self, "Out Of Memory");
     }
 }
 
@@ -296,8 +296,7 @@ static enum es_err take_interest(struct esi_gateway_interest *interest, enum esi
     case GATEWAY_ACCOUNT_SUB:
         return esi_gateway_interest_account_sub(interest);
     case GATEWAY_ACCOUNT_UNSUB:
-        esi_gateway_interest_account_unsub(interest);
-        return ES_OK;
+        return esi_gateway_interest_account_unsub(interest);
     case GATEWAY_MORE:
     case GATEWAY_MSG:
     case GATEWAY_INFO:

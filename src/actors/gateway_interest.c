@@ -152,12 +152,17 @@ static enum es_err become_optimistic(struct esi_gateway_interest *interest)
     return ES_OK;
 }
 
-static void end_optimism(struct esi_gateway_interest *interest)
+static enum es_err end_optimism(struct esi_gateway_interest *interest)
 {
     forget_refusals(interest);
     if (interest->all != NULL) {
-        esi_route_ops_remove(interest->ops, ESI_MOVE(interest->all));
+        const enum es_err err = esi_route_ops_remove(interest->ops, interest->all);
+        if (err != ES_OK) {
+            return err;
+        }
+        interest->all = NULL;
     }
+    return ES_OK;
 }
 
 /* Beyond the bound nothing is noted: such messages go on being sent, and refused, which harms
@@ -298,10 +303,14 @@ static void free_sub(struct esi_gateway_interest *interest, struct esi_sub *sub)
 }
 
 /* Notes the removal of stored interest; its memory is given back a little before it is free. */
-static void remove_sub(struct esi_gateway_interest *interest, struct esi_sub *sub)
+static enum es_err remove_sub(struct esi_gateway_interest *interest, struct esi_sub *sub)
 {
-    give_memory(interest, memory_of(sub));
-    esi_route_ops_remove(interest->ops, sub);
+    const enum es_err err = esi_route_ops_remove(interest->ops, sub);
+
+    if (err == ES_OK) {
+        give_memory(interest, memory_of(sub));
+    }
+    return err;
 }
 
 static enum es_err sub_plain(struct esi_gateway_interest *interest, struct esi_str subject)
@@ -448,14 +457,19 @@ enum es_err esi_gateway_interest_sub(struct esi_gateway_interest *interest, stru
 
 static enum es_err unsub_plain(struct esi_gateway_interest *interest, struct esi_str subject)
 {
-    struct esi_sub *sub = esi_hashmap_remove(&interest->plain, subject);
+    struct esi_sub *sub = esi_hashmap_find(&interest->plain, subject);
+    enum es_err err = ES_OK;
 
     if (sub != NULL) {
+        err = remove_sub(interest, sub);
+        if (err != ES_OK) {
+            return err;
+        }
         interest->weight -= weigh(subject, ESI_STR(""));
-        remove_sub(interest, sub);
+        esi_hashmap_remove(&interest->plain, subject);
     }
     if (interest->mode == MODE_REFUSED && !interest->has_iom) {
-        const enum es_err err = become_optimistic(interest);
+        err = become_optimistic(interest);
         if (err != ES_OK) {
             return err;
         }
@@ -473,17 +487,19 @@ static enum es_err unsub_queue(struct esi_gateway_interest *interest, struct esi
     if (room == NULL) {
         return ES_NO_MEMORY;
     }
-    struct entry *entry = esi_hashmap_remove(&interest->queues, write_key(room, subject, queue));
-    if (entry != NULL) {
+    const struct esi_str key = write_key(room, subject, queue);
+    struct entry *entry = esi_hashmap_find(&interest->queues, key);
+    const enum es_err err = entry != NULL ? remove_sub(interest, entry->sub) : ES_OK;
+    if (entry != NULL && err == ES_OK) {
         interest->weight -= weigh(subject, queue);
         uncount_group(interest, subject, queue);
-        remove_sub(interest, entry->sub);
+        esi_hashmap_remove(&interest->queues, key);
         free(entry);
     }
     if (room != on_stack) {
         free(room);
     }
-    return ES_OK;
+    return err;
 }
 
 enum es_err esi_gateway_interest_unsub(struct esi_gateway_interest *interest,
@@ -505,15 +521,15 @@ enum es_err esi_gateway_interest_account_sub(struct esi_gateway_interest *intere
     return ES_OK;
 }
 
-void esi_gateway_interest_account_unsub(struct esi_gateway_interest *interest)
+enum es_err esi_gateway_interest_account_unsub(struct esi_gateway_interest *interest)
 {
     if (interest->mode == MODE_OPTIMISTIC && interest->queues.count > 0) {
         /* As nats-server: a peer that still has queue groups goes on getting everything. */
         forget_refusals(interest);
-        return;
+        return ES_OK;
     }
-    end_optimism(interest);
     interest->mode = MODE_REFUSED;
+    return end_optimism(interest);
 }
 
 void esi_gateway_interest_switch(struct esi_gateway_interest *interest)
@@ -523,10 +539,10 @@ void esi_gateway_interest_switch(struct esi_gateway_interest *interest)
     interest->mode = MODE_SWITCHING;
 }
 
-void esi_gateway_interest_complete(struct esi_gateway_interest *interest)
+enum es_err esi_gateway_interest_complete(struct esi_gateway_interest *interest)
 {
-    end_optimism(interest);
     interest->mode = MODE_COMPLETE;
+    return end_optimism(interest);
 }
 
 /* --- the end --- */
@@ -536,12 +552,12 @@ bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32
     struct esi_str key;
     void *value;
 
-    if (!interest->is_withdrawn) {
-        interest->is_withdrawn = true;
-        end_optimism(interest);
+    if (end_optimism(interest) != ES_OK) {
+        return false;
     }
     /* The maps stay as they are: only so does the cursor keep its meaning from turn to turn. */
     while (interest->plain.count > 0) {
+        const size_t here = interest->cursor;
         if (budget == 0) {
             return false;
         }
@@ -551,9 +567,13 @@ bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32
             break;
         }
         budget--;
-        remove_sub(interest, value);
+        if (remove_sub(interest, value) != ES_OK) {
+            interest->cursor = here;
+            return false;
+        }
     }
     while (interest->queues.count > 0) {
+        const size_t here = interest->cursor;
         if (budget == 0) {
             return false;
         }
@@ -563,7 +583,11 @@ bool esi_gateway_interest_withdraw(struct esi_gateway_interest *interest, uint32
         }
         budget--;
         struct entry *entry = value;
-        remove_sub(interest, ESI_MOVE(entry->sub));
+        if (remove_sub(interest, entry->sub) != ES_OK) {
+            interest->cursor = here;
+            return false;
+        }
+        entry->sub = NULL;
     }
     return true;
 }

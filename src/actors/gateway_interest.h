@@ -70,7 +70,6 @@ struct esi_gateway_interest {
     size_t cursor;           /* of the withdrawal */
     struct esi_lease *lease; /* borrowed: the home worker's, set anew after a move; NULL: none */
     uint64_t held_bytes;     /* taken from it */
-    bool is_withdrawn;
 };
 
 /*
@@ -98,11 +97,11 @@ ES_MUST_USE enum es_err esi_gateway_interest_unsub(struct esi_gateway_interest *
 /* A+ */
 ES_MUST_USE enum es_err esi_gateway_interest_account_sub(struct esi_gateway_interest *interest);
 /* A- */
-void esi_gateway_interest_account_unsub(struct esi_gateway_interest *interest);
+ES_MUST_USE enum es_err esi_gateway_interest_account_unsub(struct esi_gateway_interest *interest);
 /* cmd 2 */
 void esi_gateway_interest_switch(struct esi_gateway_interest *interest);
 /* cmd 3; all that was said before it is in force. */
-void esi_gateway_interest_complete(struct esi_gateway_interest *interest);
+ES_MUST_USE enum es_err esi_gateway_interest_complete(struct esi_gateway_interest *interest);
 
 /* True when a message on this subject, sent unasked when it was looked up, is to be left out
  * now. */

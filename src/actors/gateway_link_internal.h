@@ -81,6 +81,7 @@ struct gateway_acceptor {
     bool is_listening; /* the routers tell us of interest */
     bool is_announced; /* all interest was sent: from here on, changes */
     bool has_gossip;
+    struct esi_router_listener *listeners[ESI_SUBTABLE_ROUTERS_MAX]; /* owned */
     uint32_t snapshots_pending;
     uint64_t announced_bytes; /* of the interest that was there when the link opened */
     struct esi_bytes queues;  /* RS+ lines of groups, until announced */

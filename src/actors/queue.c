@@ -247,7 +247,8 @@ static void stop(struct esi_actor *actor)
     /* order: relaxed; a hint for senders that choose among members of a group. */
     atomic_store_explicit(&queue->target.is_gone, true, memory_order_relaxed);
     esi_queue_intake_end_holding(queue);
-    esi_route_ops_remove(&queue->routes, ESI_MOVE(queue->sub));
+    const enum es_err err = esi_route_ops_remove(&queue->routes, ESI_MOVE(queue->sub));
+    ESI_ASSERT(err == ES_OK); /* once, at the very end */
     esi_actor_timer_cancel(&queue->retry_timer);
     esi_actor_timer_cancel(&queue->hold_timer);
     esi_actor_timer_set(&queue->stop_timer, now_ns(queue) + STOP_NS);

@@ -81,37 +81,32 @@ static struct esi_route_batch *reach_batch(struct esi_route_ops *ops, uint32_t r
     return ops->batches[router];
 }
 
-enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub)
+static enum es_err note(struct esi_route_ops *ops, struct esi_route_op op)
 {
     struct esi_route_batch *batch =
-        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub));
+        reach_batch(ops, esi_subtable_router_of(ops->context->table, op.sub));
 
     if (batch == NULL) {
         return ES_NO_MEMORY;
     }
-    batch->ops[batch->count++] = (struct esi_route_op){.kind = ROUTE_ADD, .sub = sub};
+    batch->ops[batch->count++] = op;
     return ES_OK;
 }
 
-void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub)
+enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub)
 {
-    struct esi_route_batch *batch =
-        reach_batch(ops, esi_subtable_router_of(ops->context->table, sub));
-
-    /* A removal that is lost would leave a freed subscription in the table. */
-    ESI_ASSERT(batch != NULL);
-    batch->ops[batch->count++] = (struct esi_route_op){.kind = ROUTE_REMOVE, .sub = sub};
+    return note(ops, (struct esi_route_op){.kind = ROUTE_ADD, .sub = sub});
 }
 
-void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struct esi_sub *fresh)
+enum es_err esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub)
 {
-    struct esi_route_batch *batch =
-        reach_batch(ops, esi_subtable_router_of(ops->context->table, fresh));
+    return note(ops, (struct esi_route_op){.kind = ROUTE_REMOVE, .sub = sub});
+}
 
-    /* As with a removal. */
-    ESI_ASSERT(batch != NULL);
-    batch->ops[batch->count++] =
-        (struct esi_route_op){.kind = ROUTE_REPLACE, .sub = fresh, .replaced = old};
+enum es_err esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old,
+                                  struct esi_sub *fresh)
+{
+    return note(ops, (struct esi_route_op){.kind = ROUTE_REPLACE, .sub = fresh, .replaced = old});
 }
 
 bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct esi_sub *sub)

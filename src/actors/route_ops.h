@@ -44,14 +44,16 @@ void esi_route_ops_deinit(struct esi_route_ops *ops);
  */
 uint64_t esi_route_ops_memory_bytes(const struct esi_sub *sub);
 
-/* Notes that sub is to be added; it is borrowed until it is removed. Fails only with ES_NO_MEMORY.
- */
+/* Notes that sub is to be added; it is borrowed until it is removed. Fails only with ES_NO_MEMORY
+ * (this and the next two): nothing is noted. */
 ES_MUST_USE enum es_err esi_route_ops_add(struct esi_route_ops *ops, struct esi_sub *sub);
-/* Notes that sub is to be removed; it is taken, and freed when nobody sees it any more. */
-void esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub);
-/* Notes that fresh takes the place of old (see esi_subtable_replace); old is taken, and freed as
- * with a removal. */
-void esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old, struct esi_sub *fresh);
+/* Notes that sub is to be removed; it is then taken, and freed when nobody sees it any more. After
+ * a failure it is still in the table: try again. */
+ES_MUST_USE enum es_err esi_route_ops_remove(struct esi_route_ops *ops, struct esi_sub *sub);
+/* Notes that fresh takes the place of old (see esi_subtable_replace); old is then taken, and freed
+ * as with a removal. */
+ES_MUST_USE enum es_err esi_route_ops_replace(struct esi_route_ops *ops, struct esi_sub *old,
+                                              struct esi_sub *fresh);
 /* True while the addition of this subscription stands in a batch that no router has seen: then it
  * may still change. */
 bool esi_route_ops_is_collected(const struct esi_route_ops *ops, const struct esi_sub *sub);

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A batch is applied in order; what it retires waits for one grace period together with the batch's
- * detached message. Interest changes of a batch reach every listening link as one message, after
- * the batch is in force.
+ * A batch is applied in order. When it has removed something, what it retired waits for one grace
+ * period together with its detached message. What additions alone retire (a table that has grown)
+ * is gathered by the router, for one grace period at a time. Interest changes of a batch reach
+ * every listening link as one message, after the batch is in force.
+ *
+ * A turn asks for no memory that it could not do without: what waits for a grace period stands in
+ * the batch, and a link that cannot be told of a change has a message in reserve that says so.
  */
 #include "actors/router.h"
 #include "base/assert.h"
@@ -14,55 +18,52 @@
 
 #include <stdlib.h>
 
-enum router_msg { ROUTER_BATCH, ROUTER_GRACE_ENDED, ROUTER_LISTEN, ROUTER_UNLISTEN, ROUTER_REPORT };
+enum router_msg {
+    ROUTER_BATCH,
+    ROUTER_DETACHED,
+    ROUTER_RETIRED,
+    ROUTER_LISTEN,
+    ROUTER_UNLISTEN,
+    ROUTER_REPORT
+};
 
 enum {
     INTEREST_LINES_MAX = 256 * 1024 * 1024,
-    /* Batches whose retired memory waits for a grace period; above it answers are held, so that who
-     * subscribes and unsubscribes all the time cannot retire faster than memory is freed. */
+    /* Batches that wait for a grace period; above it answers are held, so that who subscribes and
+     * unsubscribes all the time cannot retire faster than memory is freed. */
     GRACES_MAX = 256
 };
 
-struct listener {
-    struct listener *next;
+struct esi_router_listener {
+    struct esi_router_listener *next;
     struct esi_actor *link; /* a reference */
     uint32_t kind;
+    /* owned; sent where there is no memory for another one; NULL: it was, and the link ends */
+    struct esi_interest_msg *reserve;
+    struct esi_msg listen;
+    struct esi_msg unlisten;
 };
 
 struct esi_router {
-    struct esi_actor actor;       /* first */
-    struct esi_subtable *table;   /* borrowed */
-    struct esi_str account;       /* borrowed */
-    uint32_t index;               /* which router it is */
-    struct esi_interest interest; /* with a queue; the others are counted by the table */
-    struct listener *listeners;   /* owned */
-    struct esi_bytes changes;     /* RS lines of the batch in hand */
-    uint32_t graces_pending;      /* batches that wait for a grace period */
-    struct esi_msg *held_first;   /* answers that are held, in order */
+    struct esi_actor actor;                /* first */
+    struct esi_subtable *table;            /* borrowed */
+    struct esi_str account;                /* borrowed */
+    uint32_t index;                        /* which router it is */
+    struct esi_interest interest;          /* with a queue; the others are counted by the table */
+    struct esi_router_listener *listeners; /* owned */
+    struct esi_bytes changes;              /* RS lines of the batch in hand */
+    uint32_t graces_pending;               /* batches that wait for a grace period */
+    struct esi_grace grace;                /* of what additions alone have retired */
+    struct esi_retired *retired;           /* waits for it; NULL: it is not under way */
+    struct esi_retired *retired_next;      /* for the next one */
+    struct esi_msg *held_first;            /* answers that are held, in order */
     struct esi_msg *held_last;
 };
 
-struct listen_msg {
-    struct esi_msg msg;
-    struct esi_actor *link; /* a reference */
-    uint32_t kind;
-};
-
-/* Waits for a grace period: memory to free and a batch to give back. */
-struct grace_msg {
-    struct esi_grace grace; /* first */
-    struct esi_retired *retired;
-    struct esi_route_batch *batch; /* NULL: nothing to tell */
-};
-
-static void free_msg(struct esi_msg *msg)
-{
-    free(msg);
-}
-
+/* The free of messages that are part of something else. */
 static void keep(struct esi_msg *msg)
 {
-    (void)msg; /* part of the batch, which its asker frees */
+    (void)msg;
 }
 
 struct esi_route_batch *esi_router_batch_new(uint32_t capacity)
@@ -138,19 +139,18 @@ static void remove_sub(struct esi_router *router, struct esi_sub *sub, struct es
     }
 }
 
-static void apply(struct esi_router *router, struct esi_route_batch *batch,
-                  struct esi_retired **retired)
+static void apply(struct esi_router *router, struct esi_route_batch *batch)
 {
     for (uint32_t i = 0; i < batch->count; i++) {
         struct esi_route_op *op = &batch->ops[i];
         switch (op->kind) {
         case ROUTE_ADD:
             if (batch->err == ES_OK) {
-                batch->err = add(router, op->sub, retired);
+                batch->err = add(router, op->sub, &batch->retired);
             }
             break;
         case ROUTE_REMOVE:
-            remove_sub(router, op->sub, retired);
+            remove_sub(router, op->sub, &batch->retired);
             break;
         case ROUTE_REPLACE:
             if (esi_sub_is_routed(op->replaced)) {
@@ -170,16 +170,28 @@ static void free_interest(struct esi_msg *msg)
     free(interest);
 }
 
-static struct esi_interest_msg *new_interest(const struct listener *listener, bool is_snapshot)
+static struct esi_interest_msg *new_interest(uint32_t kind)
 {
     struct esi_interest_msg *interest = malloc(sizeof *interest);
 
-    /* Interest that is lost would stay wrong for the life of the link. */
-    ESI_ASSERT(interest != NULL);
-    *interest = (struct esi_interest_msg){.msg = {.kind = listener->kind, .free = free_interest},
-                                          .is_snapshot = is_snapshot};
-    esi_bytes_init(&interest->queues, INTEREST_LINES_MAX);
-    esi_bytes_init(&interest->lines, INTEREST_LINES_MAX);
+    if (interest != NULL) {
+        *interest = (struct esi_interest_msg){.msg = {.kind = kind, .free = free_interest}};
+        esi_bytes_init(&interest->queues, INTEREST_LINES_MAX);
+        esi_bytes_init(&interest->lines, INTEREST_LINES_MAX);
+    }
+    return interest;
+}
+
+/* A message to be filled for the link; where there is no memory, the one in reserve, that says that
+ * something is missing; NULL: the link has been told so before. */
+static struct esi_interest_msg *reach_interest(struct esi_router_listener *listener)
+{
+    struct esi_interest_msg *interest = new_interest(listener->kind);
+
+    if (interest == NULL && listener->reserve != NULL) {
+        interest = ESI_MOVE(listener->reserve);
+        interest->lines.failed = true;
+    }
     return interest;
 }
 
@@ -190,9 +202,12 @@ static void tell_listeners(struct esi_router *router)
     if (changes->len == 0 && !changes->failed) {
         return;
     }
-    for (struct listener *listener = router->listeners; listener != NULL;
+    for (struct esi_router_listener *listener = router->listeners; listener != NULL;
          listener = listener->next) {
-        struct esi_interest_msg *interest = new_interest(listener, false);
+        struct esi_interest_msg *interest = reach_interest(listener);
+        if (interest == NULL) {
+            continue;
+        }
         esi_bytes_append_str(&interest->lines, esi_bytes_str(changes));
         interest->lines.failed |= changes->failed;
         esi_actor_send(listener->link, &interest->msg);
@@ -200,18 +215,31 @@ static void tell_listeners(struct esi_router *router)
     esi_bytes_clear(&router->changes);
 }
 
-static void wait_for_grace(struct esi_router *router, struct esi_retired *retired,
-                           struct esi_route_batch *batch)
+static void wait_for_grace(struct esi_router *router, struct esi_grace *grace, enum router_msg kind)
 {
-    struct grace_msg *grace = malloc(sizeof *grace);
+    *grace = (struct esi_grace){.msg = {.kind = kind, .free = keep}};
+    esi_runtime_after_grace(router->actor.runtime, &router->actor, grace);
+}
 
-    /* Without it what was removed could never be freed safely. */
-    ESI_ASSERT(grace != NULL);
-    *grace = (struct grace_msg){.grace = {.msg = {.kind = ROUTER_GRACE_ENDED, .free = free_msg}},
-                                .retired = retired,
-                                .batch = batch};
-    router->graces_pending++;
-    esi_runtime_after_grace(router->actor.runtime, &router->actor, &grace->grace);
+/* What an addition has retired is freed after a grace period, no later than with the next one. */
+static void retire(struct esi_router *router, struct esi_retired *retired)
+{
+    while (retired != NULL) {
+        struct esi_retired *next = retired->next;
+        retired->next = router->retired_next;
+        router->retired_next = retired;
+        retired = next;
+    }
+    if (router->retired == NULL && router->retired_next != NULL) {
+        router->retired = ESI_MOVE(router->retired_next);
+        wait_for_grace(router, &router->grace, ROUTER_RETIRED);
+    }
+}
+
+static void on_retired(struct esi_router *router)
+{
+    esi_subtable_free_retired(ESI_MOVE(router->retired));
+    retire(router, NULL);
 }
 
 static void answer(struct esi_route_batch *batch)
@@ -241,37 +269,33 @@ static void answer_first_held(struct esi_router *router)
 
 static void on_batch(struct esi_router *router, struct esi_route_batch *batch)
 {
-    struct esi_retired *retired = NULL;
-
-    apply(router, batch, &retired);
+    apply(router, batch);
     tell_listeners(router);
-    const bool has_detached = batch->has_detached;
-    const bool must_wait = retired != NULL || has_detached;
-    if (must_wait) {
-        wait_for_grace(router, retired, has_detached ? batch : NULL);
-    }
     batch->in_force = (struct esi_msg){.kind = batch->in_force_kind, .free = keep};
-    if (must_wait && router->graces_pending > GRACES_MAX) {
+    if (!batch->has_detached) {
+        retire(router, ESI_MOVE(batch->retired));
+        answer(batch);
+        return;
+    }
+    router->graces_pending++;
+    wait_for_grace(router, &batch->grace, ROUTER_DETACHED);
+    if (router->graces_pending > GRACES_MAX) {
         hold(router, batch);
     } else {
         answer(batch);
     }
 }
 
-static void on_grace_ended(struct esi_router *router, struct grace_msg *grace)
+static void on_detached(struct esi_router *router, struct esi_route_batch *batch)
 {
     router->graces_pending--;
-    esi_subtable_free_retired(grace->retired);
+    esi_subtable_free_retired(ESI_MOVE(batch->retired));
     /* One that is given back was in force before, and so were those before it. */
-    while (router->held_first != NULL && (router->graces_pending < GRACES_MAX ||
-                                          (grace->batch != NULL && grace->batch->is_held))) {
+    while (router->held_first != NULL && (router->graces_pending < GRACES_MAX || batch->is_held)) {
         answer_first_held(router);
     }
-    if (grace->batch != NULL) {
-        struct esi_route_batch *batch = grace->batch;
-        batch->detached = (struct esi_msg){.kind = batch->detached_kind, .free = keep};
-        esi_actor_send(batch->asker, &batch->detached);
-    }
+    batch->detached = (struct esi_msg){.kind = batch->detached_kind, .free = keep};
+    esi_actor_send(batch->asker, &batch->detached);
 }
 
 struct snapshot {
@@ -286,55 +310,68 @@ static void write_plain(void *argument, struct esi_str subject)
     esi_gateway_writer_sub(snapshot->lines, snapshot->router->account, subject, ESI_STR(""));
 }
 
-static void on_listen(struct esi_router *router, const struct listen_msg *listen)
+static void on_listen(struct esi_router *router, struct esi_router_listener *listener)
 {
-    struct listener *listener = malloc(sizeof *listener);
-
-    ESI_ASSERT(listener != NULL);
-    *listener =
-        (struct listener){.next = router->listeners, .link = listen->link, .kind = listen->kind};
-    router->listeners = listener;
-    struct esi_interest_msg *interest = new_interest(listener, true);
+    struct esi_interest_msg *interest = reach_interest(listener);
     struct snapshot snapshot = {.router = router, .lines = &interest->lines};
+
+    ESI_ASSERT(interest != NULL);
+    listener->next = router->listeners;
+    router->listeners = listener;
+    interest->is_snapshot = true;
     esi_interest_write(&router->interest, router->account, &interest->queues, &interest->lines);
     esi_subtable_each_plain(router->table, router->index, write_plain, &snapshot);
     esi_actor_send(listener->link, &interest->msg);
 }
 
-static void on_unlisten(struct esi_router *router, const struct listen_msg *listen)
+static void free_listener(struct esi_router_listener *listener)
 {
-    for (struct listener **link = &router->listeners; *link != NULL; link = &(*link)->next) {
-        struct listener *listener = *link;
-        if (listener->link == listen->link) {
-            *link = listener->next;
-            esi_actor_unref(listener->link);
-            free(listener);
-            break;
-        }
+    if (listener->reserve != NULL) {
+        free_interest(&listener->reserve->msg);
     }
-    esi_actor_unref(listen->link);
+    free(listener);
 }
 
-static void send_listen(struct esi_router *router, struct esi_actor *link, enum router_msg msg_kind,
-                        uint32_t kind)
+static void on_unlisten(struct esi_router *router, struct esi_router_listener *listener)
 {
-    struct listen_msg *listen = malloc(sizeof *listen);
+    struct esi_router_listener **at = &router->listeners;
 
-    ESI_ASSERT(listen != NULL);
-    *listen = (struct listen_msg){
-        .msg = {.kind = msg_kind, .free = free_msg}, .link = link, .kind = kind};
+    while (*at != listener) {
+        at = &(*at)->next;
+    }
+    *at = listener->next;
+    esi_actor_unref(listener->link);
+    free_listener(listener);
+}
+
+enum es_err esi_router_listen(struct esi_router *router, struct esi_actor *link, uint32_t kind,
+                              struct esi_router_listener **out)
+{
+    struct esi_router_listener *listener = malloc(sizeof *listener);
+
+    if (listener == NULL) {
+        return ES_NO_MEMORY;
+    }
+    *listener = (struct esi_router_listener){.link = link,
+                                             .kind = kind,
+                                             .reserve = new_interest(kind),
+                                             .listen = {.kind = ROUTER_LISTEN, .free = keep},
+                                             .unlisten = {.kind = ROUTER_UNLISTEN, .free = keep}};
+    if (listener->reserve == NULL) {
+        free(listener);
+        return ES_NO_MEMORY;
+    }
     esi_actor_ref(link);
-    esi_actor_send(&router->actor, &listen->msg);
+    *out = listener;
+    esi_actor_send(&router->actor, &listener->listen);
+    return ES_OK;
 }
 
-void esi_router_listen(struct esi_router *router, struct esi_actor *link, uint32_t kind)
+void esi_router_unlisten(struct esi_router *router, struct esi_router_listener *listener)
 {
-    send_listen(router, link, ROUTER_LISTEN, kind);
-}
-
-void esi_router_unlisten(struct esi_router *router, struct esi_actor *link)
-{
-    send_listen(router, link, ROUTER_UNLISTEN, 0);
+    if (listener != NULL) {
+        esi_actor_send(&router->actor, &listener->unlisten);
+    }
 }
 
 void esi_router_report(struct esi_router *router, struct esi_router_report *report)
@@ -350,7 +387,7 @@ static void on_report(const struct esi_router *router, struct esi_router_report 
     report->depth = router->actor.mailbox.depth;
     report->depth_max = router->actor.mailbox.depth_max;
     report->listener_count = 0;
-    for (const struct listener *at = router->listeners; at != NULL; at = at->next) {
+    for (const struct esi_router_listener *at = router->listeners; at != NULL; at = at->next) {
         report->listener_count++;
     }
     report->msg = (struct esi_msg){.kind = report->answer_kind, .free = keep};
@@ -365,14 +402,17 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     case ROUTER_BATCH:
         on_batch(router, ESI_CONTAINER_OF(msg, struct esi_route_batch, msg));
         break;
-    case ROUTER_GRACE_ENDED:
-        on_grace_ended(router, (struct grace_msg *)(void *)msg);
+    case ROUTER_DETACHED:
+        on_detached(router, ESI_CONTAINER_OF(msg, struct esi_route_batch, grace.msg));
+        break;
+    case ROUTER_RETIRED:
+        on_retired(router);
         break;
     case ROUTER_LISTEN:
-        on_listen(router, (const struct listen_msg *)(void *)msg);
+        on_listen(router, ESI_CONTAINER_OF(msg, struct esi_router_listener, listen));
         break;
     case ROUTER_UNLISTEN:
-        on_unlisten(router, (const struct listen_msg *)(void *)msg);
+        on_unlisten(router, ESI_CONTAINER_OF(msg, struct esi_router_listener, unlisten));
         break;
     case ROUTER_REPORT:
         on_report(router, ESI_CONTAINER_OF(msg, struct esi_router_report, msg));
@@ -409,10 +449,12 @@ void esi_router_free(struct esi_router *router)
         return;
     }
     while (router->listeners != NULL) {
-        struct listener *next = router->listeners->next;
-        free(router->listeners);
+        struct esi_router_listener *next = router->listeners->next;
+        free_listener(router->listeners);
         router->listeners = next;
     }
+    esi_subtable_free_retired(router->retired);
+    esi_subtable_free_retired(router->retired_next);
     esi_interest_deinit(&router->interest);
     esi_bytes_deinit(&router->changes);
     free(router);

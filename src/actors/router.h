@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct esi_router;
+struct esi_router_listener; /* that a link is told of interest */
 struct esi_runtime;
 
 enum esi_route_kind { ROUTE_ADD, ROUTE_REMOVE, ROUTE_REPLACE };
@@ -36,6 +37,8 @@ struct esi_route_batch {
     struct esi_msg msg;      /* to the router */
     struct esi_msg in_force; /* to the asker */
     struct esi_msg detached; /* to the asker */
+    struct esi_grace grace;  /* the router's: of what the batch removed */
+    struct esi_retired *retired;
     struct esi_actor *asker; /* alive until the last message */
     uint32_t in_force_kind;  /* message kinds of the asker's choice */
     uint32_t detached_kind;
@@ -72,11 +75,14 @@ struct esi_interest_msg {
 
 /*
  * From now on the link is told of interest: first the snapshot, then each change, in order, as
- * messages of `kind`. The router holds a reference to it until esi_router_unlisten.
+ * messages of `kind`. The router holds a reference to it until esi_router_unlisten, to which *out
+ * must be given once. Fails only with ES_NO_MEMORY. Thread: a worker.
  */
-void esi_router_listen(struct esi_router *router, struct esi_actor *link, uint32_t kind);
-/* No more of it (what is under way still arrives). */
-void esi_router_unlisten(struct esi_router *router, struct esi_actor *link);
+ES_MUST_USE enum es_err esi_router_listen(struct esi_router *router, struct esi_actor *link,
+                                          uint32_t kind, struct esi_router_listener **out);
+/* No more of it (what is under way still arrives); listener is taken, NULL is accepted. Thread: a
+ * worker. */
+void esi_router_unlisten(struct esi_router *router, struct esi_router_listener *listener);
 
 /* A router's own figures, for monitoring: the question and, in the same memory, the answer. */
 struct esi_router_report {

@@ -156,7 +156,7 @@ static void account_sub(struct world *world)
 
 static void account_unsub(struct world *world)
 {
-    esi_gateway_interest_account_unsub(&world->interest);
+    assert_int_equal(esi_gateway_interest_account_unsub(&world->interest), ES_OK);
 }
 
 static void switch_with(struct world *world, const char *subject)
@@ -164,7 +164,7 @@ static void switch_with(struct world *world, const char *subject)
     esi_gateway_interest_switch(&world->interest);
     sub(world, subject, "");
     apply(world);
-    esi_gateway_interest_complete(&world->interest);
+    assert_int_equal(esi_gateway_interest_complete(&world->interest), ES_OK);
 }
 
 static void interest_only_peer_gets_what_it_names(void **state)
@@ -285,7 +285,7 @@ static void older_peer_switches_without_a_gap(void **state)
     assert_out(world, "new");
     sub(world, "keep", "");
     apply(world);
-    esi_gateway_interest_complete(&world->interest);
+    assert_int_equal(esi_gateway_interest_complete(&world->interest), ES_OK);
     assert_not_out(world, "new");
     assert_out(world, "keep");
 }
@@ -359,7 +359,7 @@ static void completion_without_a_start_counts(void **state)
     open_link(world, false);
     sub(world, "foo", "");
     apply(world);
-    esi_gateway_interest_complete(&world->interest);
+    assert_int_equal(esi_gateway_interest_complete(&world->interest), ES_OK);
     assert_out(world, "foo");
     assert_not_out(world, "other");
 }

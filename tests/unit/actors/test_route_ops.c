@@ -62,17 +62,17 @@ static void collect(struct asker *self)
         case STEP_REPLACE: {
             struct esi_sub *fresh = new_sub(self, i);
             case_check(!esi_route_ops_is_collected(&self->ops, self->subs[i]));
-            esi_route_ops_replace(&self->ops, self->subs[i], fresh);
+            case_check(esi_route_ops_replace(&self->ops, self->subs[i], fresh) == ES_OK);
             self->subs[i] = fresh;
             break;
         }
         case STEP_REMOVE:
-            esi_route_ops_remove(&self->ops, self->subs[i]);
+            case_check(esi_route_ops_remove(&self->ops, self->subs[i]) == ES_OK);
             break;
         case STEP_ADD_AND_REMOVE:
             self->subs[i] = new_sub(self, i);
             case_check(esi_route_ops_add(&self->ops, self->subs[i]) == ES_OK);
-            esi_route_ops_remove(&self->ops, self->subs[i]);
+            case_check(esi_route_ops_remove(&self->ops, self->subs[i]) == ES_OK);
             break;
         case STEP_END:
             return;

@@ -43,6 +43,8 @@ static sem_t freed;
 
 /* While set, buffers cannot grow. */
 static _Atomic bool is_memory_short;
+/* While set, there is no message for interest. */
+static _Atomic bool are_messages_short;
 
 void *__real_realloc(void *data, size_t size);
 void *__wrap_realloc(void *data, size_t size);
@@ -53,6 +55,27 @@ void *__wrap_realloc(void *data, size_t size)
     return atomic_load_explicit(&is_memory_short, memory_order_seq_cst)
                ? NULL
                : __real_realloc(data, size);
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    /* order: seq_cst; a test. */
+    return size == sizeof(struct esi_interest_msg) &&
+                   atomic_load_explicit(&are_messages_short, memory_order_seq_cst)
+               ? NULL
+               : __real_malloc(size);
+}
+
+static struct esi_router_listener *start_listening(void)
+{
+    struct esi_router_listener *listener = NULL;
+
+    assert_int_equal(esi_router_listen(router, &asker->actor, INTEREST, &listener), ES_OK);
+    await(&asker->interest);
+    return listener;
 }
 
 static void on_interest(struct asker *self, const struct esi_interest_msg *msg)
@@ -262,8 +285,7 @@ static void test_interest(void **state)
     submit_one(ROUTE_ADD, first, NULL);
     submit_one(ROUTE_ADD, queue, NULL);
     submit_one(ROUTE_ADD, remote, NULL);
-    esi_router_listen(router, &asker->actor, INTEREST);
-    await(&asker->interest);
+    struct esi_router_listener *listener = start_listening();
     expect_lines("RS+ $G q g 1\r\nRS+ $G a\r\n");
     struct esi_sub *second = new_sub(&client, "a", "");
     struct esi_sub *other = new_sub(&client, "b.>", "");
@@ -284,7 +306,7 @@ static void test_interest(void **state)
     await(&asker->detached);
     await(&asker->interest);
     expect_lines("RS- $G a\r\n");
-    esi_router_unlisten(router, &asker->actor);
+    esi_router_unlisten(router, listener);
     submit_one(ROUTE_REMOVE, other, NULL);
     await(&asker->detached);
     submit_one(ROUTE_REMOVE, remote, NULL);
@@ -303,8 +325,7 @@ static void test_tells_of_missing_interest(void **state)
     subs[1] = new_sub(&client, "b", "");
     submit_one(ROUTE_ADD, subs[0], NULL);
     submit_one(ROUTE_ADD, subs[1], NULL);
-    esi_router_listen(router, &asker->actor, INTEREST);
-    await(&asker->interest);
+    struct esi_router_listener *listener = start_listening();
     assert_false(asker->is_incomplete);
     esi_bytes_clear(&asker->lines);
     for (int i = 0; i < 2; i++) {
@@ -317,7 +338,41 @@ static void test_tells_of_missing_interest(void **state)
         assert_int_equal(asker->is_incomplete, is_short);
     }
     expect_lines("RS- $G b\r\n");
-    esi_router_unlisten(router, &asker->actor);
+    esi_router_unlisten(router, listener);
+}
+
+/* Where there is not even a message, one that was kept for it says once that something is missing;
+ * where one cannot be kept, nobody can listen. */
+static void test_tells_of_missing_messages(void **state)
+{
+    struct esi_router_listener *listener = NULL;
+    struct esi_sub *first = new_sub(&client, "a", "");
+    struct esi_sub *second = new_sub(&client, "b", "");
+
+    (void)state;
+    /* order: seq_cst; a test, here and below. */
+    atomic_store_explicit(&are_messages_short, true, memory_order_seq_cst);
+    assert_int_equal(esi_router_listen(router, &asker->actor, INTEREST, &listener), ES_NO_MEMORY);
+    /* order: seq_cst; as above. */
+    atomic_store_explicit(&are_messages_short, false, memory_order_seq_cst);
+    listener = start_listening();
+    assert_false(asker->is_incomplete);
+    /* order: seq_cst; as above. */
+    atomic_store_explicit(&are_messages_short, true, memory_order_seq_cst);
+    submit_one(ROUTE_ADD, first, NULL);
+    await(&asker->interest);
+    assert_true(asker->is_incomplete);
+    submit_one(ROUTE_ADD, second, NULL);
+    assert_int_equal(sem_trywait(&asker->interest), -1);
+    /* order: seq_cst; as above. */
+    atomic_store_explicit(&are_messages_short, false, memory_order_seq_cst);
+    submit_one(ROUTE_REMOVE, first, NULL);
+    await(&asker->detached);
+    await(&asker->interest);
+    assert_false(asker->is_incomplete);
+    esi_router_unlisten(router, listener);
+    submit_one(ROUTE_REMOVE, second, NULL);
+    await(&asker->detached);
 }
 
 /* An actor that stays in its turn, so that no grace period ends. */
@@ -400,6 +455,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_batch_is_applied_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_interest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tells_of_missing_interest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_tells_of_missing_messages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_answers_wait_for_retired_memory, set_up, tear_down),
     };
 
