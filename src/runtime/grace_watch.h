@@ -2,9 +2,8 @@
 /*
  * How a worker finds out by itself that a grace period has passed, without waking the reclaimer:
  * each worker counts its turns where all can read it, and who waits looks at the counts of the
- * others at the end of its own turns, and while it waits awake. Before it sleeps it leaves what still
- * waits to the reclaimer.
- * Private to the runtime layer.
+ * others at the end of its own turns, and while it waits awake. Before it sleeps it leaves what
+ * still waits to the reclaimer. Private to the runtime layer.
  *
  * Counts are odd within a turn. A worker that is met between two turns, or later at another count,
  * holds nothing that was found before.
