@@ -65,6 +65,7 @@ struct esi_grpc_connection {
     struct esi_byte_pipe pipe;
     struct esi_grpc_server *server; /* owned */
     uint32_t publishes;             /* with the queue */
+    bool is_input_over;             /* the client has closed its side */
     uint64_t ledger_bytes;          /* what it holds, as the ledger knows it */
     uint64_t activity_ns;
     uint64_t lingered_bytes;
@@ -123,6 +124,10 @@ static void close_later(struct esi_grpc_connection *self, const char *reason)
  */
 static void end_stream(struct esi_grpc_connection *self)
 {
+    if (self->is_input_over) {
+        close_now(self, "closed");
+        return;
+    }
     self->state = STATE_LINGER;
     esi_stream_shutdown_write(self->pipe.stream);
     esi_actor_timer_set(&self->state_timer, now_ns(self) + LINGER_NS);
@@ -186,9 +191,10 @@ static void respond_success(struct esi_grpc_connection *self, uint32_t call_id, 
     esi_bytes_deinit(&bytes);
 }
 
-static void log_refused(const struct esi_grpc_connection *self, const char *detail)
+static void log_refused(const struct esi_grpc_connection *self, const char *error,
+                        const char *detail)
 {
-    esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", "malformed"),
+    esi_log(LOG_EVENT_REFUSED, ESI_LOG_TEXT("error", error),
             ESI_LOG_TEXT("remote", self->peer.host), ESI_LOG_TEXT("detail", detail));
 }
 
@@ -215,7 +221,8 @@ static void on_publish(struct esi_grpc_connection *self, const struct esi_grpc_e
         return;
     }
     if (err != ES_OK) {
-        log_refused(self, reason.text);
+        esi_queue_count_refused(self->context->queue, err == ES_TOO_LARGE);
+        log_refused(self, err == ES_TOO_LARGE ? "too_large" : "malformed", reason.text);
         respond(self, call->call_id, GRPC_INVALID_ARGUMENT, reason.text, ESI_STR(""));
         return;
     }
@@ -250,15 +257,23 @@ static void on_published(struct esi_grpc_connection *self, const struct esi_queu
     }
 }
 
+static void on_start_or_stop(struct esi_grpc_connection *self, const struct esi_grpc_event *call,
+                             bool is_start)
+{
+    const enum es_err err = esi_queue_set_dispatching(self->context->queue, is_start);
+
+    respond(self, call->call_id, err == ES_OK ? GRPC_OK : GRPC_RESOURCE_EXHAUSTED,
+            err == ES_OK ? NULL : es_err_text(err), ESI_STR(""));
+}
+
 static void on_call(struct esi_grpc_connection *self, const struct esi_grpc_event *call)
 {
     if (esi_str_equal(call->path, ESI_STR(SERVICE "Publish"))) {
         on_publish(self, call);
-    } else if (esi_str_equal(call->path, ESI_STR(SERVICE "Start")) ||
-               esi_str_equal(call->path, ESI_STR(SERVICE "Stop"))) {
-        esi_queue_set_dispatching(self->context->queue,
-                                  esi_str_equal(call->path, ESI_STR(SERVICE "Start")));
-        respond(self, call->call_id, GRPC_OK, NULL, ESI_STR(""));
+    } else if (esi_str_equal(call->path, ESI_STR(SERVICE "Start"))) {
+        on_start_or_stop(self, call, true);
+    } else if (esi_str_equal(call->path, ESI_STR(SERVICE "Stop"))) {
+        on_start_or_stop(self, call, false);
     } else if (esi_str_equal(call->path, ESI_STR(SERVICE "Subscribe"))) {
         respond(self, call->call_id, GRPC_OK, NULL, ESI_STR(""));
     } else {
@@ -305,7 +320,7 @@ static void read_more(struct esi_grpc_connection *self)
     bool got = false;
     enum es_err err;
 
-    if (!self->pipe.has_more_input) {
+    if (!self->pipe.has_more_input || self->is_input_over) {
         return;
     }
     if (self->state == STATE_LINGER) {
@@ -325,6 +340,7 @@ static void read_more(struct esi_grpc_connection *self)
     if (err == ES_OK) {
         return;
     }
+    self->is_input_over = err == ES_CLOSED;
     if (esi_grpc_server_wants_write(self->server) && !esi_grpc_server_is_done(self->server)) {
         /* The peer broke the rules, or went half away: what is to be said is still written. */
         close_later(self, err == ES_CLOSED ? "the client closed the connection"
@@ -503,7 +519,9 @@ static void watch(struct esi_grpc_connection *self)
         esi_actor_io_change(&self->io, esi_stream_wants(self->pipe.stream));
         return;
     }
-    const bool wants_read = self->state == STATE_LINGER || esi_grpc_server_wants_read(self->server);
+    /* An end of the input that is watched would be reported again and again. */
+    const bool wants_read = !self->is_input_over && (self->state == STATE_LINGER ||
+                                                     esi_grpc_server_wants_read(self->server));
     esi_actor_io_change(&self->io, esi_byte_pipe_events(&self->pipe, wants_read));
     if ((self->pipe.has_more_input && wants_read) || self->pipe.has_more_output) {
         esi_actor_continue(&self->actor);

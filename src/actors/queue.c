@@ -40,7 +40,13 @@ static const uint64_t JOURNAL_BYTES_MAX = 1024ULL * 1024 * 1024;
 static const uint64_t LETTERS_BYTES_MAX = 256ULL * 1024 * 1024;
 static const uint64_t STOP_NS = 2500000000; /* handlers give up earlier */
 
-enum order { ORDER_PAUSE, ORDER_RESUME, ORDER_END_HOLDING };
+enum order {
+    ORDER_PAUSE,
+    ORDER_RESUME,
+    ORDER_END_HOLDING,
+    ORDER_COUNT_MALFORMED,
+    ORDER_COUNT_TOO_LARGE
+};
 
 struct order_msg {
     struct esi_msg msg;
@@ -145,25 +151,32 @@ void esi_queue_report(struct esi_queue *queue, struct esi_queue_report *report)
     esi_actor_send(&queue->actor, &report->msg);
 }
 
-static void give_order(struct esi_queue *queue, enum order order)
+static enum es_err give_order(struct esi_queue *queue, enum order order)
 {
     struct order_msg *msg = malloc(sizeof *msg);
 
-    /* Without memory for this there is none for anything; the caller asks again. */
-    if (msg != NULL) {
-        *msg = (struct order_msg){.msg = {.kind = QUEUE_ORDER, .free = free_msg}, .order = order};
-        esi_actor_send(&queue->actor, &msg->msg);
+    if (msg == NULL) {
+        return ES_NO_MEMORY;
     }
+    *msg = (struct order_msg){.msg = {.kind = QUEUE_ORDER, .free = free_msg}, .order = order};
+    esi_actor_send(&queue->actor, &msg->msg);
+    return ES_OK;
 }
 
-void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching)
+enum es_err esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching)
 {
-    give_order(queue, is_dispatching ? ORDER_RESUME : ORDER_PAUSE);
+    return give_order(queue, is_dispatching ? ORDER_RESUME : ORDER_PAUSE);
 }
 
 void esi_queue_end_holding(struct esi_queue *queue)
 {
-    give_order(queue, ORDER_END_HOLDING);
+    (void)give_order(queue, ORDER_END_HOLDING);
+}
+
+void esi_queue_count_refused(struct esi_queue *queue, bool is_too_large)
+{
+    /* Without memory it is one too few. */
+    (void)give_order(queue, is_too_large ? ORDER_COUNT_TOO_LARGE : ORDER_COUNT_MALFORMED);
 }
 
 /* --- dead letters --- */
@@ -216,6 +229,12 @@ static void on_order(struct esi_queue *queue, enum order order)
         break;
     case ORDER_END_HOLDING:
         esi_queue_intake_end_holding(queue);
+        break;
+    case ORDER_COUNT_MALFORMED:
+        queue->intake.refused[REFUSED_MALFORMED]++;
+        break;
+    case ORDER_COUNT_TOO_LARGE:
+        queue->intake.refused[REFUSED_TOO_LARGE]++;
         break;
     }
 }
@@ -375,6 +394,15 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     }
 }
 
+/* Nobody is waited for any more. */
+static void cut(struct esi_actor *actor)
+{
+    struct esi_queue *queue = self_of(actor);
+
+    queue->is_patience_over = true;
+    esi_actor_continue(actor);
+}
+
 static void describe(const struct esi_actor *actor, struct esi_description *description)
 {
     const struct esi_queue *queue = ESI_CONTAINER_OF(actor, const struct esi_queue, actor);
@@ -398,6 +426,7 @@ static const struct esi_actor_type queue_type = {
     .timer = timer,
     .turn_end = turn_end,
     .stop = stop,
+    .cut = cut,
     .describe = describe,
     .free = keep_memory,
 };

@@ -146,10 +146,18 @@ void esi_queue_publish_free(struct esi_queue_publish *publish);
 /* Hands it over, taken. Thread: a worker. */
 void esi_queue_publish(struct esi_queue *queue, struct esi_queue_publish *publish);
 
-/* Starts or stops giving events to handlers; they are accepted all the same. Thread: a worker. */
-void esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching);
+/*
+ * An event was refused before it was handed over: it is no event, or over the size limit. The pages
+ * count it. Thread: a worker.
+ */
+void esi_queue_count_refused(struct esi_queue *queue, bool is_too_large);
+
+/* Starts or stops giving events to handlers; they are accepted all the same. ES_NO_MEMORY. Thread:
+ * a worker. */
+ES_MUST_USE enum es_err esi_queue_set_dispatching(struct esi_queue *queue, bool is_dispatching);
 /*
  * The server stops: publishers that are held are told so now, while they can still be answered;
- * from here on nobody is held. Thread: a worker.
+ * from here on nobody is held. Without memory for the message they wait on, until the queue itself
+ * is told to stop. Thread: a worker.
  */
 void esi_queue_end_holding(struct esi_queue *queue);

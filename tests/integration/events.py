@@ -737,9 +737,12 @@ def case_grpc(bench):
     status, answer = call(channel, "Publish", b"")
     require_equal((status, answer in (b"", b"\x08\x00")), ("OK", True), "without Msg: Success=false")
     for what, bad in (("no request", b"\xff"), ("empty Msg", publish_request(b"")),
-                      ("no type", publish_request(event("x"))), ("cut", publish_request(event("x", TYPE)[:-1]))):
+                      ("no type", publish_request(event("x"))), ("cut", publish_request(event("x", TYPE)[:-1])),
+                      ("long", publish_request(event("x", TYPE, field(7, b"v" * (1 << 20)))))):
         status, detail = call(channel, "Publish", bad)
         require_equal((status, len(detail) > 5), ("INVALID_ARGUMENT", True), what)
+    refused = bench.report()["queue"]["refused"]
+    require_equal((refused["malformed"], refused["too_large"]), (4, 1), "what was refused is counted")
     require_equal(call(channel, "Nonsense")[0], "UNIMPLEMENTED", "an unknown method")
     require_equal(call(channel, "Subscribe"), ("OK", b""), "Subscribe")
     require_equal(call(channel, "Stop"), ("OK", b""), "Stop")
