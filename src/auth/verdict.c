@@ -44,25 +44,3 @@ void esi_verdict_set_token_hash(struct esi_verdict *verdict,
     verdict->has_token_hash = true;
     memcpy(verdict->token_hash, hash, ESI_CRYPTO_SHA256_BYTES);
 }
-
-enum es_err esi_verdict_copy(const struct esi_verdict *verdict, struct esi_verdict *out)
-{
-    struct esi_verdict copy = *verdict;
-
-    copy.name = NULL;
-    if (verdict->name != NULL) {
-        copy.name = esi_str_dup(esi_str_from(verdict->name));
-        if (copy.name == NULL) {
-            return ES_NO_MEMORY;
-        }
-    }
-    copy.permissions = esi_permissions_ref(verdict->permissions);
-    *out = copy;
-    return ES_OK;
-}
-
-bool esi_verdict_is_accepted(const struct esi_verdict *verdict, int64_t wall_ns)
-{
-    return verdict->kind == VERDICT_ACCEPTED &&
-           (verdict->expires_wall_ns == 0 || wall_ns < verdict->expires_wall_ns);
-}

@@ -44,8 +44,3 @@ ES_MUST_USE enum es_err esi_verdict_accept(struct esi_verdict *verdict, struct e
 /* Notes by which token the peer came in. */
 void esi_verdict_set_token_hash(struct esi_verdict *verdict,
                                 const uint8_t hash[ESI_CRYPTO_SHA256_BYTES]);
-/* A copy with its own references. *out is written only on success. Fails only with ES_NO_MEMORY. */
-ES_MUST_USE enum es_err esi_verdict_copy(const struct esi_verdict *verdict,
-                                         struct esi_verdict *out);
-/* True when it accepts at this moment of the wall clock. */
-bool esi_verdict_is_accepted(const struct esi_verdict *verdict, int64_t wall_ns);

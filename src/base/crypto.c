@@ -219,7 +219,7 @@ static unsigned base64_value(char c, char plus, char slash)
 
 /* True when text is digits alone and its unused last bits are zero; a group of one digit cannot be.
  */
-static bool is_base64(const char *digits, struct esi_str text)
+static bool is_base64(struct esi_str text)
 {
     unsigned last = 0;
 
@@ -227,7 +227,7 @@ static bool is_base64(const char *digits, struct esi_str text)
         return false;
     }
     for (size_t i = 0; i < text.len; i++) {
-        last = base64_value(text.data[i], digits[62], digits[63]);
+        last = base64_value(text.data[i], '+', '/');
         if (last == NOT_A_DIGIT) {
             return false;
         }
@@ -235,47 +235,35 @@ static bool is_base64(const char *digits, struct esi_str text)
     return (text.len % 4 != 2 || (last & 15) == 0) && (text.len % 4 != 3 || (last & 3) == 0);
 }
 
-/* Reads digits without padding. */
-static enum es_err read_base64(const char *digits, struct esi_str text, uint8_t *out,
-                               size_t capacity, size_t *len)
+enum es_err esi_crypto_base64_decode(struct esi_str text, void *out, size_t capacity, size_t *len)
 {
+    uint8_t *bytes = out;
     size_t count = 0;
     uint32_t bits = 0;
     unsigned bit_count = 0;
 
-    if (!is_base64(digits, text)) {
-        return ES_INVALID;
-    }
-    if (text.len / 4 * 3 + (text.len % 4 != 0 ? text.len % 4 - 1 : 0) > capacity) {
-        return ES_TOO_LARGE;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        bits = bits << 6 | base64_value(text.data[i], digits[62], digits[63]);
-        bit_count += 6;
-        if (bit_count >= 8) {
-            bit_count -= 8;
-            out[count++] = (uint8_t)(bits >> bit_count);
-        }
-    }
-    *len = count;
-    return ES_OK;
-}
-
-enum es_err esi_crypto_base64_decode(struct esi_str text, void *out, size_t capacity, size_t *len)
-{
     if (text.len % 4 != 0) {
         return ES_INVALID;
     }
     if (text.len > 0 && text.data[text.len - 1] == '=') {
         text.len -= text.data[text.len - 2] == '=' ? 2 : 1;
     }
-    return read_base64(base64_standard, text, out, capacity, len);
-}
-
-enum es_err esi_crypto_base64url_decode(struct esi_str text, void *out, size_t capacity,
-                                        size_t *len)
-{
-    return read_base64(base64_url, text, out, capacity, len);
+    if (!is_base64(text)) {
+        return ES_INVALID;
+    }
+    if (text.len / 4 * 3 + (text.len % 4 != 0 ? text.len % 4 - 1 : 0) > capacity) {
+        return ES_TOO_LARGE;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        bits = bits << 6 | base64_value(text.data[i], '+', '/');
+        bit_count += 6;
+        if (bit_count >= 8) {
+            bit_count -= 8;
+            bytes[count++] = (uint8_t)(bits >> bit_count);
+        }
+    }
+    *len = count;
+    return ES_OK;
 }
 
 bool esi_crypto_is_bcrypt(struct esi_str hash)

@@ -81,10 +81,6 @@ ES_MUST_USE enum es_err esi_crypto_base64_decode(struct esi_str text, void *out,
 ES_MUST_USE enum es_err esi_crypto_base64url_encode(const void *data, size_t len, char *out,
                                                     size_t capacity);
 
-/* Reads base64url without padding, otherwise as strict as base64_decode. */
-ES_MUST_USE enum es_err esi_crypto_base64url_decode(struct esi_str text, void *out, size_t capacity,
-                                                    size_t *len);
-
 /* True for a whole bcrypt hash: $2a$, $2b$, $2x$ or $2y$, cost 04 to 31, 53 characters of salt and
  * hash. */
 bool esi_crypto_is_bcrypt(struct esi_str hash);

@@ -1,22 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Arithmetic on numbers that come from outside: every sum and product is checked. */
+/* Whole numbers as decimal digits: read from outside, bounded, and written. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* *out = a + b, or false on overflow. */
-static inline bool esi_num_add(size_t a, size_t b, size_t *out)
-{
-    return !__builtin_add_overflow(a, b, out);
-}
-
-/* *out = a * b, or false on overflow. */
-static inline bool esi_num_multiply(size_t a, size_t b, size_t *out)
-{
-    return !__builtin_mul_overflow(a, b, out);
-}
 
 /*
  * Reads 1 to digits_max decimal digits, nothing else, into *out (written only on success).

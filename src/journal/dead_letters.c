@@ -242,22 +242,6 @@ const struct esi_dead_letter *esi_dead_letters_older(const struct esi_dead_lette
     return &ESI_CONTAINER_OF(whole->same_event.next, struct letter, same_event)->shown;
 }
 
-const struct esi_dead_letter *esi_dead_letters_list(const struct esi_dead_letters *letters,
-                                                    uint64_t after)
-{
-    const struct letter *known = find_letter(letters, after);
-    const struct esi_list *node = known != NULL ? known->all_node.next : letters->all.next;
-
-    for (; node != &letters->all; node = node->next) {
-        const struct letter *letter =
-            ESI_CONTAINER_OF((struct esi_list *)(uintptr_t)node, struct letter, all_node);
-        if (letter->shown.number > after) {
-            return &letter->shown;
-        }
-    }
-    return NULL;
-}
-
 enum es_err esi_dead_letters_remove(struct esi_dead_letters *letters, uint64_t number)
 {
     struct letter *letter = find_letter(letters, number);

@@ -85,12 +85,6 @@ const struct esi_dead_letter *esi_dead_letters_find_event(const struct esi_dead_
                                                           struct esi_str event_id);
 /* The next older letter of the same event, or NULL. */
 const struct esi_dead_letter *esi_dead_letters_older(const struct esi_dead_letter *letter);
-/*
- * The oldest letter with a number above `after` (0: the oldest of all), or NULL. Time: constant
- * while `after` is still there, else up to the number of letters.
- */
-const struct esi_dead_letter *esi_dead_letters_list(const struct esi_dead_letters *letters,
-                                                    uint64_t after);
 /* Purges one letter, or takes it for a replay (ref its event before). Returns ES_OK or
  * ES_NOT_FOUND. */
 ES_MUST_USE enum es_err esi_dead_letters_remove(struct esi_dead_letters *letters, uint64_t number);

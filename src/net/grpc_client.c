@@ -556,16 +556,6 @@ enum es_err esi_grpc_client_call(struct esi_grpc_client *client, const struct es
     return ES_OK;
 }
 
-void esi_grpc_client_cancel(struct esi_grpc_client *client, uint32_t call_id)
-{
-    ESI_REQUIRE(client->magic == MAGIC);
-    struct call *call = esi_grpc_slots_find(&client->slots, call_id);
-    if (call != NULL && !call->is_done) {
-        call->is_unstarted = !esi_http2_is_started(call->stream);
-        finish_with(client, call, GRPC_CANCELLED, "cancelled here");
-    }
-}
-
 bool esi_grpc_client_next(struct esi_grpc_client *client, struct esi_grpc_result *out)
 {
     ESI_REQUIRE(client->magic == MAGIC);
@@ -632,17 +622,6 @@ size_t esi_grpc_client_memory_bytes(const struct esi_grpc_client *client)
     return esi_ledger_heap_bytes(sizeof *client) + esi_http2_memory_bytes(client->http2) +
            client->pool.bytes_held + esi_grpc_slots_memory_bytes(slots) +
            (slots->count - slots->free_count) * esi_ledger_heap_bytes(sizeof(struct call));
-}
-
-void esi_grpc_client_ping(struct esi_grpc_client *client, uint64_t now_ns)
-{
-    ESI_REQUIRE(client->magic == MAGIC);
-    esi_http2_ping(client->http2, now_ns);
-}
-
-uint64_t esi_grpc_client_ping_age_ns(const struct esi_grpc_client *client, uint64_t now_ns)
-{
-    return esi_http2_ping_age_ns(client->http2, now_ns);
 }
 
 void esi_grpc_client_shutdown(struct esi_grpc_client *client)

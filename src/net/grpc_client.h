@@ -74,8 +74,6 @@ bool esi_grpc_client_wants_read(const struct esi_grpc_client *client);
 ES_MUST_USE enum es_err esi_grpc_client_call(struct esi_grpc_client *client,
                                              const struct esi_grpc_call *call, uint64_t now_ns,
                                              uint32_t *call_id);
-/* Ends a call as CANCELLED (its result is polled as any other). Unknown numbers are ignored. */
-void esi_grpc_client_cancel(struct esi_grpc_client *client, uint32_t call_id);
 /* The next result; strings are valid until the next call of next, feed or free. False when there is
  * none. */
 bool esi_grpc_client_next(struct esi_grpc_client *client, struct esi_grpc_result *out);
@@ -90,10 +88,6 @@ uint32_t esi_grpc_client_in_flight(const struct esi_grpc_client *client);
 uint32_t esi_grpc_client_capacity(const struct esi_grpc_client *client);
 /* What the client holds with its calls, in bytes of memory. */
 size_t esi_grpc_client_memory_bytes(const struct esi_grpc_client *client);
-/* Sends a keep-alive PING unless one is out. */
-void esi_grpc_client_ping(struct esi_grpc_client *client, uint64_t now_ns);
-/* How long a PING has been out (0 = none): too long means a dead peer. */
-uint64_t esi_grpc_client_ping_age_ns(const struct esi_grpc_client *client, uint64_t now_ns);
 /* Orderly end: no more calls; those in flight go on. */
 void esi_grpc_client_shutdown(struct esi_grpc_client *client);
 /* No new calls are possible (GOAWAY, shutdown or end). Those in flight may still get results. */

@@ -127,18 +127,5 @@ ES_MUST_USE enum es_err esi_http1_parse_head(char *head, size_t len, struct esi_
 struct esi_str esi_http1_header(const struct esi_http1_request *request, const char *name);
 /* The value of the first query parameter of that name; data is NULL where there is none. */
 struct esi_str esi_http1_query(const struct esi_http1_request *request, const char *name);
-/*
- * A whole-number query parameter: decimal digits only, at most max. Cannot overflow.
- *   fallback  the result when the parameter is missing or empty
- * Returns ES_INVALID when it is anything else than digits, ES_TOO_LARGE when it is above max. *out
- * only on success.
- */
-ES_MUST_USE enum es_err esi_http1_query_u64(const struct esi_http1_request *request,
-                                            const char *name, uint64_t max, uint64_t fallback,
-                                            uint64_t *out);
-/* A flag: missing = false; present and empty, "1" or "true" = true; "0" or "false" = false; else
- * ES_INVALID. */
-ES_MUST_USE enum es_err esi_http1_query_bool(const struct esi_http1_request *request,
-                                             const char *name, bool *out);
 /* The reason phrase of a status; "Unknown" for one that we do not know. */
 const char *esi_http1_reason(unsigned status);

@@ -352,46 +352,6 @@ struct esi_str esi_http1_query(const struct esi_http1_request *request, const ch
     return (struct esi_str){.data = NULL};
 }
 
-enum es_err esi_http1_query_u64(const struct esi_http1_request *request, const char *name,
-                                uint64_t max, uint64_t fallback, uint64_t *out)
-{
-    enum { DIGITS_MAX = 18 };
-    const struct esi_str text = esi_http1_query(request, name);
-    uint64_t value = 0;
-
-    if (text.len == 0) {
-        *out = fallback;
-        return ES_OK;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9') {
-            return ES_INVALID;
-        }
-    }
-    if (!esi_num_parse(text.data, text.len, DIGITS_MAX, &value) || value > max) {
-        return ES_TOO_LARGE;
-    }
-    *out = value;
-    return ES_OK;
-}
-
-enum es_err esi_http1_query_bool(const struct esi_http1_request *request, const char *name,
-                                 bool *out)
-{
-    const struct esi_str text = esi_http1_query(request, name);
-
-    const bool is_false = text.data == NULL || esi_str_equal(text, ESI_STR("0")) ||
-                          equals_ignoring_case(text, ESI_STR("false"));
-    const bool is_true = !is_false && (text.len == 0 || esi_str_equal(text, ESI_STR("1")) ||
-                                       equals_ignoring_case(text, ESI_STR("true")));
-
-    if (!is_false && !is_true) {
-        return ES_INVALID;
-    }
-    *out = is_true;
-    return ES_OK;
-}
-
 const char *esi_http1_reason(unsigned status)
 {
     static const struct {

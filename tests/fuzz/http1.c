@@ -20,14 +20,12 @@ static void check(int condition)
 
 static void answer(struct esi_http1 *http, const struct esi_http1_request *request)
 {
-    uint64_t number = 0;
-    bool flag = false;
     struct esi_bytes body;
 
     check(request->path.len > 0 && request->path.data[0] == '/');
     check(request->header_count <= HTTP1_HEADERS_MAX && request->query_count <= HTTP1_QUERY_MAX);
-    check(esi_http1_query_u64(request, "limit", 1000, 7, &number) != ES_OK || number <= 1000);
-    (void)!esi_http1_query_bool(request, "subs", &flag);
+    const struct esi_str limit = esi_http1_query(request, "limit");
+    check(limit.data != NULL || limit.len == 0);
     esi_bytes_init(&body, 0);
     esi_bytes_append_str(&body, request->path);
     for (size_t i = 0; i < request->query_count; i++) {

@@ -12,13 +12,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { CALLS_AGAIN = 1, CANCELS = 2, IS_DEAF = 4, TIME_PASSES = 8, SHUTS_DOWN = 16, IS_LONG = 32 };
+enum { CALLS_AGAIN = 1, IS_DEAF = 4, TIME_PASSES = 8, SHUTS_DOWN = 16, IS_LONG = 32 };
 enum { CALLS_MAX = 64 };
 
 static const char SETTINGS[] = "\0\0\0\4\0\0\0\0\0";
 
 struct calls {
-    uint32_t ids[CALLS_MAX];
     unsigned results[CALLS_MAX];
     size_t count;
 };
@@ -40,9 +39,9 @@ static void call(struct esi_grpc_client *client, struct calls *calls, unsigned m
         .message = {.data = message, .len = (manner & IS_LONG) != 0 ? sizeof message : 3},
         .timeout_ns = calls->count % 2 == 0 ? 5000000000 : 0,
         .tag = &calls->results[calls->count]};
+    uint32_t id;
 
-    if (calls->count < CALLS_MAX &&
-        esi_grpc_client_call(client, &spec, now_ns, &calls->ids[calls->count]) == ES_OK) {
+    if (calls->count < CALLS_MAX && esi_grpc_client_call(client, &spec, now_ns, &id) == ES_OK) {
         calls->count++;
     }
 }
@@ -82,9 +81,6 @@ static void run(struct esi_grpc_client *client, const uint8_t *data, size_t size
         const enum es_err error = esi_grpc_client_feed(client, data, count, now_ns);
         data += count;
         size -= count;
-        if ((manner & CANCELS) != 0 && calls.count > 0) {
-            esi_grpc_client_cancel(client, calls.ids[size % calls.count]);
-        }
         poll_results(client);
         if ((manner & CALLS_AGAIN) != 0) {
             call(client, &calls, manner, now_ns);
@@ -96,7 +92,6 @@ static void run(struct esi_grpc_client *client, const uint8_t *data, size_t size
         if ((manner & TIME_PASSES) != 0) {
             now_ns += 1000000000;
             esi_grpc_client_tick(client, now_ns);
-            esi_grpc_client_ping(client, now_ns);
         }
         if ((manner & SHUTS_DOWN) != 0 && size % 7 == 0) {
             esi_grpc_client_shutdown(client);

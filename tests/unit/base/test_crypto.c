@@ -111,6 +111,7 @@ static void base64_keeps_to_its_room(void **state)
 {
     uint8_t bytes[70];
     char text[ESI_CRYPTO_BASE64_CAPACITY(sizeof(bytes)) + 1];
+    char standard[ESI_CRYPTO_BASE64_CAPACITY(sizeof(bytes))];
     uint8_t back[sizeof(bytes) + 1];
 
     (void)state;
@@ -146,11 +147,14 @@ static void base64_keeps_to_its_room(void **state)
         assert_int_equal(esi_crypto_base64url_encode(bytes, count, text, raw - 1), ES_TOO_LARGE);
         assert_int_equal(esi_crypto_base64url_encode(bytes, count, text, raw), ES_OK);
         assert_int_equal(text[raw], GUARD);
-        memset(back, GUARD, sizeof(back));
-        assert_int_equal(esi_crypto_base64url_decode(esi_str_from(text), back, count, &len), ES_OK);
-        assert_int_equal(len, count);
-        assert_int_equal(back[count], GUARD);
-        assert_memory_equal(back, bytes, count);
+        /* The same digits but for the last two, and no padding. */
+        assert_int_equal(esi_crypto_base64_encode(bytes, count, standard, sizeof(standard)), ES_OK);
+        for (size_t i = 0; text[i] != '\0'; i++) {
+            assert_int_equal(text[i], standard[i] == '+'   ? '-'
+                                      : standard[i] == '/' ? '_'
+                                                           : standard[i]);
+        }
+        assert_int_equal(strcspn(standard, "="), raw - 1);
     }
 }
 
@@ -158,7 +162,6 @@ static void base64_refuses_what_is_not_canonical(void **state)
 {
     static const char *const padded_bad[] = {"Zg",     "Zg=",  "Z===",     "====", "Zh==", "Zm9=",
                                              "Zm9v\n", "Zm 9", "Zg==Zg==", "Zm-_", "=Zg=", "Zm9vZ"};
-    static const char *const raw_bad[] = {"Zg==", "Z", "Zh", "Zm9", "Zm+/", "Zm9vZ", "Zm9v "};
     char back[32];
     size_t len = 99;
 
@@ -168,14 +171,7 @@ static void base64_refuses_what_is_not_canonical(void **state)
             esi_crypto_base64_decode(esi_str_from(padded_bad[i]), back, sizeof(back), &len),
             ES_INVALID);
     }
-    for (size_t i = 0; i < ESI_COUNT_OF(raw_bad); i++) {
-        assert_int_equal(
-            esi_crypto_base64url_decode(esi_str_from(raw_bad[i]), back, sizeof(back), &len),
-            ES_INVALID);
-    }
     assert_int_equal(len, 99);
-    assert_int_equal(esi_crypto_base64url_decode(ESI_STR("Zm-_"), back, sizeof(back), &len), ES_OK);
-    assert_int_equal(len, 3);
 }
 
 static void bcrypt_is_recognised_by_its_form(void **state)
