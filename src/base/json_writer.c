@@ -3,6 +3,7 @@
  * compare texts. */
 #include "base/json_writer.h"
 #include "base/assert.h"
+#include "base/num.h"
 #include "base/own.h"
 
 #include <math.h>
@@ -182,33 +183,26 @@ void esi_json_writer_str(struct esi_json_writer *json, struct esi_str value)
     append_string(json->out, value);
 }
 
-enum { DIGITS_MAX = 20 };
-
-static void append_digits(struct esi_bytes *out, bool is_negative, uint64_t value)
+static void append_digits(struct esi_bytes *out, uint64_t value)
 {
-    char digits[DIGITS_MAX + 1];
-    char *at = digits + sizeof digits;
+    char digits[ESI_NUM_DIGITS_MAX];
 
-    do {
-        *--at = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    if (is_negative) {
-        *--at = '-';
-    }
-    esi_bytes_append(out, at, (size_t)(digits + sizeof digits - at));
+    esi_bytes_append(out, digits, esi_num_format(value, digits));
 }
 
 void esi_json_writer_u64(struct esi_json_writer *json, uint64_t value)
 {
     before_item(json);
-    append_digits(json->out, false, value);
+    append_digits(json->out, value);
 }
 
 void esi_json_writer_i64(struct esi_json_writer *json, int64_t value)
 {
     before_item(json);
-    append_digits(json->out, value < 0, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    if (value < 0) {
+        esi_bytes_append_text(json->out, "-");
+    }
+    append_digits(json->out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
 void esi_json_writer_double(struct esi_json_writer *json, double value)

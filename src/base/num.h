@@ -29,12 +29,15 @@ static inline bool esi_num_parse(const char *text, size_t len, size_t digits_max
     return true;
 }
 
+enum { ESI_NUM_DIGITS_MAX = 20 }; /* of a uint64_t */
+
 /*
- * Writes the decimal digits of value (at most 20) to out, without NUL. Returns their count.
+ * Writes the decimal digits of value (at most ESI_NUM_DIGITS_MAX) to out, without NUL. Returns
+ * their count.
  */
 static inline size_t esi_num_format(uint64_t value, char *out)
 {
-    char digits[20];
+    char digits[ESI_NUM_DIGITS_MAX];
     size_t count = 0;
 
     do {

@@ -140,14 +140,6 @@ static bool resolve_path(const struct walk *walk, const char *path, char *out, s
     return len >= 0 && (size_t)len < capacity;
 }
 
-static void wipe_and_free(struct esi_bytes *bytes)
-{
-    if (bytes->data != NULL) {
-        explicit_bzero(bytes->data, bytes->capacity);
-    }
-    esi_bytes_deinit(bytes);
-}
-
 /* The file must be there and readable; what it holds is looked at by those who use it. */
 static void check_readable(struct walk *walk, const struct esi_node *node, const char *path)
 {
@@ -162,7 +154,7 @@ static void check_readable(struct walk *walk, const struct esi_node *node, const
     } else if (content.len == 0) {
         esi_report_add(walk->report, node->at, walk->key, "the file %s is empty", path);
     }
-    wipe_and_free(&content);
+    esi_bytes_wipe(&content);
 }
 
 /* The file may come later; the folder that it will stand in must be there. */
@@ -299,7 +291,7 @@ static void set_secret_from_file(struct walk *walk, const struct esi_schema_row 
     if (err != ES_OK) {
         esi_report_add(walk->report, node->at, walk->key, "the file %s cannot be read: %s", path,
                        es_err_text(err));
-        wipe_and_free(&content);
+        esi_bytes_wipe(&content);
         return;
     }
     if (content.len > 0 && content.data[content.len - 1] == '\n') {
@@ -320,7 +312,7 @@ static void set_secret_from_file(struct walk *walk, const struct esi_schema_row 
                        "the file %s must hold one line of %llu to %llu printable characters", path,
                        (unsigned long long)row->least, (unsigned long long)row->most);
     }
-    wipe_and_free(&content);
+    esi_bytes_wipe(&content);
 }
 
 /* Keys. */
@@ -615,5 +607,5 @@ void esi_check_fill(const struct esi_check_options *options, const struct esi_no
     }
     check_group(&walk, GROUP_ROOT, draft, root);
     draft->config.has_masked_secret = walk.has_masked_secret;
-    wipe_and_free(&walk.value);
+    esi_bytes_wipe(&walk.value);
 }

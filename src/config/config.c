@@ -187,10 +187,7 @@ enum es_err esi_config_load(struct esi_env *env, const char *path, enum esi_conf
         err = esi_config_parse(env, &source, out, errors);
     }
     /* It may hold passwords. */
-    if (text.data != NULL) {
-        explicit_bzero(text.data, text.capacity);
-    }
-    esi_bytes_deinit(&text);
+    esi_bytes_wipe(&text);
     return err;
 }
 

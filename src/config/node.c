@@ -4,6 +4,7 @@
 #include "config/node.h"
 
 #include "base/assert.h"
+#include "base/crypto.h"
 #include "base/num.h"
 
 #include <stdlib.h>
@@ -14,22 +15,14 @@ void esi_node_init(struct esi_node_tree *tree)
     *tree = (struct esi_node_tree){0};
 }
 
-static void free_text(char *text)
-{
-    if (text != NULL) {
-        explicit_bzero(text, strlen(text));
-        free(text);
-    }
-}
-
 void esi_node_deinit(struct esi_node_tree *tree)
 {
     struct esi_node *node = tree->allocated;
 
     while (node != NULL) {
         struct esi_node *next = node->allocated_next;
-        free_text(node->key);
-        free_text(node->text);
+        esi_crypto_free_text(node->key);
+        esi_crypto_free_text(node->text);
         free(node);
         node = next;
     }

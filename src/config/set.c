@@ -4,6 +4,7 @@
 #include "config/set.h"
 
 #include "base/assert.h"
+#include "base/crypto.h"
 #include "base/own.h"
 #include "config/value.h"
 
@@ -12,14 +13,6 @@
 
 enum { WORD_BYTES_MAX = 32, LIST_ITEMS_MAX = 10000, HOST_CHARS_MAX = 253 };
 
-void esi_set_free_text(char *text)
-{
-    if (text != NULL) {
-        explicit_bzero(text, strlen(text));
-        free(text);
-    }
-}
-
 static enum es_err replace_text(char **field, struct esi_str text)
 {
     char *copy = esi_str_dup(text);
@@ -27,7 +20,7 @@ static enum es_err replace_text(char **field, struct esi_str text)
     if (copy == NULL) {
         return ES_NO_MEMORY;
     }
-    esi_set_free_text(*field);
+    esi_crypto_free_text(*field);
     *field = copy;
     return ES_OK;
 }
@@ -185,9 +178,9 @@ static enum es_err split_user(struct esi_str text, struct esi_config_url *url)
 
 static void clear_url(struct esi_config_url *url)
 {
-    esi_set_free_text(url->host);
-    esi_set_free_text(url->user);
-    esi_set_free_text(url->password);
+    esi_crypto_free_text(url->host);
+    esi_crypto_free_text(url->user);
+    esi_crypto_free_text(url->password);
     *url = (struct esi_config_url){0};
 }
 
@@ -383,7 +376,7 @@ void esi_set_clear(const struct esi_schema_row *row, void *base)
     case KIND_HOST:
     case KIND_HOST_PORT:
     case KIND_HANDLER_ADDRESS:
-        esi_set_free_text(*(char **)field);
+        esi_crypto_free_text(*(char **)field);
         *(char **)field = NULL;
         return;
     case KIND_TEXTS:

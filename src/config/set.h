@@ -25,6 +25,3 @@ void esi_set_clear(const struct esi_schema_row *row, void *base);
 
 /* Appends what the row allows, for a message: "a port from 0 to 65535". */
 void esi_set_describe(const struct esi_schema_row *row, struct esi_bytes *out);
-
-/* Frees a text and wipes it first; NULL is accepted. */
-void esi_set_free_text(char *text);

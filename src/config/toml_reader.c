@@ -735,9 +735,6 @@ enum es_err esi_toml_reader_read(struct esi_str text, struct esi_node_tree *tree
     if (err == ES_OK) {
         err = read_lines(&reading);
     }
-    if (reading.scratch.data != NULL) {
-        explicit_bzero(reading.scratch.data, reading.scratch.capacity);
-    }
-    esi_bytes_deinit(&reading.scratch);
+    esi_bytes_wipe(&reading.scratch);
     return err;
 }

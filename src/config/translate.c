@@ -7,6 +7,7 @@
 #include "config/translate.h"
 
 #include "base/assert.h"
+#include "base/crypto.h"
 #include "base/hashmap.h"
 #include "base/own.h"
 #include "config/check.h"
@@ -47,7 +48,7 @@ static void copy_text(struct translation *self, const char *text, char **out)
     if (text != NULL && copy == NULL) {
         self->report->is_out_of_memory = true;
     }
-    esi_set_free_text(*out);
+    esi_crypto_free_text(*out);
     *out = copy;
 }
 

@@ -208,10 +208,7 @@ ES_API enum es_err es_token_add(const struct es_config *config,
 
 ES_API void es_token_free(char *token)
 {
-    if (token != NULL) {
-        esi_crypto_wipe(token, strlen(token));
-        free(token);
-    }
+    esi_crypto_free_text(token);
 }
 
 ES_API enum es_err es_token_list(const struct es_config *config, char **table,

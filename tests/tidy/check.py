@@ -26,6 +26,7 @@ import log_events_page  # noqa: E402
 import metrics_page  # noqa: E402  (these stand in scripts/pages)
 from c_source import (  # noqa: E402
     ATOMIC,
+    DIRECTIVE,
     LOCK,
     MEMORY_ORDERS,
     RCU_READ,
@@ -120,7 +121,6 @@ SYMBOL_PREFIXES = {
     "src/net/http1_request.c": {"esi_http1_": "a request of http1.h: what it says"},
     "src/journal/journal_memory.c": {"esi_journal_": "implements journal.h, which other stores implement too"},
     "src/broker/batch.c": {"esi_delivery_": "a delivery is what a batch hands over; declared in batch.h"},
-    "src/broker/subtable.c": {"esi_sub_": "a subscription is the table's entry; declared in subtable.h"},
     "src/broker/target.c": {"esi_targets_": "the set of all targets, named by the plural"},
 }
 
@@ -131,6 +131,36 @@ REPEATED_HEADERS = {"src/config/schema_undef.h": "forgets the macros of schema.d
 RCU_READ_ELSEWHERE = {
     "src/base/rcu.h": "defines the macro",
     "src/broker/rcu_map.c": "a look-up belongs to the section of its caller",
+}
+
+# Functions that no source calls, each with what it is there for; a place that ends with an underscore stands for all
+# that begin so.
+NOT_CALLED = {
+    # For tests.
+    "esi_env_sim_": "the simulated world: tests/sim is built on it",
+    "esi_batch_send_text": "tests send one message by it",
+    "esi_event_json_encode": "tests and fuzzing decode what it writes",
+    "esi_event_protobuf_append_publish_request": "the simulation's publisher",
+    "esi_grpc_client_in_flight": "tests look inside",
+    "esi_http2_session_bytes": "tests look inside",
+    "esi_subject_is_subset": "the plain rule that the walks of permissions are compared with",
+    "esi_subject_overlaps": "as esi_subject_is_subset",
+    "esi_token_file_at": "tests and fuzzing look at what was parsed",
+    # For features that are still to be built.
+    "esi_dead_letters_remove": "replay and purge of dead letters",
+    "esi_headers_": "CloudEvents in the headers of messages",
+    "esi_retry_classify_http": "handlers that are called by HTTP",
+    # The other half of an interface.
+    "esi_gateway_writer_account_sub": "we take A-, and send none",
+    "esi_gateway_writer_account_unsub": "as esi_gateway_writer_account_sub",
+    "esi_grpc_client_is_done": "the handler closes when it is draining and nothing is in flight",
+    "esi_grpc_client_wants_read": "the handler always reads",
+    "esi_grpc_client_wants_write": "the handler writes what there is",
+    "esi_grpc_server_lost": "a connection that is lost is freed",
+    "esi_grpc_server_metadata": "our methods read none",
+    "esi_http1_respond_text": "the monitor answers with bodies of its own",
+    "esi_http1_shutdown": "the monitor closes",
+    "esi_stream_tls_alpn": "HTTP/2 is all that the gRPC port takes",
 }
 
 # Refused in the code of all C files: (pattern, what to do instead).
@@ -250,6 +280,14 @@ ACTOR_PARTS = {
 # Sources without a unit test of their own.
 NO_UNIT_TEST = {
     **{f"src/broker/batch_{part}.c": "stands behind broker/batch.h: test_batch.c" for part in "output run".split()},
+    **{
+        f"src/broker/{part}.c": "stands behind broker/match_cache.h: test_match_cache.c"
+        for part in "match match_builder match_slots".split()
+    },
+    **{
+        f"src/broker/subtable_{part}.c": "stands behind broker/subtable.h: test_subtable.c"
+        for part in "place trie walk".split()
+    },
     "src/net/http1_request.c": "stands behind net/http1.h: test_http1.c",
     **{
         f"src/net/http2_{part}.c": "stands behind net/http2.h: test_http2.c" for part in "callbacks flood memory".split()
@@ -499,6 +537,40 @@ def check_symbols(tree):
             is_main = name == "main" and path.startswith("src/programs/")
             if not name.startswith(allowed) and name != f"esi_{stem}" and not is_main:
                 yield path, 1, f"global symbol {name}: begins with esi_{stem}_ or es_, or is static"
+
+
+def calls_in_header(tree, path):
+    """The words of a header that call: what stands in its inline functions and macros, less the functions' own names."""
+    code, words = tree.code(path), []
+    for _, start, end, _ in functions(tree, path):
+        words += re.findall(r"\w+", code[start:end])[1:]
+    for match in DIRECTIVE.finditer(code):
+        words += re.findall(r"\w+", match.group())
+    return set(words)
+
+
+@rule("not-called")
+def check_not_called(tree):
+    """What only its own tests call is kept right for nobody."""
+    callers = {}
+    for path in tree.under("src/"):
+        words = calls_in_header(tree, path) if path.endswith(".h") else set(re.findall(r"\w+", tree.code(path)))
+        for word in words:
+            callers.setdefault(word, set()).add(path)
+    excused = set()
+    for path in tree.under("src/"):
+        code = tree.code(path)
+        for name, start, _, _ in functions(tree, path):
+            if not name.startswith("esi_") or callers.get(name, set()) - {path}:
+                continue
+            excuse = next((e for e in NOT_CALLED if name == e or (e.endswith("_") and name.startswith(e))), None)
+            is_called_here = len(re.findall(rf"\b{name}\b", code)) > 1
+            if excuse is not None:
+                excused.add(excuse)
+            elif not is_called_here:
+                yield path, line_of(code, start), f"no source calls {name}: it goes, or NOT_CALLED says what it is for"
+    for excuse in set(NOT_CALLED) - excused:
+        yield "tests/tidy/check.py", 1, f"NOT_CALLED names {excuse}, which is called or not there"
 
 
 EXPORTS = "tests/tidy/exported_symbols.txt"
