@@ -5,30 +5,20 @@
 #include "base/rcu.h"
 #include "env/env.h"
 #include "runtime/actor.h"
+#include "runtime/timed_wait.h"
 
 #include <errno.h>
-#include <time.h>
 
 enum {
     PATIENCE_NS = 5000000,
     PATIENT_MAX = 1024 /* so many wait no longer: each keeps its memory until then */
 };
 
-static void init_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attributes;
-
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
 void esi_reclaimer_init(struct esi_reclaimer *reclaimer, struct esi_env *env)
 {
     *reclaimer = (struct esi_reclaimer){.env = env};
     pthread_mutex_init(&reclaimer->mutex, NULL);
-    init_cond(&reclaimer->changed);
+    esi_timed_wait_init(&reclaimer->changed);
     reclaimer->tail = &reclaimer->head;
 }
 
@@ -113,15 +103,10 @@ static bool is_pressed(const struct esi_reclaimer *reclaimer)
 /* With the mutex held: until somebody waits, and then for more, as long as all are patient. */
 static void wait_for_askers(struct esi_reclaimer *reclaimer)
 {
-    struct timespec deadline;
-
     while (reclaimer->head == NULL && !reclaimer->is_ending) {
         pthread_cond_wait(&reclaimer->changed, &reclaimer->mutex);
     }
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    const long nsec = deadline.tv_nsec + PATIENCE_NS;
-    deadline.tv_sec += nsec / 1000000000;
-    deadline.tv_nsec = nsec % 1000000000;
+    const struct timespec deadline = esi_timed_wait_deadline(PATIENCE_NS);
     while (!is_pressed(reclaimer) &&
            pthread_cond_timedwait(&reclaimer->changed, &reclaimer->mutex, &deadline) != ETIMEDOUT) {
     }

@@ -10,12 +10,12 @@
 #include "runtime/placement.h"
 #include "runtime/reclaimer.h"
 #include "runtime/services.h"
+#include "runtime/timed_wait.h"
 #include "runtime/worker.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     SERVICE_COUNT_DEFAULT = 2,
@@ -310,15 +310,10 @@ static bool step_to_phase_end(struct esi_runtime *runtime, enum esi_stop_phase p
 static bool wait_for_phase(struct esi_runtime *runtime, enum esi_stop_phase phase,
                            uint64_t timeout_ns)
 {
-    struct timespec deadline;
-
     if (esi_env_is_stepped(runtime->options.env)) {
         return step_to_phase_end(runtime, phase, timeout_ns);
     }
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    const uint64_t nsec = (uint64_t)deadline.tv_nsec + timeout_ns % 1000000000U;
-    deadline.tv_sec += (time_t)(timeout_ns / 1000000000U + nsec / 1000000000U);
-    deadline.tv_nsec = (long)(nsec % 1000000000U);
+    const struct timespec deadline = esi_timed_wait_deadline(timeout_ns);
     pthread_mutex_lock(&runtime->count_mutex);
     while (runtime->living[phase] > 0) {
         if (pthread_cond_timedwait(&runtime->count_changed, &runtime->count_mutex, &deadline) !=
@@ -481,17 +476,6 @@ static enum es_err start_threads(struct esi_runtime *runtime)
     return err == ES_OK ? wait_for_workers(runtime) : err;
 }
 
-/* The end of a stop phase is waited for by the clock that nobody sets. */
-static void init_count_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attributes;
-
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
 static void apply_defaults(struct esi_runtime *runtime)
 {
     struct esi_runtime_options *options = &runtime->options;
@@ -539,7 +523,7 @@ enum es_err esi_runtime_new(const struct esi_runtime_options *options, struct es
     esi_services_init(&runtime->services, options->env);
     esi_reclaimer_init(&runtime->reclaimer, options->env);
     pthread_mutex_init(&runtime->count_mutex, NULL);
-    init_count_cond(&runtime->count_changed);
+    esi_timed_wait_init(&runtime->count_changed);
     pthread_mutex_init(&runtime->moves_mutex, NULL);
     pthread_cond_init(&runtime->moves_ended, NULL);
     const uint32_t count = runtime->options.worker_count;

@@ -47,10 +47,8 @@ void esi_worker_note_answer(struct esi_worker *worker)
 void esi_worker_stats(const struct esi_worker *worker, struct esi_worker_stats *out)
 {
     *out = worker->stats;
-    /* order: relaxed; our own values. */
+    /* order: relaxed; our own value. */
     out->busy_permille = atomic_load_explicit(&worker->busy_permille, memory_order_relaxed);
-    /* order: relaxed; our own values. */
-    out->actors = atomic_load_explicit(&worker->actor_count, memory_order_relaxed);
 }
 
 const struct esi_worker_times *esi_worker_times(const struct esi_worker *worker)
@@ -334,8 +332,7 @@ static void run_actors(struct esi_worker *worker, uint32_t work_bound)
 void esi_worker_take_in(struct esi_worker *worker, struct esi_actor *actor)
 {
     esi_list_append(&worker->actors, &actor->in_worker);
-    /* order: relaxed; a counter for placement and stop. */
-    atomic_fetch_add_explicit(&worker->actor_count, 1, memory_order_relaxed);
+    worker->stats.actors++;
 }
 
 void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor)
@@ -347,8 +344,7 @@ void esi_worker_forget(struct esi_worker *worker, struct esi_actor *actor)
     }
     esi_balance_forget(&worker->balance, actor);
     esi_list_remove(&actor->in_worker);
-    /* order: relaxed; a counter for placement and stop. */
-    atomic_fetch_sub_explicit(&worker->actor_count, 1, memory_order_relaxed);
+    worker->stats.actors--;
 }
 
 static void stop_actors(struct esi_worker *worker, enum esi_stop_phase phase)
@@ -497,7 +493,6 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     esi_list_init(&worker->actors);
     atomic_init(&worker->is_asleep, false);
     atomic_init(&worker->busy_permille, 0);
-    atomic_init(&worker->actor_count, 0);
     atomic_init(&worker->inbound, NULL);
     esi_actor_init(&worker->agent, &agent_type, runtime, worker);
     worker->agent.is_started = true;

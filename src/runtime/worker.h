@@ -48,7 +48,6 @@ struct esi_worker {
     _Atomic uint32_t busy_permille;
     /* of the busy measurement; the last one stands in busy_permille */
     _Atomic uint64_t window_start_ns;
-    _Atomic uint32_t actor_count;
     /* written by any thread */
     _Alignas(ESI_CACHE_LINE) _Atomic(struct esi_actor *) inbound; /* scheduled from elsewhere */
 };
