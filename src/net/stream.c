@@ -73,6 +73,7 @@ struct esi_stream {
     struct lent_block input_block;
     struct lent_block output_block;
     bool has_read_socket; /* in this call */
+    bool has_told_end;    /* of the peer's direction, by close_notify; ours goes on */
     bool is_fin_wanted;
     bool is_fin_sent;
     size_t handshake_bytes;
@@ -517,7 +518,9 @@ enum es_err esi_stream_read(struct esi_stream *stream, void *buffer, size_t capa
     }
     lend_input(stream, block);
     err = esi_tls_session_read(stream->session, buffer, capacity, &got);
-    if (err != ES_OK && err != ES_AGAIN) {
+    if (err == ES_CLOSED && esi_tls_session_has_peer_ended(stream->session)) {
+        stream->has_told_end = true;
+    } else if (err != ES_OK && err != ES_AGAIN) {
         (void)fail(stream, err, NULL);
     }
     take_input_back(stream);
@@ -639,7 +642,7 @@ bool esi_stream_has_buffered_input(const struct esi_stream *stream)
         return count_held(&stream->input) > 0;
     }
     /* During the handshake what is held is an incomplete record: only the socket can help. */
-    if (stream->state != STREAM_OPEN || stream->ended != ES_OK) {
+    if (stream->state != STREAM_OPEN || stream->ended != ES_OK || stream->has_told_end) {
         return false;
     }
     /* Where a read waits for room to write, reading again would spin: esi_stream_flush must come

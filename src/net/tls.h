@@ -126,6 +126,9 @@ ES_MUST_USE enum es_err esi_tls_session_write(struct esi_tls_session *session, c
 void esi_tls_session_shutdown(struct esi_tls_session *session);
 /* True when decrypted bytes wait to be read, or an end that no read has told yet. */
 bool esi_tls_session_has_pending(const struct esi_tls_session *session);
+/* True when the peer has ended its direction by close_notify: what it waits for can still be
+ * written. */
+bool esi_tls_session_has_peer_ended(const struct esi_tls_session *session);
 /* True when the last ES_AGAIN came from send. */
 bool esi_tls_session_wants_write(const struct esi_tls_session *session);
 /* What the session holds, the library's part included, in bytes of memory. */

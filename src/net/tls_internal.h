@@ -48,6 +48,7 @@ struct esi_tls_session {
     enum es_err transport_error;        /* why the transport failed, or ES_OK */
     int64_t library_bytes;              /* what the library has taken for it */
     bool is_done;                       /* the handshake is */
+    bool has_peer_ended;                /* close_notify came: nothing more is to be read */
     bool is_first_byte_seen;
     bool wants_write;
     char failure[TLS_FAILURE_BYTES];

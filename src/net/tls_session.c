@@ -276,7 +276,7 @@ static enum es_err judge(struct esi_tls_session *session, int result)
             return ES_AGAIN;
         }
         if (code == WOLFSSL_ERROR_ZERO_RETURN && session->is_done) {
-            session->ended = ES_CLOSED; /* close_notify: an orderly end, no failure */
+            session->has_peer_ended = true; /* close_notify: an orderly end, no failure */
             return ES_CLOSED;
         }
     }
@@ -323,6 +323,9 @@ enum es_err esi_tls_session_read(struct esi_tls_session *session, void *buffer, 
 
     if (session->ended != ES_OK) {
         return session->ended;
+    }
+    if (session->has_peer_ended) {
+        return ES_CLOSED;
     }
     if (!session->is_done) {
         return ES_AGAIN;
@@ -371,8 +374,9 @@ enum es_err esi_tls_session_write(struct esi_tls_session *session, const void *d
          * nobody kept. */
         snprintf(session->failure, sizeof(session->failure), "a record was written in part");
         session->ended = ES_TLS;
+        err = ES_TLS;
     }
-    return session->ended;
+    return err;
 }
 
 void esi_tls_session_shutdown(struct esi_tls_session *session)
@@ -386,7 +390,13 @@ void esi_tls_session_shutdown(struct esi_tls_session *session)
 bool esi_tls_session_has_pending(const struct esi_tls_session *session)
 {
     /* An end that was found behind bytes is told by the next read, and no socket calls for that. */
-    return session->ended != ES_OK || wolfSSL_pending(session->library) > 0;
+    return session->ended != ES_OK || session->has_peer_ended ||
+           wolfSSL_pending(session->library) > 0;
+}
+
+bool esi_tls_session_has_peer_ended(const struct esi_tls_session *session)
+{
+    return session->has_peer_ended;
 }
 
 bool esi_tls_session_wants_write(const struct esi_tls_session *session)

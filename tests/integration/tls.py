@@ -241,6 +241,38 @@ def broken_records(bench):
         stand.expect_connections(2)
 
 
+def half_close(bench):
+    """Who ends its direction right behind its last lines, by close_notify and without a FIN, is
+    answered, and then told that we end too."""
+    with Stand(bench, mutual(bench)) as stand:
+        for version in VERSIONS:
+            peer = stand.greeted()
+            peer.sock.settimeout(15.0 * stand.slow)
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            context = client_context(bench, "client", version)
+            side = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+            def go_on(step):
+                while True:
+                    try:
+                        return step()
+                    except ssl.SSLWantReadError:
+                        peer.sock.sendall(outgoing.read())
+                        data = peer.sock.recv(65536)
+                        require(data, "an end by close_notify", "close_notify", "FIN")
+                        incoming.write(data)
+
+            go_on(side.do_handshake)
+            side.write(connect_line().encode() + b"PING\r\n")
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.unwrap()  # close_notify stands behind the lines now, in one segment
+            got = b""
+            with contextlib.suppress(ssl.SSLZeroReturnError):
+                while data := go_on(lambda: side.read(65536)):
+                    got += data
+            require(got.endswith(b"PONG\r\n"), "the answer, with TLS " + version, b"PONG", got)
+
+
 def plain_beside_tls(bench):
     """With allow_plain the first bytes tell; the rest is as on either port."""
     settings = mutual(bench, allow_plain=True, timeout="1s")
@@ -529,6 +561,7 @@ CASES = [
     wrong_certificates,
     choice_by_name,
     broken_records,
+    half_close,
     outside_clients,
     plain_beside_tls,
     library_is_named,

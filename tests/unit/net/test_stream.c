@@ -454,6 +454,15 @@ static void an_orderly_end_is_no_failure(void **state)
     assert_int_equal(err, ES_CLOSED);
     assert_string_equal(esi_stream_failure(pair.server), "");
     assert_int_equal(esi_stream_read(pair.server, &byte, 1, &count), ES_CLOSED);
+    /* It has ended its direction only: what it waits for still goes out. */
+    pair_expect_text(pair.server, pair.client, "the answer to the last words");
+    esi_stream_shutdown_write(pair.server);
+    for (err = ES_AGAIN; err == ES_AGAIN;) {
+        assert_true(pair_has_time(&start_ns));
+        err = esi_stream_read(pair.client, &byte, 1, &count);
+    }
+    assert_int_equal(err, ES_CLOSED);
+    assert_string_equal(esi_stream_failure(pair.client), "");
     assert_int_equal(
         esi_stream_writev(pair.client, &(struct iovec){.iov_base = &byte, .iov_len = 1}, 1, &count),
         ES_CLOSED);
