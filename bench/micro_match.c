@@ -168,7 +168,8 @@ static void run_cached(void *argument, struct micro_pass *pass)
     const uint32_t count = world->subject_count < CACHED_MAX ? world->subject_count : CACHED_MAX;
 
     for (uint32_t i = 0; i < count; i++) {
-        const struct esi_match *match = esi_match_cache_find(world->cache, world->subjects[i]);
+        const struct esi_match *match = esi_match_cache_find(world->cache, world->subjects[i],
+                                                             esi_hashmap_hash(world->subjects[i]));
         if (match == NULL || match->plain_count == 0) {
             micro_fail("the match cache found nothing");
         }

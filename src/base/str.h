@@ -26,6 +26,15 @@ static inline bool esi_str_equal(struct esi_str a, struct esi_str b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* Negative, 0, positive: a stands before, is equal to, stands behind b in the order of bytes. */
+static inline int esi_str_compare(struct esi_str a, struct esi_str b)
+{
+    const size_t len = a.len < b.len ? a.len : b.len;
+    const int order = len == 0 ? 0 : memcmp(a.data, b.data, len);
+
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 static inline bool esi_str_starts_with(struct esi_str s, struct esi_str prefix)
 {
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);

@@ -151,7 +151,7 @@ static inline bool begin_run(struct esi_batch *batch, const struct esi_publish *
 {
     batch->lone_runs = batch->run_count > 1 ? 0 : batch->lone_runs + 1;
     esi_batch_run_flush(batch);
-    batch->match = esi_match_cache_find_hashed(batch->options.cache, publish->subject, hash);
+    batch->match = esi_match_cache_find(batch->options.cache, publish->subject, hash);
     batch->subject = publish->subject;
     batch->queues = publish->queues;
     if (batch->match == NULL) {
@@ -249,7 +249,7 @@ static __attribute__((noinline)) uint32_t add_behind(struct esi_batch *batch,
         struct esi_batch_ahead *ahead = &batch->ahead[batch->ahead_count++];
         ahead->publish = *publish;
         ahead->hash = hash;
-        ahead->hint.table = (struct esi_subtable_hint){0};
+        ahead->hint.table = (struct esi_subtable_walk_hint){0};
         if (batch->ahead_count > 1) {
             ahead->hint.table = (ahead - 1)->hint.table;
         }

@@ -369,7 +369,7 @@ static uint32_t deliver_named_groups(struct esi_batch *batch,
         batch->mark_capacity = 0; /* the old marks are cleared as it grows again */
     }
     while (esi_gateway_parser_next_queue(&queues, &queue)) {
-        const struct esi_match_group *group = esi_match_cache_find_group(match, queue);
+        const struct esi_match_group *group = esi_match_find_group(match, queue);
         if (group != NULL && mark_group(batch, (size_t)(group - match->groups))) {
             count += deliver(batch, group);
         }

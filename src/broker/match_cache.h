@@ -1,62 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a published subject matches, and a worker's cache of that. A match is a flat list: plain
- * subscriptions grouped by how their lines are formatted, queue groups with their local members,
- * links in order of their round-trip time with the groups that each must serve. Whether it is still
- * right is told by two generations, which are looked at inside the read-side section (a worker's
- * turn) before a pointer of it is used.
+ * A worker's cache of matches. Whether one is still right is told by two generations, which are
+ * looked at inside the read-side section (a worker's turn) before a pointer of it is used.
  *
- * An entry is admitted at the second use of its subject, so that subjects seen once (inboxes) empty
- * nothing. Where more subjects are in use than it can hold, and few look-ups hit, it steps aside,
- * and most subjects are looked up in the table at once. One thread's.
+ * An entry is admitted at the second use of its subject, so that subjects seen once empty nothing.
+ * Where subjects differ in their last token only, and it makes no difference to what they match
+ * (the inboxes of one requester, each used once), they are a family: one entry serves all of them.
+ *
+ * Where more subjects are in use than it can hold, and few look-ups hit, it steps aside, and most
+ * subjects are looked up in the table at once. One thread's.
  */
 #pragma once
 
 #include "base/err.h"
 #include "base/ledger.h"
 #include "base/str.h"
+#include "broker/match.h"
 #include "broker/subtable.h"
+#include "broker/subtable_walk.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Local members of one queue group, over all matching subscription subjects. */
-struct esi_match_group {
-    struct esi_str name;      /* lies in a member's subscription */
-    struct esi_sub **members; /* borrowed */
-    uint32_t member_count;
-};
-
-/* What one gateway link gets of a message published here. */
-struct esi_match_link {
-    struct esi_sub *sub;    /* the first matching one; its flags count */
-    struct esi_str *queues; /* groups that this link's cluster must serve */
-    uint32_t queue_count;
-    bool has_plain;
-};
-
-struct esi_match {
-    struct esi_str subject;
-    uint64_t hash;
-    uint64_t generation; /* of the subject's bucket */
-    uint64_t wildcard_generation;
-    uint32_t bucket;
-    uint32_t plain_count;
-    uint32_t group_count;
-    uint32_t link_count;
-    bool has_repeated_target; /* a target stands in it twice: messages are formatted one by one */
-    bool has_counted;         /* a subscription with a maximum: each message is claimed by itself */
-    bool is_cached;
-    size_t bytes;                   /* of memory that it takes */
-    struct esi_sub **plain;         /* equal format side by side: same flags, same sid */
-    struct esi_match_group *groups; /* in order of their names */
-    struct esi_match_link *links;
-};
-
 struct esi_match_cache;
 
 /*
- * capacity: cached subjects at most; there is room for a few at first, and more as they come. Their
+ * capacity: cached matches at most; there is room for a few at first, and more as they come. Their
  * memory is bounded too: a match is as long as its list of receivers, and a peer chooses both
  * subjects and subscriptions.
  */
@@ -75,14 +44,16 @@ void esi_match_cache_charge_to(struct esi_match_cache *cache, struct esi_lease *
  * What the subject matches now. The result is valid until the next call, or, when is_cached, until
  * the next call that is not for the same subject; in any case not beyond the worker's turn. NULL
  * only when memory is exhausted.
+ *   hash  of the subject
  */
-const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject);
-/* The same, where the subject's hash is known. */
-const struct esi_match *esi_match_cache_find_hashed(struct esi_match_cache *cache,
-                                                    struct esi_str subject, uint64_t hash);
+const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject,
+                                             uint64_t hash);
+/* True while nothing that the match depends on has changed. */
+bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match);
+
 /* What is asked of the memory for a subject that is looked up soon. */
 struct esi_match_hint {
-    struct esi_subtable_hint table;
+    struct esi_subtable_walk_hint table;
     const struct esi_match *match; /* the one that was found; NULL: none */
 };
 /*
@@ -96,12 +67,6 @@ void esi_match_cache_prefetch_places(const struct esi_match_cache *cache,
                                      struct esi_match_hint *hint);
 void esi_match_cache_prefetch_found(const struct esi_match_cache *cache,
                                     const struct esi_match_hint *hint);
-/* True while nothing that the match depends on has changed. */
-bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match);
-
-/* The local group of this name, or NULL. */
-const struct esi_match_group *esi_match_cache_find_group(const struct esi_match *match,
-                                                         struct esi_str name);
 
 struct esi_match_cache_stats {
     uint64_t hits;

@@ -15,17 +15,14 @@
  */
 #pragma once
 
-#include "auth/permissions.h"
 #include "base/err.h"
 #include "base/str.h"
 #include "broker/rcu_map.h"
-#include "broker/target.h"
+#include "broker/sub.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-struct esi_sub_pool;
 
 enum {
     ESI_SUBTABLE_BUCKETS = 256,
@@ -33,69 +30,6 @@ enum {
     /* Of a subject with wildcards: more than a control line of the usual size can hold. */
     ESI_SUBTABLE_TOKENS_MAX = 2100
 };
-
-enum esi_sub_flag {
-    SUB_HEADERS = 1, /* the client takes HMSG; else headers are stripped */
-    /* each message is handed over by itself, with its reply: counts, responses, filters */
-    SUB_RECORDS = 2,
-    SUB_OPTIMISTIC = 4, /* a link's ">" that stands for "send all but what was refused" */
-    /* it ends with a maximum: each message is claimed before it is handed over; with SUB_RECORDS */
-    SUB_COUNTED = 8
-};
-
-/*
- * A subscription. Owned by its target's actor; immutable while it is in the table, except for the
- * router's part. What is looked at for each message stands in the first cache line.
- */
-struct esi_sub {
-    union {
-        struct esi_rcu_entry entry;
-        struct { /* the same by the names of a subscription */
-            uint64_t hash;
-            struct esi_str subject; /* subject, queue and sid lie behind the struct */
-            uint16_t kind;          /* the table's */
-            uint16_t traits;        /* what it must know of the subject */
-            uint32_t index;         /* written by the router: where it stands among others */
-        };
-    };
-    /* borrowed: lives until the removal's grace period has passed */
-    struct esi_target *target;
-    struct esi_str sid; /* empty for links */
-    uint32_t slot;      /* the target's own number for it */
-    uint32_t flags;     /* bits of enum esi_sub_flag */
-    /* borrowed; not NULL: each delivery is asked about */
-    const struct esi_permissions *permissions;
-    struct esi_str queue; /* empty: plain */
-    uint64_t created_ns;  /* monotonic */
-    /* written by the router: the list or the node of the trie that it stands in */
-    struct esi_rcu_entry *home;
-    _Atomic int64_t claims_left; /* SUB_COUNTED: see esi_sub_claim */
-};
-
-/* A subscription with copies of its strings, owned by the caller (free, or esi_sub_free); NULL when
- * memory is exhausted. */
-struct esi_sub *esi_sub_new(struct esi_target *target, struct esi_str subject, struct esi_str queue,
-                            struct esi_str sid);
-/* The same with memory of a pool, of which this thread is the only user. */
-struct esi_sub *esi_sub_new_pooled(struct esi_sub_pool *pool, struct esi_target *target,
-                                   struct esi_str subject, struct esi_str queue,
-                                   struct esi_str sid);
-/* Frees it: its memory goes to a pool; NULL: to the system. */
-void esi_sub_free(struct esi_sub *sub, struct esi_sub_pool *pool);
-/* Has its subject a wildcard? */
-bool esi_sub_is_pattern(const struct esi_sub *sub);
-/* True from its addition to its removal. Thread: the part's router. */
-bool esi_sub_is_routed(const struct esi_sub *sub);
-
-/*
- * A subscription with a maximum (SUB_COUNTED) is handed over no more messages than it may still
- * have: who hands one over claims it first. False: it has had, or will have, all of them, so it
- * receives nothing of this one. Its owner counts what arrives, and ends it. Thread: any.
- */
-ES_MUST_USE bool esi_sub_claim(struct esi_sub *sub);
-/* The maximum has become more (or less, when negative), or what was claimed did not arrive. Thread:
- * any. */
-void esi_sub_add_claims(struct esi_sub *sub, int64_t count);
 
 struct esi_subtable;
 
@@ -121,6 +55,12 @@ void esi_subtable_remove(struct esi_subtable *table, struct esi_sub *sub,
  * one of the two, never both or none. Cannot fail. Thread: the part's router.
  */
 void esi_subtable_replace(struct esi_subtable *table, struct esi_sub *old, struct esi_sub *fresh);
+/*
+ * What a subscription takes in a table, in bytes of memory: itself, and its place as though nothing
+ * else stood there and its pattern shared no token with others. Where several stand on one subject,
+ * their list is not counted. Thread: any.
+ */
+uint64_t esi_subtable_memory_bytes(const struct esi_sub *sub);
 /* How many of the subscriptions on sub's subject are local and without a queue; sub is in the
  * table. Thread: the part's router. */
 uint32_t esi_subtable_plain_count(const struct esi_sub *sub);
@@ -146,32 +86,6 @@ const _Atomic uint64_t *esi_subtable_wildcard_generation(const struct esi_subtab
 
 /* When a client's subscription was added last, monotonic ns; relaxed. Thread: any. */
 uint64_t esi_subtable_last_local_ns(const struct esi_subtable *table);
-
-/*
- * Calls found(argument, sub) for each subscription that matches the subject, wildcard tokens in it
- * taken literally. A subject with an empty token matches nothing. The caller is in a read-side
- * section; found must not keep sub beyond it.
- */
-void esi_subtable_walk(const struct esi_subtable *table, struct esi_str subject, uint64_t hash,
-                       void (*found)(void *argument, struct esi_sub *sub), void *argument);
-
-/* Where a walk will look last, for the hints below. Valid for the turn. */
-struct esi_subtable_hint {
-    const struct esi_rcu_map *literals;
-    const struct esi_rcu_map *leaves; /* of the trie, where the last token is; NULL: none */
-    struct esi_str stem;              /* all tokens but the last; borrowed */
-    uint64_t literal_hash;
-    uint64_t leaf_hash;
-};
-/*
- * For many subjects at once: each step asks the memory for what the next one looks at, and the last
- * one for what a walk will find. Hints only. In the first step hint is that of the subject before,
- * whose way down the trie is often the same, or all zero. The caller is in a read-side section.
- */
-void esi_subtable_prefetch(const struct esi_subtable *table, struct esi_str subject, uint64_t hash,
-                           struct esi_subtable_hint *hint);
-void esi_subtable_prefetch_places(const struct esi_subtable_hint *hint);
-void esi_subtable_prefetch_found(const struct esi_subtable_hint *hint);
 
 /* Subscriptions now in the table. Thread: any; relaxed. */
 uint64_t esi_subtable_count(const struct esi_subtable *table);

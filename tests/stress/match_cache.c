@@ -8,6 +8,8 @@
 #include "base/own.h"
 #include "base/rcu.h"
 #include "broker_case.h"
+
+#include "base/hashmap.h"
 #include "proto/subject.h"
 #include "runtime_case.h"
 
@@ -83,7 +85,8 @@ static void ask(struct esi_match_cache *cache, uint64_t *random)
         /* order: acquire; as above. */
         added[i] = atomic_load_explicit(&lanes[i].added, memory_order_acquire);
     }
-    const struct esi_match *match = esi_match_cache_find(cache, esi_str_from(subjects[s]));
+    const struct esi_match *match = esi_match_cache_find(
+        cache, esi_str_from(subjects[s]), esi_hashmap_hash(esi_str_from(subjects[s])));
     case_check(match != NULL);
     check_match(match, subjects[s], added, gone);
     for (uint32_t i = 0; i < LANES; i++) {

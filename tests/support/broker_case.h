@@ -10,6 +10,7 @@
 #include "broker/batch.h"
 #include "broker/match_cache.h"
 #include "broker/subtable.h"
+#include "broker/subtable_walk.h"
 #include "broker/target.h"
 
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Goal: a match is what the table holds at the time of asking, cached or not; its parts stand in
- * the promised order; the cache admits at the second use and is bounded in entries and memory.
- * Method: small tables, and random changes compared with a match made by a fresh cache.
+ * the promised order; the cache admits at the second use, of a subject or of its family, and is
+ * bounded in entries and memory. Method: small tables, and random changes compared with a match
+ * made by a fresh cache.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,9 @@
 #include <cmocka.h>
 
 #include "broker_case.h"
+
+#include "base/hashmap.h"
+#include "base/own.h"
 
 static struct broker_case broker;
 
@@ -28,13 +32,19 @@ static int tear_down(void **state)
     return 0;
 }
 
-static const struct esi_match *find(const char *subject)
+static const struct esi_match *find_in(struct esi_match_cache *cache, const char *subject)
 {
-    const struct esi_match *match = esi_match_cache_find(broker.cache, esi_str_from(subject));
+    const struct esi_str text = esi_str_from(subject);
+    const struct esi_match *match = esi_match_cache_find(cache, text, esi_hashmap_hash(text));
 
     broker_check(match != NULL);
-    broker_check(esi_str_equal(match->subject, esi_str_from(subject)));
+    broker_check(esi_str_starts_with(text, match->key)); /* the subject, or its family's stem */
     return match;
+}
+
+static const struct esi_match *find(const char *subject)
+{
+    return find_in(broker.cache, subject);
 }
 
 static struct esi_match_cache_stats stats_of_cache(void)
@@ -61,6 +71,53 @@ static void test_admitted_at_second_use(void **state)
     assert_int_equal(stats_of_cache().misses, misses);
     assert_int_equal(stats_of_cache().hits, 1);
     unsubscribe(sub);
+    free_sink(sink);
+}
+
+/* Inboxes of one requester, each used once, share one entry; what is subscribed for one of them
+ * alone, and every change, is seen nevertheless. */
+static void test_subjects_of_a_family_share_an_entry(void **state)
+{
+    (void)state;
+    struct sink *sink = new_sink(&broker, false);
+    struct esi_sub *inboxes = subscribe(sink, "in.a.*", "", "1", 0);
+    assert_false(find("in.a.1")->is_cached);
+    assert_true(find("in.a.2")->is_cached);
+    assert_int_equal(stats_of_cache().entries, 1);
+    const uint64_t misses = stats_of_cache().misses;
+    for (uint32_t i = 3; i < 1000; i++) {
+        char subject[32];
+        snprintf(subject, sizeof subject, "in.a.%u", i);
+        assert_int_equal(find(subject)->plain_count, 1);
+    }
+    assert_int_equal(stats_of_cache().misses, misses);
+    assert_int_equal(stats_of_cache().entries, 1);
+    /* Neither its stem nor one that ends there is a member. */
+    assert_int_equal(find("in.a")->plain_count, 0);
+    assert_int_equal(find("in.a.")->plain_count, 0);
+    assert_int_equal(find("in.a.b.c")->plain_count, 0);
+    assert_int_equal(find("in.b.1")->plain_count, 0);
+    struct esi_sub *alone = subscribe(sink, "in.a.7", "", "2", 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(find("in.a.8")->plain_count, 1);
+        assert_int_equal(find("in.a.9")->plain_count, 1);
+        assert_int_equal(find("in.a.7")->plain_count, 2);
+    }
+    unsubscribe(alone);
+    assert_int_equal(find("in.a.7")->plain_count, 1);
+    struct esi_sub *by_last = subscribe(sink, "in.*.8", "", "3", 0);
+    struct esi_sub *anywhere = subscribe(sink, "*.a.10", "", "4", 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(find("in.a.11")->plain_count, 1);
+        assert_int_equal(find("in.a.12")->plain_count, 1);
+        assert_int_equal(find("in.a.8")->plain_count, 2);
+        assert_int_equal(find("in.a.10")->plain_count, 2);
+    }
+    unsubscribe(inboxes);
+    assert_int_equal(find("in.a.12")->plain_count, 0);
+    assert_int_equal(find("in.a.10")->plain_count, 1);
+    unsubscribe(anywhere);
+    unsubscribe(by_last);
     free_sink(sink);
 }
 
@@ -142,13 +199,13 @@ static void test_groups(void **state)
     assert_int_equal(match->plain_count, 0);
     assert_int_equal(match->group_count, 2);
     assert_true(match->has_repeated_target);
-    const struct esi_match_group *g1 = esi_match_cache_find_group(match, ESI_STR("g1"));
-    const struct esi_match_group *g2 = esi_match_cache_find_group(match, ESI_STR("g2"));
+    const struct esi_match_group *g1 = esi_match_find_group(match, ESI_STR("g1"));
+    const struct esi_match_group *g2 = esi_match_find_group(match, ESI_STR("g2"));
     assert_int_equal(g1->member_count, 2);
     assert_int_equal(g2->member_count, 1);
     assert_ptr_equal(g2->members[0], subs[2]);
-    assert_null(esi_match_cache_find_group(match, ESI_STR("g")));
-    assert_null(esi_match_cache_find_group(match, ESI_STR("g3")));
+    assert_null(esi_match_find_group(match, ESI_STR("g")));
+    assert_null(esi_match_find_group(match, ESI_STR("g3")));
     for (size_t i = 0; i < 4; i++) {
         unsubscribe(subs[i]);
     }
@@ -257,7 +314,10 @@ static void test_denied_deliveries_are_left_out(void **state)
     struct sink *sink = new_sink(&broker, false);
     struct esi_sub *sub = subscribe(sink, "a.*", "", "1", 0);
     sub->permissions = permissions;
+    /* As many as would make a family, were it not for the one that is denied. */
     assert_int_equal(find("a.b")->plain_count, 1);
+    assert_int_equal(find("a.c")->plain_count, 1);
+    assert_int_equal(find("a.d")->plain_count, 1);
     assert_int_equal(find("a.secret")->plain_count, 0);
     assert_int_equal(find("a.secret")->plain_count, 0);
     unsubscribe(sub);
@@ -318,10 +378,11 @@ static void test_memory_is_bounded(void **state)
 /* Random changes: what the cache says is what a cache says that has seen nothing before. */
 static void test_against_a_fresh_cache(void **state)
 {
-    enum { SUBS = 60, STEPS = 4000 };
+    enum { SUBS = 20, STEPS = 16000 };
     static const char *const subjects[] = {"a", "b", "a.a", "a.b", "b.a", "b.b", "a.a.a", "b.a.b"};
-    static const char *const patterns[] = {"a", "b", "a.a", "a.b", "a.*",   "*.a",
-                                           "*", ">", "a.>", "b.>", "*.*.b", "b.a.b"};
+    static const char *const patterns[] = {"a",     "b",     "a.a", "a.b", "a.*",
+                                           "*.a",   "*",     ">",   "a.>", "b.>",
+                                           "*.*.b", "b.a.b", "*.7", "a.7", "a.*.a"};
     static const char *const groups[] = {"", "", "g", "h"};
     struct esi_sub *subs[SUBS] = {NULL};
     struct sink *sinks[4];
@@ -334,17 +395,26 @@ static void test_against_a_fresh_cache(void **state)
     for (uint32_t step = 0; step < STEPS; step++) {
         random = random * 6364136223846793005ULL + 1442695040888963407ULL;
         struct esi_sub **sub = &subs[(random >> 33) % SUBS];
-        if (*sub != NULL) {
+        if (step % 4 != 0) {
+            /* No change: what was kept is used. */
+        } else if (*sub != NULL) {
             unsubscribe(*sub);
             *sub = NULL;
         } else {
-            *sub = subscribe(sinks[(random >> 40) % 4], patterns[(random >> 45) % 12],
+            *sub = subscribe(sinks[(random >> 40) % 4],
+                             patterns[(random >> 45) % ESI_COUNT_OF(patterns)],
                              groups[(random >> 50) % 4], "1", 0);
         }
-        const char *subject = subjects[(random >> 55) % 8];
+        char subject[32];
+        if ((random >> 60) % 2 == 0) {
+            /* One of a family. */
+            snprintf(subject, sizeof subject, "a.%u", (unsigned)(random >> 42) % 64);
+        } else {
+            snprintf(subject, sizeof subject, "%s", subjects[(random >> 55) % 8]);
+        }
         struct esi_match_cache *fresh = NULL;
         assert_int_equal(esi_match_cache_new(broker.table, broker.targets, 64, &fresh), ES_OK);
-        const struct esi_match *expected = esi_match_cache_find(fresh, esi_str_from(subject));
+        const struct esi_match *expected = find_in(fresh, subject);
         const struct esi_match *match = find(subject);
         assert_int_equal(match->plain_count, expected->plain_count);
         assert_int_equal(match->group_count, expected->group_count);
@@ -389,7 +459,7 @@ static void test_grows_with_its_subjects(void **state)
         esi_match_cache_stats(cache, &before);
         for (uint32_t i = 0; i < SUBJECTS; i++) {
             snprintf(subject, sizeof subject, "n%u.%s", i, i % 2 == 0 ? "even" : "odd");
-            const struct esi_match *match = esi_match_cache_find(cache, esi_str_from(subject));
+            const struct esi_match *match = find_in(cache, subject);
             assert_int_equal(match->plain_count, i % 2 == 0);
         }
     }
@@ -417,22 +487,19 @@ static void test_steps_aside_and_comes_back(void **state)
     assert_int_equal(esi_match_cache_new(broker.table, broker.targets, CAPACITY, &cache), ES_OK);
     for (uint32_t i = 0; i < 4 * SUBJECTS; i++) {
         snprintf(subject, sizeof subject, "n%u.%s", i % SUBJECTS, i % 2 == 0 ? "even" : "odd");
-        assert_int_equal(esi_match_cache_find(cache, esi_str_from(subject))->plain_count,
-                         i % 2 == 0);
+        assert_int_equal(find_in(cache, subject)->plain_count, i % 2 == 0);
     }
     esi_match_cache_stats(cache, &stats);
     assert_in_range(stats.entries, 0, CAPACITY / 16);
     /* One in sixteen subjects shows that it would hit; then nearly each look-up is a hit again. */
     for (uint32_t i = 0; i < 800 * FEW; i++) {
         snprintf(subject, sizeof subject, "n%u.%s", i % FEW, i % 2 == 0 ? "even" : "odd");
-        assert_int_equal(esi_match_cache_find(cache, esi_str_from(subject))->plain_count,
-                         i % 2 == 0);
+        assert_int_equal(find_in(cache, subject)->plain_count, i % 2 == 0);
     }
     esi_match_cache_stats(cache, &before);
     for (uint32_t i = 0; i < FEW; i++) {
         snprintf(subject, sizeof subject, "n%u.%s", i, i % 2 == 0 ? "even" : "odd");
-        assert_int_equal(esi_match_cache_find(cache, esi_str_from(subject))->plain_count,
-                         i % 2 == 0);
+        assert_int_equal(find_in(cache, subject)->plain_count, i % 2 == 0);
     }
     esi_match_cache_stats(cache, &stats);
     assert_true(stats.hits - before.hits > FEW * 9 / 10);
@@ -482,7 +549,7 @@ static void test_the_ledger_knows_and_bounds_it(void **state)
     for (uint32_t round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < SUBJECTS; i++) {
             snprintf(subject, sizeof subject, "n%u.%u", i, i);
-            assert_int_equal(esi_match_cache_find(cache, esi_str_from(subject))->plain_count, 1);
+            assert_int_equal(find_in(cache, subject)->plain_count, 1);
             esi_match_cache_stats(cache, &stats);
             assert_int_equal(esi_ledger_owner_bytes(ledger, MEMORY_MATCH_CACHES), stats.held_bytes);
             assert_true(stats.bytes <= part_bytes);
@@ -503,6 +570,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_admitted_at_second_use, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_subjects_of_a_family_share_an_entry, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_staleness, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_equal_formats_stand_side_by_side, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_groups, set_up, tear_down),

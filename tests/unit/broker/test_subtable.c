@@ -409,28 +409,6 @@ static void test_too_many_tokens_are_refused(void **state)
     test_free(pattern);
 }
 
-/* As many as may be claimed, never one for a maximum that has been passed by. */
-static void test_claims(void **state)
-{
-    struct esi_target target = {.slot = 0};
-    struct esi_sub *sub = esi_sub_new(&target, ESI_STR("a"), ESI_STR(""), ESI_STR("1"));
-
-    (void)state;
-    assert_non_null(sub);
-    assert_false(esi_sub_claim(sub));
-    esi_sub_add_claims(sub, 2);
-    assert_true(esi_sub_claim(sub));
-    assert_true(esi_sub_claim(sub));
-    assert_false(esi_sub_claim(sub));
-    esi_sub_add_claims(sub, -3);
-    esi_sub_add_claims(sub, 3);
-    assert_false(esi_sub_claim(sub));
-    esi_sub_add_claims(sub, 1);
-    assert_true(esi_sub_claim(sub));
-    assert_false(esi_sub_claim(sub));
-    free(sub);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,7 +420,6 @@ int main(void)
         cmocka_unit_test(test_many_on_one_subject),
         cmocka_unit_test(test_deep_subjects),
         cmocka_unit_test(test_too_many_tokens_are_refused),
-        cmocka_unit_test(test_claims),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
