@@ -304,7 +304,7 @@ static size_t parse(struct esi_connection *self, const char *data, size_t len,
                 self->is_ping_held = true;
                 at += consumed;
             }
-            /* Others are whole here, and parsed again when it is their turn. */
+            /* Others have begun in this piece, and are parsed again when it is their turn. */
             break;
         }
         at += consumed;
@@ -389,6 +389,15 @@ void esi_connection_input_process(struct esi_connection *self, bool may_read)
     if (must_pause(self)) {
         esi_connection_pressure_pause(self);
         return;
+    }
+    if (esi_route_ops_has_collected(&self->ops)) {
+        /* What a maximum has ended. Not while parsing: the first item may have begun in another
+         * piece, and cannot wait. */
+        esi_route_ops_submit(&self->ops);
+        esi_actor_drain(&self->actor);
+        if (is_connection_waiting(self)) {
+            return;
+        }
     }
     const enum es_err err = esi_reader_next(&self->reader, self->local, self->stream,
                                             may_read && !self->reader.awaits_memory, &piece);
