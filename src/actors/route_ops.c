@@ -8,29 +8,17 @@
 #include "base/assert.h"
 #include "base/own.h"
 #include "broker/interest.h"
-#include "proto/subject.h"
 
 #include <stdlib.h>
 
-enum {
-    BATCH_MAX = 256,
-    PLACE_BYTES = 32, /* of a literal subject, in a map that is half full */
-    TOKEN_BYTES = 160 /* of a subject with wildcards: a node, and its place in the one above */
-};
+enum { BATCH_MAX = 256 };
 
 uint64_t esi_route_ops_memory_bytes(const struct esi_sub *sub)
 {
-    uint64_t bytes =
-        esi_ledger_heap_bytes(sizeof *sub + sub->subject.len + sub->queue.len + sub->sid.len) +
-        PLACE_BYTES;
+    const bool is_counted = !sub->target->is_link && sub->queue.len > 0;
 
-    if (esi_sub_is_pattern(sub)) {
-        bytes += TOKEN_BYTES * (uint64_t)esi_subject_token_count(sub->subject);
-    }
-    if (!sub->target->is_link && sub->queue.len > 0) {
-        bytes += esi_interest_place_bytes(sub->subject, sub->queue);
-    }
-    return bytes;
+    return esi_subtable_memory_bytes(sub) +
+           (is_counted ? esi_interest_place_bytes(sub->subject, sub->queue) : 0);
 }
 
 void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context,

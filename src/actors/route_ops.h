@@ -37,11 +37,8 @@ void esi_route_ops_init(struct esi_route_ops *ops, struct esi_context *context,
 /* Frees what was collected and never handed over. */
 void esi_route_ops_deinit(struct esi_route_ops *ops);
 
-/*
- * What a subscription takes, in bytes of memory: itself, its place in the table as though it were
- * alone on its subject, and, of a client, its place in the routers' count of interest. What it
- * really takes depends on all others. Thread: any.
- */
+/* What a subscription takes, in bytes of memory: in the table (esi_subtable_memory_bytes), and, of
+ * a client, its place in the routers' count of interest. Thread: any. */
 uint64_t esi_route_ops_memory_bytes(const struct esi_sub *sub);
 
 /* Notes that sub is to be added; it is borrowed until it is removed. Fails only with ES_NO_MEMORY

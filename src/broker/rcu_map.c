@@ -11,6 +11,7 @@
  */
 #include "broker/rcu_map.h"
 #include "base/assert.h"
+#include "base/ledger.h"
 #include "base/own.h"
 #include "base/rcu.h"
 
@@ -209,6 +210,16 @@ static bool has_room(uint64_t buckets, uint64_t count)
 static bool is_too_large(uint64_t buckets, uint64_t count)
 {
     return buckets > SHRINK_FROM && count * 64 < buckets * BUCKET_SLOTS;
+}
+
+uint64_t esi_rcu_map_place_bytes(void)
+{
+    return sizeof(struct bucket) * 2 * 16 / (BUCKET_SLOTS * 13);
+}
+
+uint64_t esi_rcu_map_small_bytes(void)
+{
+    return esi_ledger_heap_bytes(sizeof(struct esi_rcu_table) + sizeof(struct bucket));
 }
 
 /* A new table with room for one more; the old one is retired. */

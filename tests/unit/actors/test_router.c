@@ -14,6 +14,7 @@
 #include "actors/router.h"
 #include "base/hashmap.h"
 #include "base/own.h"
+#include "broker/subtable_walk.h"
 #include "runtime_case.h"
 
 #include <stdatomic.h>
