@@ -23,7 +23,7 @@ void esi_client_subs_init(struct esi_client_subs *subs)
 void esi_client_subs_deinit(struct esi_client_subs *subs)
 {
     for (uint32_t i = 0; i < subs->slot_count; i++) {
-        free(subs->slots[i].sub);
+        esi_sub_free(subs->slots[i].sub, NULL);
     }
     free(subs->slots);
     free(subs->sids);
@@ -174,5 +174,5 @@ struct esi_sub *esi_client_subs_release_slot(struct esi_client_subs *subs,
 
 void esi_client_subs_free_slot(struct esi_client_subs *subs, struct esi_client_sub *client_sub)
 {
-    free(esi_client_subs_release_slot(subs, client_sub));
+    esi_sub_free(esi_client_subs_release_slot(subs, client_sub), NULL);
 }

@@ -121,25 +121,37 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
     }
 }
 
+/* While others may still see subscriptions that were removed, what is left over may be waiting for
+ * that: then it comes first. */
+static bool may_read(const struct esi_connection *self)
+{
+    return !is_connection_waiting(self) && !self->is_paused &&
+           (self->ops.detaches_pending == 0 ||
+            (!self->is_ping_held && !esi_reader_has_tail(&self->reader)));
+}
+
+/* What the poller tells of until the next turn ends. */
 static void watch(struct esi_connection *self)
 {
-    uint32_t events = esi_stream_wants(self->stream);
+    const uint32_t wanted = esi_stream_wants(self->stream);
+    bool reads = false;
 
-    if (self->state == STATE_HANDSHAKE || self->state == STATE_FIRST) {
-        events |= events == 0 ? POLL_READ : 0U;
-    } else if (self->state == STATE_CLOSING) {
-        events |= self->lingered_bytes >= LINGER_BYTES_MAX && !self->is_write_shut ? 0U : POLL_READ;
-    } else if (!is_connection_waiting(self) && !self->is_paused &&
-               self->ops.detaches_pending == 0) {
-        events |= POLL_READ;
-    } else if (!is_connection_waiting(self) && !self->is_paused && !self->is_ping_held &&
-               !esi_reader_has_tail(&self->reader)) {
-        events |= POLL_READ;
+    switch (self->state) {
+    case STATE_FIRST:
+    case STATE_HANDSHAKE:
+        reads = wanted == 0;
+        break;
+    case STATE_OPEN:
+        reads = may_read(self);
+        break;
+    case STATE_CLOSING:
+        reads = self->lingered_bytes < LINGER_BYTES_MAX || self->is_write_shut;
+        break;
+    case STATE_CLOSED:
+        return;
     }
-    if (self->is_write_blocked) {
-        events |= POLL_WRITE;
-    }
-    esi_actor_io_change(&self->io, events);
+    esi_actor_io_change(&self->io, wanted | (reads ? (uint32_t)POLL_READ : 0U) |
+                                       (self->is_write_blocked ? (uint32_t)POLL_WRITE : 0U));
 }
 
 static void turn_end(struct esi_actor *actor)
@@ -152,25 +164,21 @@ static void turn_end(struct esi_actor *actor)
             esi_actor_continue(actor);
         }
     }
-    if (self->state == STATE_CLOSING || self->state == STATE_CLOSED) {
+    if (self->state != STATE_CLOSED) {
+        esi_connection_output_write(self);
+    }
+    if (is_connection_ending(self)) {
         esi_connection_subs_withdraw(self);
     }
     if (esi_route_ops_has_collected(&self->ops)) {
         esi_route_ops_submit(&self->ops);
     }
     if (self->state != STATE_CLOSED) {
-        esi_connection_output_write(self);
-    }
-    if (self->state != STATE_CLOSED) {
         watch(self);
         esi_connection_pressure_watch(self);
-        return;
+    } else {
+        esi_connection_close_finish(self);
     }
-    esi_connection_subs_withdraw(self);
-    if (esi_route_ops_has_collected(&self->ops)) {
-        esi_route_ops_submit(&self->ops);
-    }
-    esi_connection_close_finish(self);
 }
 
 static void on_ping_timer(struct esi_connection *self)
@@ -299,7 +307,6 @@ static void free_connection(struct esi_actor *actor)
     esi_mapping_deinit(&self->responses);
     esi_connect_deinit(&self->connect);
     esi_verdict_deinit(&self->verdict);
-    esi_permissions_unref(self->former_permissions);
     free(self->allowed);
     free(self);
 }

@@ -121,16 +121,10 @@ void esi_connection_auth_on_verdict(struct esi_connection *self, struct esi_auth
     }
     if (self->verdict.permissions != check->verdict.permissions &&
         esi_client_subs_count(&self->subs) > 0) {
-        /* A second CONNECT as somebody else: the live subscriptions were judged by, and point to,
-         * the former rules. */
+        /* A second CONNECT as somebody else: the live subscriptions were judged by the former
+         * rules. */
         esi_connection_close_err(self, CLIENT_ERR_AUTHORIZATION, "Authentication Failure");
         return;
-    }
-    if (self->ops.detaches_pending > 0 && self->former_permissions == NULL) {
-        /* Subscriptions just removed may still be looked at by others, with the rules they were
-         * made under. */
-        self->former_permissions = self->verdict.permissions;
-        self->verdict.permissions = NULL;
     }
     esi_verdict_deinit(&self->verdict);
     self->verdict = check->verdict;

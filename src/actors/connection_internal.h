@@ -66,8 +66,6 @@ struct esi_connection {
     struct esi_client_parser parser;
     struct esi_connect connect;
     struct esi_verdict verdict;
-    /* owned; of subscriptions that were being removed at a second CONNECT */
-    struct esi_permissions *former_permissions;
     struct esi_client_subs subs;
     struct esi_mapping mapped;    /* replies of a remote cluster's requests */
     struct esi_mapping responses; /* allow_responses */

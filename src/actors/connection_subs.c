@@ -172,7 +172,7 @@ static enum es_err add_sub(struct esi_connection *self, const struct esi_client_
     }
     const uint64_t bytes = memory_of(sub);
     if (!esi_ledger_take(self->local->lease, MEMORY_SUBSCRIPTIONS, bytes)) {
-        free(sub);
+        esi_sub_free(sub, &self->local->subs);
         return ES_FULL;
     }
     sub->created_ns = connection_now_ns(self);
@@ -180,11 +180,11 @@ static enum es_err add_sub(struct esi_connection *self, const struct esi_client_
         (self->connect.headers ? SUB_HEADERS : 0U) | (has_responses(self) ? SUB_RECORDS : 0U);
     if (esi_permissions_needs_delivery_check(self->verdict.permissions, item->subject,
                                              item->queue)) {
-        sub->permissions = self->verdict.permissions;
+        sub->permissions = esi_permissions_ref(self->verdict.permissions);
     }
     struct esi_client_sub *client_sub = esi_client_subs_add(&self->subs, sub);
     if (client_sub == NULL) {
-        free(sub);
+        esi_sub_free(sub, &self->local->subs);
     } else if (esi_route_ops_add(&self->ops, sub) != ES_OK) {
         esi_client_subs_forget(&self->subs, client_sub);
         esi_client_subs_free_slot(&self->subs, client_sub);
@@ -240,11 +240,11 @@ static struct esi_sub *reach_counted(struct esi_connection *self, struct esi_cli
         esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
         return NULL;
     }
-    fresh->permissions = sub->permissions;
+    fresh->permissions = esi_permissions_ref(sub->permissions);
     fresh->created_ns = sub->created_ns;
     fresh->flags = sub->flags | SUB_RECORDS | SUB_COUNTED;
     if (esi_route_ops_replace(&self->ops, sub, fresh) != ES_OK) {
-        free(fresh);
+        esi_sub_free(fresh, NULL);
         esi_connection_close_with(self, ESI_STR(""), "Out Of Memory");
         return NULL;
     }
