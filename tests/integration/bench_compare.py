@@ -57,7 +57,7 @@ def report_of(rows, servers=("ours", "other")):
     """rows: scenario: {server: (median, rounds of three in which the generator was the limit)}."""
     report = {"environment": {"date": "2020-02-02T00:00:00Z", "kernel": "K", "machine": "M", "cores": 2, "cpu": "C",
                               "load_average": [0, 0, 0], "load_average_after": [0, 0, 0], "transport": "T"},
-              "rounds": 3, "duration": "1s", "threads": 1, "scenarios": {},
+              "program": "bench/compare", "rounds": 3, "duration": "1s", "threads": 1, "scenarios": {},
               "servers": {name: {"command": name, "version": name + " 1.0", "compiler": "cc", "tls": "none",
                                  "is_limit": name in ("relay", "parse")} for name in servers}}
     for place, (scenario, row) in enumerate(rows.items()):
@@ -237,6 +237,28 @@ class Figures(unittest.TestCase):
             self.assertIn(f".{name}", light)
             self.assertIn(f".{name}", dark)
         self.assertIn("<b>&", [text.text for text in root.iter(SVG + "text")])
+
+    def test_unlike_runs(self):
+        """Points of several runs are drawn together when they are of one machine; what differs else is told."""
+        first, second = (self.made_up({str(i): {"ours": (30, 0), "nats-server": (20, 0)}}) for i in range(2))
+        second["scenarios"] = {"later": {**second["scenarios"]["1"], "x": 2, "rounds": [0] * 7}}
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [os.path.join(folder, name) for name in ("first", "second")]
+            for machine, status, word in ((2, 0, None), (4, 1, "was measured elsewhere")):
+                second["environment"]["cores"] = machine
+                for path, report in zip(paths, (first, second)):
+                    with open(path, "w", encoding="utf-8") as file:
+                        json.dump(report, file)
+                found, _, err = run("plot", *paths, "--output", folder)
+                self.assertEqual(found, status, err)
+                if word is not None:
+                    self.assertIn(word, err)
+            with open(os.path.join(folder, "throughput-by-size.svg"), encoding="utf-8") as file:
+                self.assertIn("Medians of 3, 7 rounds of 1s", file.read())
+            with open(paths[0], "w", encoding="utf-8") as file:
+                file.write("no JSON")
+            status, _, err = run("plot", paths[0], "--output", folder)
+            self.assertEqual((status, err.count("\n")), (1, 1), err)
 
     def test_nothing_measured(self):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
