@@ -3,8 +3,8 @@
 #include "actors/context.h"
 #include "actors/queue_internal.h"
 #include "base/json_writer.h"
+#include "base/timestamp.h"
 #include "env/env.h"
-#include "event/timestamp.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,16 +6,18 @@
 #include "auth/token_file.h"
 #include "base/assert.h"
 #include "base/hashmap.h"
-#include "base/num.h"
 #include "base/own.h"
+#include "base/timestamp.h"
 #include "proto/subject.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { FIELDS_MAX = 6, LIST_MAX = 1000, SECRET_BYTES = 24, NS_PER_S = 1000000000 };
+enum { FIELDS_MAX = 6, LIST_MAX = 1000, SECRET_BYTES = 24 };
+
+static const int64_t NS_PER_S = 1000000000;
+static const int64_t SECONDS_MAX = 9214646399; /* 2261-12-31T23:59:59Z */
 
 /* A token and what `list` shows of it. */
 struct stored {
@@ -76,91 +78,17 @@ static bool is_name(struct esi_str name)
     return true;
 }
 
-/* Reads exactly `digits` digits at *at and steps over them. */
-static bool read_digits(const char **at, const char *end, size_t digits, int *out)
-{
-    uint64_t value = 0;
-
-    if ((size_t)(end - *at) < digits || !esi_num_parse(*at, digits, digits, &value)) {
-        return false;
-    }
-    *at += digits;
-    *out = (int)value;
-    return true;
-}
-
-static bool read_char(const char **at, const char *end, char c)
-{
-    if (*at == end || **at != c) {
-        return false;
-    }
-    (*at)++;
-    return true;
-}
-
-/* "Z" or "+hh:mm" up to the end; seconds east of UTC. */
-static bool read_zone(const char *at, const char *end, int *offset)
-{
-    int hours = 0;
-    int minutes = 0;
-
-    if (end - at == 1 && (*at == 'Z' || *at == 'z')) {
-        *offset = 0;
-        return true;
-    }
-    if (end - at != 6 || (*at != '+' && *at != '-')) {
-        return false;
-    }
-    const int sign = *at == '-' ? -1 : 1;
-    at++;
-    if (!read_digits(&at, end, 2, &hours) || !read_char(&at, end, ':') ||
-        !read_digits(&at, end, 2, &minutes) || hours > 23 || minutes > 59) {
-        return false;
-    }
-    *offset = sign * (hours * 3600 + minutes * 60);
-    return true;
-}
-
-/* RFC 3339 to wall-clock nanoseconds; years 1970 to 2261. A time that would read as "never" (0) is
- * one later. */
+/*
+ * RFC 3339 to wall-clock nanoseconds; false also before 1970 and after 2261. A time that
+ * would read as "never" (0) is one later. Fractions of a second are dropped: a token ends at most a
+ * second early.
+ */
 static bool read_time(struct esi_str text, int64_t *wall_ns)
 {
-    const char *at = text.data;
-    const char *const end = text.data + text.len;
-    struct tm tm = {0};
-    int offset = 0;
+    int64_t seconds;
+    uint32_t nanos;
 
-    if (!read_digits(&at, end, 4, &tm.tm_year) || !read_char(&at, end, '-') ||
-        !read_digits(&at, end, 2, &tm.tm_mon) || !read_char(&at, end, '-') ||
-        !read_digits(&at, end, 2, &tm.tm_mday) || at == end || (*at != 'T' && *at != 't')) {
-        return false;
-    }
-    at++;
-    if (!read_digits(&at, end, 2, &tm.tm_hour) || !read_char(&at, end, ':') ||
-        !read_digits(&at, end, 2, &tm.tm_min) || !read_char(&at, end, ':') ||
-        !read_digits(&at, end, 2, &tm.tm_sec)) {
-        return false;
-    }
-    if (read_char(&at, end, '.')) {
-        const char *fraction = at;
-        while (at < end && *at >= '0' && *at <= '9') {
-            at++;
-        }
-        /* Fractions of a second are read and dropped: a token ends at most a second early. */
-        if (at == fraction) {
-            return false;
-        }
-    }
-    if (!read_zone(at, end, &offset) || tm.tm_year < 1970 || tm.tm_year > 2261 || tm.tm_mon < 1 ||
-        tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 59) {
-        return false;
-    }
-    const struct tm given = tm;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    const int64_t seconds = timegm(&tm) - offset;
-    /* timegm turns 30 February into 2 March: such a day is no date. */
-    if (tm.tm_mday != given.tm_mday) {
+    if (!esi_timestamp_read(text, &seconds, &nanos) || seconds < 0 || seconds > SECONDS_MAX) {
         return false;
     }
     *wall_ns = seconds > 0 ? seconds * NS_PER_S : 1;
@@ -256,7 +184,8 @@ static enum es_err take_option(struct esi_str field, struct stored *stored, stru
         return read_time(value, &stored->token.expires_wall_ns)
                    ? ES_OK
                    : set_fault(fault, ES_INVALID,
-                               "expires is not a time like 2027-01-31T12:00:00Z (RFC 3339)");
+                               "expires is not a time like 2027-01-31T12:00:00Z (RFC 3339, 1970 to "
+                               "2261)");
     }
     return set_fault(fault, ES_INVALID,
                      "unknown option; allowed are expires=, publish= and subscribe=");
@@ -707,20 +636,12 @@ enum es_err esi_token_file_revoke(const char *path, struct esi_str text, const c
 /* "never", "2027-01-31T12:00:00Z", or that with "expired" before it. */
 static void append_expiry(struct esi_bytes *out, int64_t expires_wall_ns, int64_t wall_ns)
 {
-    const time_t seconds = expires_wall_ns / NS_PER_S;
-    char text[64];
-    struct tm tm;
-
     if (expires_wall_ns == 0) {
         esi_bytes_append_text(out, "never");
         return;
     }
-    if (gmtime_r(&seconds, &tm) == NULL ||
-        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0) {
-        esi_bytes_append_text(out, "?");
-        return;
-    }
-    esi_bytes_printf(out, "%s%s", wall_ns >= expires_wall_ns ? "expired " : "", text);
+    esi_bytes_append_text(out, wall_ns >= expires_wall_ns ? "expired " : "");
+    esi_timestamp_append(out, expires_wall_ns / NS_PER_S, 0);
 }
 
 /* A subject may hold control bytes; a terminal must not see them. */

@@ -21,8 +21,8 @@
 
 #include "base/assert.h"
 #include "base/own.h"
+#include "base/timestamp.h"
 #include "event/event_protobuf.h"
-#include "event/timestamp.h"
 #include "event/wire.h"
 
 enum kind { KIND_TEXT, KIND_TEXTS, KIND_TIME, KIND_DATA, KIND_PART };
@@ -384,8 +384,8 @@ static enum es_err set_time(struct decoder *decoder, const struct field *field, 
     }
     google__protobuf__timestamp__init(time);
     uint32_t nanos = 0;
-    if (!json_is_string(json) ||
-        !esi_timestamp_read(json_string_value(json), &time->seconds, &nanos)) {
+    const struct esi_str text = {.data = json_string_value(json), .len = json_string_length(json)};
+    if (!json_is_string(json) || !esi_timestamp_read(text, &time->seconds, &nanos)) {
         return refuse(decoder->reason, "%s must be a time as in 2020-02-29T12:00:00.5Z (RFC 3339)",
                       field->name);
     }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/bytes.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,11 +12,10 @@
 /*
  * Reads a time such as 2020-02-29T12:00:00.5Z or 2020-02-29T14:00:00+02:00: capital T and Z, 1 to 9
  * decimals, no leap second, nothing before or behind.
- *   text      ended by NUL
  *   seconds   since 1970, UTC; written on success, as nanos (0 to 999,999,999)
  * Returns false when it is no such time. Thread: any.
  */
-bool esi_timestamp_read(const char *text, int64_t *seconds, uint32_t *nanos);
+bool esi_timestamp_read(struct esi_str text, int64_t *seconds, uint32_t *nanos);
 
 /* Appends the time with 0, 3, 6 or 9 decimals and Z. It must be in the range above. Thread: any. */
 void esi_timestamp_append(struct esi_bytes *out, int64_t seconds, uint32_t nanos);
