@@ -25,7 +25,8 @@ struct part {
     struct esi_msg turn;
     struct esi_grace grace;
     uint32_t turns_left;
-    bool stays; /* in its turn, until it is let go */
+    bool stays;          /* in its turn, until it is let go */
+    bool is_in_dialogue; /* its worker may wait awake */
     sem_t is_in_turn;
     sem_t is_let_go;
     sem_t has_turned;
@@ -54,6 +55,9 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
         }
         self->grace.msg = (struct esi_msg){.kind = PART_ENDED, .free = keep};
         esi_runtime_after_grace(runtime, &self->actor, &self->grace);
+        if (self->is_in_dialogue) {
+            esi_worker_note_answer(esi_worker_current());
+        }
         self->turn = (struct esi_msg){.kind = PART_TURN, .free = keep};
         esi_actor_send(&self->actor, &self->turn);
         break;
@@ -146,6 +150,28 @@ static void test_waits_for_a_turn_that_began_before(void **state)
     end();
 }
 
+/* The asker's worker waits awake when the other turn ends, or sleeps already: both may be. */
+static void test_is_told_while_it_waits_awake(void **state)
+{
+    (void)state;
+    sem_init(&freed, 0, 0);
+    runtime = start_runtime(2);
+    struct part *asker = new_part(0, false);
+    struct part *other = new_part(1, true);
+    asker->is_in_dialogue = true;
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        go(other);
+        await(&other->is_in_turn);
+        /* order: relaxed; nobody looks yet. */
+        atomic_store_explicit(&asker->is_held, true, memory_order_relaxed);
+        go(asker);
+        await(&asker->has_turned);
+        release_other(asker, other);
+        await(&asker->has_ended);
+    }
+    end();
+}
+
 /* The other one sleeps, or has short turns all the time: the asker is told, again and again. */
 static void test_ends_beside_one_that_sleeps_or_turns(void **state)
 {
@@ -175,6 +201,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_waits_for_a_turn_that_began_before),
+        cmocka_unit_test(test_is_told_while_it_waits_awake),
         cmocka_unit_test(test_ends_beside_one_that_sleeps_or_turns),
     };
 

@@ -92,6 +92,7 @@ struct doer {
     void (*job)(struct doer *self);
     struct esi_msg msg;
     struct doer *other;
+    bool is_in_dialogue; /* its worker may wait awake */
     sem_t done;
     struct esi_worker_stats stats;
     uint32_t index;
@@ -194,6 +195,9 @@ static void test_a_worker_without_its_own_state_is_an_error(void **state)
 
 static void send_to_other(struct doer *self)
 {
+    if (self->is_in_dialogue) {
+        esi_worker_note_answer(esi_worker_current());
+    }
     esi_actor_send(&self->other->actor, &self->other->msg);
     esi_worker_stats(esi_worker_current(), &self->stats);
 }
@@ -218,6 +222,30 @@ static void test_sleepers_are_woken(void **state)
     assert_true(first->stats.wakes_sent > 0);
     assert_true(first->stats.wakes_sent <= first->stats.messages_remote);
     assert_in_range(first->stats.messages_remote, 2000, 2010);
+    stop_runtime(runtime);
+}
+
+/* The same for one that waits awake first: who answers need not wake it, and may. */
+static void test_those_that_wait_awake_are_reached(void **state)
+{
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    assert_int_equal(start(&runtime), ES_OK);
+    struct doer *first = new_doer(runtime, 0, send_to_other);
+    struct doer *second = new_doer(runtime, 1, send_to_other);
+    struct doer *third = new_doer(runtime, 0, look_around);
+    first->other = second;
+    second->other = third;
+    first->is_in_dialogue = true;
+    second->is_in_dialogue = true;
+    for (uint32_t round = 0; round < 2000; round++) {
+        esi_actor_send(&first->actor, &first->msg);
+        await(&first->done);
+        await(&second->done);
+        await(&third->done);
+    }
+    assert_in_range(second->stats.messages_remote, 2000, 2010);
     stop_runtime(runtime);
 }
 
@@ -433,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_each_has_its_own),
         cmocka_unit_test(test_a_worker_without_its_own_state_is_an_error),
         cmocka_unit_test(test_sleepers_are_woken),
+        cmocka_unit_test(test_those_that_wait_awake_are_reached),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_spread_placement),
         cmocka_unit_test(test_hot_actors_make_room),
