@@ -29,6 +29,7 @@
 #include "base/str.h"
 #include "env/env.h"
 #include "net/client_hello.h"
+#include "net/held_bytes.h"
 #include "net/tls.h"
 
 enum stream_state { STREAM_PLAIN, STREAM_HELLO, STREAM_BEGIN, STREAM_SHAKE, STREAM_OPEN };
@@ -46,14 +47,6 @@ enum {
     WRITE_PARTS_MAX = 1024
 };
 
-/* Bytes in order: some of them gone already. */
-struct held_bytes {
-    char *data; /* owned; NULL when empty */
-    size_t from;
-    size_t end;
-    size_t capacity;
-};
-
 /* A block on the stack of the call in hand. */
 struct lent_block {
     char *data; /* borrowed; NULL when none is lent */
@@ -68,8 +61,8 @@ struct esi_stream {
     struct esi_tls_context *context; /* shared; NULL while plain */
     struct esi_tls_session *session; /* owned; NULL before SHAKE */
     char *server_name;               /* owned; a client's, until SHAKE */
-    struct held_bytes input;
-    struct held_bytes output;
+    struct esi_held_bytes input;
+    struct esi_held_bytes output;
     struct lent_block input_block;
     struct lent_block output_block;
     bool has_read_socket; /* in this call */
@@ -80,44 +73,6 @@ struct esi_stream {
     enum es_err ended; /* ES_OK while it lives */
     const char *failure;
 };
-
-static size_t count_held(const struct held_bytes *held)
-{
-    return held->end - held->from;
-}
-
-static void free_held(struct held_bytes *held)
-{
-    free(held->data);
-    *held = (struct held_bytes){0};
-}
-
-/* Appends to held bytes; false when memory is exhausted, and nothing is changed. */
-static bool hold(struct held_bytes *held, const void *data, size_t len)
-{
-    const size_t rest = count_held(held);
-
-    if (len == 0) {
-        return true;
-    }
-    if (held->capacity - held->end < len) {
-        /* At least twice as much as there is, so that bytes that trickle in are not copied again
-         * for each. */
-        const size_t capacity = len > rest ? rest + len : 2 * rest;
-        char *moved = malloc(capacity);
-        if (moved == NULL) {
-            return false;
-        }
-        if (rest > 0) {
-            memcpy(moved, held->data + held->from, rest);
-        }
-        free(held->data);
-        *held = (struct held_bytes){.data = moved, .end = rest, .capacity = capacity};
-    }
-    memcpy(held->data + held->end, data, len);
-    held->end += len;
-    return true;
-}
 
 /* Fails the stream for good. */
 static enum es_err fail(struct esi_stream *stream, enum es_err err, const char *failure)
@@ -151,8 +106,8 @@ void esi_stream_free(struct esi_stream *stream)
     esi_tls_session_free(stream->session);
     esi_tls_context_unref(stream->context);
     esi_env_close(stream->env, stream->sock);
-    free_held(&stream->input);
-    free_held(&stream->output);
+    esi_held_bytes_free(&stream->input);
+    esi_held_bytes_free(&stream->output);
     free(stream->server_name);
     free(stream);
 }
@@ -177,7 +132,7 @@ int esi_stream_socket(const struct esi_stream *stream)
 
 enum es_err esi_stream_start_tls_server(struct esi_stream *stream, struct esi_tls_context *context)
 {
-    if (stream->state != STREAM_PLAIN || count_held(&stream->output) > 0) {
+    if (stream->state != STREAM_PLAIN || esi_held_bytes_count(&stream->output) > 0) {
         return ES_INVALID;
     }
     stream->context = esi_tls_context_ref(context);
@@ -188,7 +143,7 @@ enum es_err esi_stream_start_tls_server(struct esi_stream *stream, struct esi_tl
 enum es_err esi_stream_start_tls_client(struct esi_stream *stream, struct esi_tls_context *context,
                                         const char *server_name)
 {
-    if (stream->state != STREAM_PLAIN || count_held(&stream->output) > 0) {
+    if (stream->state != STREAM_PLAIN || esi_held_bytes_count(&stream->output) > 0) {
         return ES_INVALID;
     }
     if (server_name != NULL) {
@@ -207,8 +162,8 @@ enum es_err esi_stream_start_tls_client(struct esi_stream *stream, struct esi_tl
 
 enum es_err esi_stream_unread(struct esi_stream *stream, const void *data, size_t len)
 {
-    const size_t rest = count_held(&stream->input);
-    struct held_bytes both = {0};
+    const size_t rest = esi_held_bytes_count(&stream->input);
+    struct esi_held_bytes both = {0};
 
     ESI_REQUIRE(stream->state != STREAM_SHAKE && stream->state != STREAM_OPEN);
     if (len > UNREAD_BYTES_MAX || rest > UNREAD_BYTES_MAX - len) {
@@ -217,37 +172,17 @@ enum es_err esi_stream_unread(struct esi_stream *stream, const void *data, size_
     if (len + rest == 0) {
         return ES_OK;
     }
-    both.capacity = len + rest;
-    both.data = malloc(both.capacity);
-    if (both.data == NULL) {
+    if (!esi_held_bytes_append(&both, data, len) ||
+        !esi_held_bytes_append(&both, esi_held_bytes_first(&stream->input), rest)) {
+        esi_held_bytes_free(&both);
         return ES_NO_MEMORY;
     }
-    (void)hold(&both, data, len);
-    if (rest > 0) {
-        (void)hold(&both, stream->input.data + stream->input.from, rest);
-    }
-    free_held(&stream->input);
+    esi_held_bytes_free(&stream->input);
     stream->input = both;
     return ES_OK;
 }
 
 /* --- cipher text in --- */
-
-/* Copies held input out; frees what is used up. */
-static size_t take_held(struct held_bytes *held, void *buffer, size_t capacity)
-{
-    const size_t rest = count_held(held);
-    const size_t count = rest < capacity ? rest : capacity;
-
-    if (count > 0) {
-        memcpy(buffer, held->data + held->from, count);
-        held->from += count;
-    }
-    if (held->from == held->end) {
-        free_held(held);
-    }
-    return count;
-}
 
 /* The session's way to its bytes: what is held, then the block, then the socket, once a call. */
 static enum es_err receive(void *user, void *buffer, size_t capacity, size_t *count)
@@ -256,8 +191,8 @@ static enum es_err receive(void *user, void *buffer, size_t capacity, size_t *co
     struct lent_block *block = &stream->input_block;
     enum es_err err;
 
-    if (count_held(&stream->input) > 0) {
-        *count = take_held(&stream->input, buffer, capacity);
+    if (esi_held_bytes_count(&stream->input) > 0) {
+        *count = esi_held_bytes_take(&stream->input, buffer, capacity);
         return ES_OK;
     }
     if (block->data == NULL) {
@@ -301,7 +236,8 @@ static void take_input_back(struct esi_stream *stream)
     /* While the block has bytes nothing is held: held bytes are used up before the socket is read.
      */
     if (stream->ended == ES_OK && block->end > block->from &&
-        !hold(&stream->input, block->data + block->from, block->end - block->from)) {
+        !esi_held_bytes_append(&stream->input, block->data + block->from,
+                               block->end - block->from)) {
         (void)fail(stream, ES_NO_MEMORY, es_err_text(ES_NO_MEMORY));
     }
     stream->input_block = (struct lent_block){0};
@@ -326,23 +262,19 @@ static enum es_err write_once(struct esi_stream *stream, const void *data, size_
 /* Writes held output. ES_OK: all gone; ES_AGAIN: some is left. */
 static enum es_err flush_held(struct esi_stream *stream)
 {
-    struct held_bytes *output = &stream->output;
+    struct esi_held_bytes *output = &stream->output;
     size_t count = 0;
     enum es_err err;
 
-    if (count_held(output) == 0) {
+    if (esi_held_bytes_count(output) == 0) {
         return ES_OK;
     }
-    err = write_once(stream, output->data + output->from, count_held(output), &count);
+    err = write_once(stream, esi_held_bytes_first(output), esi_held_bytes_count(output), &count);
     if (err != ES_OK) {
         return err;
     }
-    output->from += count;
-    if (count_held(output) > 0) {
-        return ES_AGAIN;
-    }
-    free_held(output);
-    return ES_OK;
+    esi_held_bytes_consume(output, count);
+    return esi_held_bytes_count(output) > 0 ? ES_AGAIN : ES_OK;
 }
 
 /* The session's way out for what belongs to no writev: at once, and what is left is held. */
@@ -357,11 +289,11 @@ static enum es_err send_now(struct esi_stream *stream, const char *data, size_t 
     if (err != ES_OK && err != ES_AGAIN) {
         return err;
     }
-    if (len - count > OUTPUT_HELD_BYTES_MAX - count_held(&stream->output)) {
+    if (len - count > OUTPUT_HELD_BYTES_MAX - esi_held_bytes_count(&stream->output)) {
         ESI_ASSERT(count == 0); /* with nothing held all that the session makes at once has room */
         return ES_AGAIN;
     }
-    return hold(&stream->output, data + count, len - count) ? ES_OK : ES_NO_MEMORY;
+    return esi_held_bytes_append(&stream->output, data + count, len - count) ? ES_OK : ES_NO_MEMORY;
 }
 
 static enum es_err send(void *user, const void *data, size_t len)
@@ -387,11 +319,12 @@ static enum es_err flush_block(struct esi_stream *stream)
     size_t count = 0;
     enum es_err err = ES_OK;
 
-    ESI_ASSERT(count_held(&stream->output) == 0);
+    ESI_ASSERT(esi_held_bytes_count(&stream->output) == 0);
     if (block->end > 0) {
         err = write_once(stream, block->data, block->end, &count);
     }
-    if (err == ES_OK && !hold(&stream->output, block->data + count, block->end - count)) {
+    if (err == ES_OK &&
+        !esi_held_bytes_append(&stream->output, block->data + count, block->end - count)) {
         err = fail(stream, ES_NO_MEMORY, es_err_text(ES_NO_MEMORY));
     }
     block->end = 0;
@@ -422,10 +355,8 @@ static enum es_err await_hello(struct esi_stream *stream, char *block)
 
     for (bool has_read = false;; has_read = true) {
         size_t count = 0;
-        const struct held_bytes *input = &stream->input;
-        /* input->data may be NULL: no arithmetic on it then. */
-        const struct esi_str first = {.data = input->data != NULL ? input->data + input->from : "",
-                                      .len = count_held(input)};
+        const struct esi_str first = {.data = esi_held_bytes_first(&stream->input),
+                                      .len = esi_held_bytes_count(&stream->input)};
 
         err = esi_client_hello_read(first, &name);
         if (err == ES_INVALID) {
@@ -445,7 +376,7 @@ static enum es_err await_hello(struct esi_stream *stream, char *block)
             return fail(stream, err, "the peer closed the connection before the handshake");
         }
         stream->handshake_bytes += count;
-        if (!hold(&stream->input, block, count)) {
+        if (!esi_held_bytes_append(&stream->input, block, count)) {
             return fail(stream, ES_NO_MEMORY, es_err_text(ES_NO_MEMORY));
         }
     }
@@ -493,8 +424,8 @@ enum es_err esi_stream_handshake(struct esi_stream *stream)
 static enum es_err read_plain(struct esi_stream *stream, void *buffer, size_t capacity,
                               size_t *count)
 {
-    if (count_held(&stream->input) > 0) {
-        *count = take_held(&stream->input, buffer, capacity);
+    if (esi_held_bytes_count(&stream->input) > 0) {
+        *count = esi_held_bytes_take(&stream->input, buffer, capacity);
         return ES_OK;
     }
     return esi_env_read(stream->env, stream->sock, buffer, capacity, count);
@@ -558,7 +489,7 @@ static enum es_err write_records(struct esi_stream *stream, const struct iovec *
     size_t i = 0;
     enum es_err err = ES_OK;
 
-    while (err == ES_OK && i < part_count && count_held(&stream->output) == 0) {
+    while (err == ES_OK && i < part_count && esi_held_bytes_count(&stream->output) == 0) {
         const char *data = (const char *)parts[i].iov_base + part_offset;
         const size_t rest = parts[i].iov_len - part_offset;
         const size_t room = ESI_TLS_RECORD_MAX - gathered_len;
@@ -581,7 +512,7 @@ static enum es_err write_records(struct esi_stream *stream, const struct iovec *
             part_offset += step;
         }
     }
-    if (err == ES_OK && gathered_len > 0 && count_held(&stream->output) == 0) {
+    if (err == ES_OK && gathered_len > 0 && esi_held_bytes_count(&stream->output) == 0) {
         err = write_record(stream, gathered, gathered_len);
         sealed += gathered_len;
     }
@@ -639,7 +570,7 @@ enum es_err esi_stream_writev(struct esi_stream *stream, const struct iovec *par
 bool esi_stream_has_buffered_input(const struct esi_stream *stream)
 {
     if (stream->state == STREAM_PLAIN) {
-        return count_held(&stream->input) > 0;
+        return esi_held_bytes_count(&stream->input) > 0;
     }
     /* During the handshake what is held is an incomplete record: only the socket can help. */
     if (stream->state != STREAM_OPEN || stream->ended != ES_OK || stream->has_told_end) {
@@ -647,15 +578,15 @@ bool esi_stream_has_buffered_input(const struct esi_stream *stream)
     }
     /* Where a read waits for room to write, reading again would spin: esi_stream_flush must come
      * first. */
-    if (count_held(&stream->output) > 0 && esi_tls_session_wants_write(stream->session)) {
+    if (esi_held_bytes_count(&stream->output) > 0 && esi_tls_session_wants_write(stream->session)) {
         return false;
     }
-    return count_held(&stream->input) > 0 || esi_tls_session_has_pending(stream->session);
+    return esi_held_bytes_count(&stream->input) > 0 || esi_tls_session_has_pending(stream->session);
 }
 
 bool esi_stream_has_buffered_output(const struct esi_stream *stream)
 {
-    return stream->ended == ES_OK && count_held(&stream->output) > 0;
+    return stream->ended == ES_OK && esi_held_bytes_count(&stream->output) > 0;
 }
 
 enum es_err esi_stream_flush(struct esi_stream *stream)
@@ -684,7 +615,7 @@ uint32_t esi_stream_wants(const struct esi_stream *stream)
         stream->state == STREAM_SHAKE) {
         events |= POLL_READ;
     }
-    if (count_held(&stream->output) > 0) {
+    if (esi_held_bytes_count(&stream->output) > 0) {
         events |= POLL_WRITE;
     }
     return events;
