@@ -23,7 +23,9 @@
 
 struct esi_target;
 
-enum { ESI_GATEWAY_ROUTES_MAX = 256 };
+/* One for each cluster that can be linked (1000 configured, 256 learned), and for links on their
+ * way out. */
+enum { ESI_GATEWAY_ROUTES_MAX = 2048 };
 
 /* Embedded in the link; immutable while it is in the table. */
 struct esi_gateway_route {
