@@ -194,7 +194,8 @@ static void only_proper_calls_reach_the_owner(void **state)
     esi_http2_free(fake.http2);
 }
 
-/* What a call keeps of its headers, a token for the owner to look at, is memory of the connection. */
+/* What a call keeps of its headers, a token for the owner to look at, is memory of the
+ * connection. */
 static void kept_headers_are_counted(void **state)
 {
     enum { CALLS = 20, TEXT_BYTES = 12000 };
