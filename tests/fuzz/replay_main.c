@@ -9,6 +9,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { INPUT_BYTES_MAX = 1 << 20 };
+
+/* Returns 1 when the input could not be played: one that is left out would pass unseen. */
 static int replay(const char *path)
 {
     FILE *file = fopen(path, "rb");
@@ -16,22 +19,20 @@ static int replay(const char *path)
         perror(path);
         return 1;
     }
-    size_t capacity = 1 << 20;
-    uint8_t *data = malloc(capacity);
-    if (data == NULL) {
-        fclose(file);
-        return 1;
-    }
-    const size_t size = fread(data, 1, capacity, file);
+    static uint8_t data[INPUT_BYTES_MAX + 1];
+    const size_t size = fread(data, 1, sizeof data, file);
+    const int has_failed = ferror(file);
     fclose(file);
     /* An exact-size copy, so that the address sanitizer sees a read past the end. */
     uint8_t *exact = malloc(size > 0 ? size : 1);
-    if (exact != NULL) {
-        memcpy(exact, data, size);
-        LLVMFuzzerTestOneInput(exact, size);
+    if (exact == NULL || has_failed || size > INPUT_BYTES_MAX) {
+        fprintf(stderr, "%s: cannot be read, or is longer than 1 MiB\n", path);
         free(exact);
+        return 1;
     }
-    free(data);
+    memcpy(exact, data, size);
+    LLVMFuzzerTestOneInput(exact, size);
+    free(exact);
     return 0;
 }
 
@@ -54,6 +55,9 @@ int main(int argc, char **argv)
         }
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", argv[1], entry->d_name);
+        /* Said before: when the target crashes, the last name is the input. */
+        printf("%s\n", entry->d_name);
+        fflush(stdout);
         failed += replay(path);
         count++;
     }
