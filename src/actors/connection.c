@@ -337,6 +337,25 @@ static void unref_target(struct esi_target *target)
     esi_actor_unref(&ESI_CONTAINER_OF(target, struct esi_connection, target)->actor);
 }
 
+/* Returns false where it is one too many: it is told so, and takes nobody's place. */
+static bool count_connection(struct esi_context *context)
+{
+    struct esi_counters *counters = &context->counters;
+
+    /* order: relaxed; a counter for monitoring. */
+    atomic_fetch_add_explicit(&counters->connections_total, 1, memory_order_relaxed);
+    /* order: relaxed; a counter with a bound. */
+    const uint32_t before =
+        atomic_fetch_add_explicit(&counters->connections, 1, memory_order_relaxed);
+    if (before < context->config->limits.max_connections &&
+        !esi_ledger_is_short(context->ledger, MEMORY_LASTING)) {
+        return true;
+    }
+    /* order: relaxed; as above. */
+    atomic_fetch_sub_explicit(&counters->connections, 1, memory_order_relaxed);
+    return false;
+}
+
 enum es_err esi_connection_start(struct esi_context *context, struct esi_worker *home, int sock,
                                  const struct esi_address *peer, struct esi_ticket *ticket)
 {
@@ -379,17 +398,7 @@ enum es_err esi_connection_start(struct esi_context *context, struct esi_worker 
     esi_client_parser_init(&self->parser, context->config->limits.max_payload_bytes,
                            context->config->limits.max_control_line_bytes);
     self->parser.auth_pending = context->auth_required;
-    /* order: relaxed; a counter for monitoring. */
-    atomic_fetch_add_explicit(&context->counters.connections_total, 1, memory_order_relaxed);
-    /* order: relaxed; a counter with a bound. */
-    const uint32_t before =
-        atomic_fetch_add_explicit(&context->counters.connections, 1, memory_order_relaxed);
-    self->is_refused = before >= context->config->limits.max_connections ||
-                       esi_ledger_is_short(context->ledger, MEMORY_LASTING);
-    if (self->is_refused) {
-        /* order: relaxed; as above. One that is only being told so takes nobody's place. */
-        atomic_fetch_sub_explicit(&context->counters.connections, 1, memory_order_relaxed);
-    }
+    self->is_refused = !count_connection(context);
     esi_actor_init(&self->actor, &esi_connection_type, context->runtime, home);
     esi_actor_io_init(&self->actor, &self->io);
     esi_route_ops_init(&self->ops, context, &self->actor, CONNECTION_ROUTED, CONNECTION_DETACHED);

@@ -84,7 +84,7 @@ struct esi_context {
 struct esi_local {
     struct esi_lease *lease; /* borrowed: what is kept for peers is taken from it */
     struct esi_batch_pools pools;
-    struct esi_sub_pool subs;
+    struct esi_sub_pool subs; /* memory of subscriptions that have ended */
     struct esi_match_cache *cache;
     struct esi_batch *batch;
     struct esi_block *read_block; /* where the next bytes of a peer are read to; NULL: none yet */
