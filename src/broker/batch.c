@@ -65,6 +65,13 @@ void esi_delivery_free(struct esi_delivery *delivery, uint32_t from, struct esi_
 
 /* --- adding --- */
 
+/* The next message begins a run. */
+static void forget_match(struct esi_batch *batch)
+{
+    batch->match = NULL;
+    batch->run_max = 0;
+}
+
 void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
                      struct esi_target *self, bool echo, struct esi_block *block, uint64_t now_ns)
 {
@@ -74,7 +81,7 @@ void esi_batch_begin(struct esi_batch *batch, enum esi_publish_source source,
     batch->echo = echo;
     batch->read_block = block;
     batch->now_ns = now_ns;
-    batch->match = NULL;
+    forget_match(batch);
     if (batch->out != NULL && esi_block_is_unique(batch->out)) {
         /* All targets are done with it: its lines are still in the processor's cache. */
         batch->out_used = 0;
@@ -98,7 +105,7 @@ static void look_for_recent(void *argument, struct esi_sub *sub)
  * is mapped, so that the answer finds its way home without it (as nats-server does, for two
  * seconds).
  */
-static bool must_map(const struct esi_batch *batch, struct esi_str reply)
+static __attribute__((noinline)) bool must_map(const struct esi_batch *batch, struct esi_str reply)
 {
     const uint64_t since_ns = batch->now_ns > MAP_RECENT_NS ? batch->now_ns - MAP_RECENT_NS : 0;
 
@@ -139,10 +146,8 @@ static uint32_t count_receivers(const struct esi_batch *batch)
 static inline __attribute__((always_inline)) bool continues_run(const struct esi_batch *batch,
                                                                 const struct esi_publish *publish)
 {
-    return batch->match != NULL && batch->run_count < ESI_BATCH_RUN_MAX &&
-           !batch->match->has_repeated_target && esi_str_equal(batch->subject, publish->subject) &&
-           esi_str_equal(batch->queues, publish->queues) &&
-           esi_match_cache_is_current(batch->options.cache, batch->match);
+    return batch->run_count < batch->run_max && esi_str_equal(batch->subject, publish->subject) &&
+           esi_str_equal(batch->queues, publish->queues) && esi_match_is_current(batch->match);
 }
 
 /* Begins a run with a message on this subject; false when memory is exhausted. */
@@ -155,9 +160,11 @@ static inline bool begin_run(struct esi_batch *batch, const struct esi_publish *
     batch->subject = publish->subject;
     batch->queues = publish->queues;
     if (batch->match == NULL) {
+        batch->run_max = 0;
         batch->stats.dropped++;
         return false;
     }
+    batch->run_max = batch->match->has_repeated_target ? 1 : (uint32_t)ESI_BATCH_RUN_MAX;
     batch->receiver_count = count_receivers(batch);
     return true;
 }
@@ -202,7 +209,7 @@ static void settle_ahead(struct esi_batch *batch)
         esi_match_cache_prefetch_places(batch->options.cache, &batch->ahead[i].hint);
     }
     for (uint32_t i = 0; i < count; i++) {
-        esi_match_cache_prefetch_found(batch->options.cache, &batch->ahead[i].hint);
+        esi_match_cache_prefetch_found(&batch->ahead[i].hint);
     }
     for (uint32_t i = 0; i < count; i++) {
         const struct esi_batch_ahead *ahead = &batch->ahead[i];
@@ -225,7 +232,7 @@ static void end_run(struct esi_batch *batch)
 {
     esi_batch_settle(batch);
     esi_batch_run_flush(batch);
-    batch->match = NULL;
+    forget_match(batch);
 }
 
 /*
@@ -240,8 +247,7 @@ static bool looks_ahead(const struct esi_batch *batch, const struct esi_publish 
 }
 
 /* The message waits for the memory, or comes behind others that do. */
-static __attribute__((noinline)) uint32_t add_behind(struct esi_batch *batch,
-                                                     const struct esi_publish *publish)
+static uint32_t add_behind(struct esi_batch *batch, const struct esi_publish *publish)
 {
     const uint64_t hash = esi_hashmap_hash(publish->subject);
 
@@ -266,21 +272,26 @@ static __attribute__((noinline)) uint32_t add_behind(struct esi_batch *batch,
     return append_msg(batch, publish);
 }
 
+/* It does not simply continue the run. Out of line, so that one that does saves no registers. */
+static __attribute__((noinline)) uint32_t add_apart(struct esi_batch *batch,
+                                                    const struct esi_publish *publish)
+{
+    if (batch->ahead_count > 0 || looks_ahead(batch, publish)) {
+        return add_behind(batch, publish);
+    }
+    if (!begin_run(batch, publish, esi_hashmap_hash(publish->subject))) {
+        return 1;
+    }
+    return append_msg(batch, publish);
+}
+
 uint32_t esi_batch_add(struct esi_batch *batch, const struct esi_publish *publish)
 {
     batch->stats.messages_in++;
-    if (ESI_UNLIKELY(batch->ahead_count > 0)) {
-        return add_behind(batch, publish);
+    if (ESI_LIKELY(batch->ahead_count == 0 && continues_run(batch, publish))) {
+        return append_msg(batch, publish);
     }
-    if (!continues_run(batch, publish)) {
-        if (ESI_UNLIKELY(looks_ahead(batch, publish))) {
-            return add_behind(batch, publish);
-        }
-        if (!begin_run(batch, publish, esi_hashmap_hash(publish->subject))) {
-            return 1;
-        }
-    }
-    return append_msg(batch, publish);
+    return add_apart(batch, publish);
 }
 
 void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source source)
@@ -306,28 +317,6 @@ void esi_batch_send_link(struct esi_batch *batch, struct esi_target *target, boo
 
     end_run(batch);
     esi_batch_run_send_link(batch, &form, &msg);
-}
-
-void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, struct esi_str line,
-                         struct esi_str body)
-{
-    end_run(batch);
-    char *at = esi_batch_output_reserve(batch, line.len + body.len);
-    if (at == NULL) {
-        batch->stats.dropped++;
-        return;
-    }
-    memcpy(at, line.data, line.len);
-    if (body.len > 0) {
-        memcpy(at + line.len, body.data, body.len);
-    }
-    struct esi_slice slice = {.block = batch->out,
-                              .data = at,
-                              .len = (uint32_t)(line.len + body.len),
-                              .message_count = 1,
-                              .payload_len = (uint32_t)body.len};
-    batch->out_used += line.len + body.len;
-    esi_batch_output_append(batch, target, &slice);
 }
 
 /* How long the publisher should wait for a target that takes bytes, but has too many waiting. */

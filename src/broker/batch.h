@@ -162,10 +162,3 @@ void esi_batch_set_source(struct esi_batch *batch, enum esi_publish_source sourc
  */
 void esi_batch_send_link(struct esi_batch *batch, struct esi_target *target, bool has_headers,
                          const struct esi_publish *publish);
-
-/*
- * Adds one slice to an outgoing delivery of the caller's own making, for targets that are sent a
- * single prepared text (mapped answers on a link). The text is copied. Thread: the batch's worker.
- */
-void esi_batch_send_text(struct esi_batch *batch, struct esi_target *target, struct esi_str line,
-                         struct esi_str body);

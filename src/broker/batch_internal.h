@@ -48,8 +48,13 @@ struct esi_batch {
     /* of each of its messages; 0 also where each must be asked about, and none is collected */
     uint32_t receiver_count;
     uint32_t run_count;
+    uint32_t run_max; /* messages that it may have; 0: there is no match */
     struct esi_batch_msg run[ESI_BATCH_RUN_MAX];
-    struct esi_sub *choice[ESI_BATCH_RUN_MAX]; /* of the group being delivered */
+    struct esi_sub *claimed[ESI_BATCH_RUN_MAX]; /* plain ones that claimed its only message */
+    /* Of the group being delivered: each member's messages of the run, a chain that begins at
+     * chosen[member] and goes on at next[message]; ESI_BATCH_RUN_MAX ends it. */
+    uint16_t chosen[ESI_BATCH_RUN_MAX];
+    uint16_t next[ESI_BATCH_RUN_MAX];
     uint32_t *marks; /* owned; of the match's groups: marks[index] == mark */
     size_t mark_capacity;
     uint32_t mark;

@@ -181,12 +181,18 @@ static void format_record(struct esi_batch *batch, const struct receivers *recei
     give(batch, receivers, &slice, is_copied ? &no_body : &body);
 }
 
-/*
- * The hot loop: formats messages of the run for receivers that share flags and sid. `only` limits
- * it to the messages whose chosen member is this one (NULL: all).
- */
-static inline __attribute__((always_inline)) void
-format_run(struct esi_batch *batch, const struct receivers *receivers, const struct esi_sub *only)
+/* The run's messages from `first` on: all of them, or a chain. */
+struct messages {
+    uint32_t first;
+    const uint16_t *next; /* NULL: all */
+};
+
+static const struct messages all_messages = {.first = 0, .next = NULL};
+
+/* The hot loop: formats messages of the run for receivers that share flags and sid. */
+static inline __attribute__((always_inline)) void format_run(struct esi_batch *batch,
+                                                             const struct receivers *receivers,
+                                                             const struct messages messages)
 {
     const struct esi_sub *format = receivers->subs[0];
     const bool has_headers = (format->flags & SUB_HEADERS) != 0;
@@ -196,11 +202,9 @@ format_run(struct esi_batch *batch, const struct receivers *receivers, const str
     struct formatted formatted = {.start = batch->out_used};
     struct written_line line = {.len = 0};
 
-    for (uint32_t i = 0; i < batch->run_count; i++) {
+    for (uint32_t i = messages.first; i < batch->run_count;
+         i = messages.next != NULL ? messages.next[i] : i + 1) {
         const struct esi_batch_msg *msg = &batch->run[i];
-        if (only != NULL && batch->choice[i] != only) {
-            continue;
-        }
         if (ESI_UNLIKELY(has_records || msg->extra.len > 0)) {
             give_formatted(batch, receivers, &formatted, &no_body);
             format_record(batch, receivers, msg, sid, has_headers);
@@ -257,7 +261,7 @@ static void deliver_plain(struct esi_batch *batch)
             end++;
         }
         const struct receivers receivers = {.subs = &match->plain[first], .count = end - first};
-        format_run(batch, &receivers, NULL);
+        format_run(batch, &receivers, all_messages);
         first = end;
     }
 }
@@ -284,10 +288,10 @@ static uint64_t next_random(struct esi_batch *batch)
     return batch->random * 0x2545f4914f6cdd1dULL;
 }
 
-/* A member by uniform chance, the next that can be delivered to when it cannot; NULL when none
- * can. */
-static inline struct esi_sub *choose_member(struct esi_batch *batch,
-                                            const struct esi_match_group *group, bool must_claim)
+/* The index of a member by uniform chance, of the next that can be delivered to when it cannot;
+ * member_count when none can. */
+static inline uint32_t choose_member(struct esi_batch *batch, const struct esi_match_group *group,
+                                     bool must_claim)
 {
     const uint32_t start = (uint32_t)((next_random(batch) >> 32) * group->member_count >> 32);
 
@@ -296,39 +300,56 @@ static inline struct esi_sub *choose_member(struct esi_batch *batch,
             start + i < group->member_count ? start + i : start + i - group->member_count;
         if (must_claim ? claims(batch, group->members[index])
                        : may_get(batch, group->members[index])) {
-            return group->members[index];
+            return index;
         }
     }
-    return NULL;
+    return group->member_count;
 }
 
-/* The messages of the run that this member was chosen for. A function of its own: the hot loop then
- * has all registers to itself. */
-static __attribute__((noinline)) void format_chosen(struct esi_batch *batch, struct esi_sub *chosen)
+/* A chain of the run's messages to one member. A function of its own: the hot loop then has all
+ * registers to itself. */
+static __attribute__((noinline)) void format_chain(struct esi_batch *batch, struct esi_sub *member,
+                                                   uint32_t first)
 {
-    const struct receivers receivers = {.subs = &chosen, .count = 1};
+    const struct receivers receivers = {.subs = &member, .count = 1};
 
-    format_run(batch, &receivers, chosen);
+    format_run(batch, &receivers, (struct messages){.first = first, .next = batch->next});
 }
 
-/* The run to members of a group. Returns how many of it get each message: 1, for all it knows. */
+/* So many members that hardly one gets two messages of a run. */
+static void deliver_large_group(struct esi_batch *batch, const struct esi_match_group *group)
+{
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        const uint32_t member = choose_member(batch, group, false);
+        if (member < group->member_count) {
+            batch->next[i] = ESI_BATCH_RUN_MAX;
+            format_chain(batch, group->members[member], i);
+        }
+    }
+}
+
+/* The run to members of a group, what each gets side by side. Returns how many of it get each
+ * message: 1, for all it knows. */
 static uint32_t deliver_group(struct esi_batch *batch, const struct esi_match_group *group)
 {
-    for (uint32_t i = 0; i < batch->run_count; i++) {
-        batch->choice[i] = choose_member(batch, group, false);
+    if (group->member_count > ESI_BATCH_RUN_MAX) {
+        deliver_large_group(batch, group);
+        return 1;
     }
-    for (uint32_t i = 0; i < batch->run_count; i++) {
-        struct esi_sub *chosen = batch->choice[i];
-        if (chosen == NULL) {
-            continue;
+    for (uint32_t i = 0; i < group->member_count; i++) {
+        batch->chosen[i] = ESI_BATCH_RUN_MAX;
+    }
+    /* From the end on, so that a chain begins with the first of its messages. */
+    for (uint32_t i = batch->run_count; i-- > 0;) {
+        const uint32_t member = choose_member(batch, group, false);
+        if (member < group->member_count) {
+            batch->next[i] = batch->chosen[member];
+            batch->chosen[member] = (uint16_t)i;
         }
-        /* All messages of this member at once, so that they stand side by side; then none of them
-         * is looked at again. */
-        format_chosen(batch, chosen);
-        for (uint32_t j = i; j < batch->run_count; j++) {
-            if (batch->choice[j] == chosen) {
-                batch->choice[j] = NULL;
-            }
+    }
+    for (uint32_t i = 0; i < group->member_count; i++) {
+        if (batch->chosen[i] < ESI_BATCH_RUN_MAX) {
+            format_chain(batch, group->members[i], batch->chosen[i]);
         }
     }
     return 1;
@@ -539,7 +560,7 @@ static __attribute__((noinline)) void deliver_claimed(struct esi_batch *batch,
     const struct receivers receivers = {.subs = subs, .count = count};
     const uint64_t dropped = batch->stats.dropped;
 
-    format_run(batch, &receivers, NULL);
+    format_run(batch, &receivers, all_messages);
     if (ESI_UNLIKELY(batch->stats.dropped != dropped) && (subs[0]->flags & SUB_COUNTED) != 0) {
         for (uint32_t i = 0; i < count; i++) {
             esi_sub_add_claims(subs[i], 1);
@@ -560,11 +581,11 @@ static uint32_t deliver_plain_claimed(struct esi_batch *batch)
                has_same_format(format, match->plain[next])) {
             struct esi_sub *sub = match->plain[next++];
             if (claims(batch, sub)) {
-                batch->choice[count++] = sub;
+                batch->claimed[count++] = sub;
             }
         }
         if (count > 0) {
-            deliver_claimed(batch, batch->choice, count);
+            deliver_claimed(batch, batch->claimed, count);
         }
         total += count;
     }
@@ -573,12 +594,12 @@ static uint32_t deliver_plain_claimed(struct esi_batch *batch)
 
 static uint32_t deliver_group_claimed(struct esi_batch *batch, const struct esi_match_group *group)
 {
-    struct esi_sub *chosen = choose_member(batch, group, true);
+    const uint32_t member = choose_member(batch, group, true);
 
-    if (chosen == NULL) {
+    if (member == group->member_count) {
         return 0;
     }
-    deliver_claimed(batch, &chosen, 1);
+    deliver_claimed(batch, &group->members[member], 1);
     return 1;
 }
 

@@ -8,6 +8,9 @@
 
 #include "base/str.h"
 #include "broker/sub.h"
+#include "broker/subtable.h"
+
+#include <stdatomic.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,8 +33,12 @@ struct esi_match_link {
 
 /* Lies in one piece of memory with all that it points to, but for the subscriptions. */
 struct esi_match {
-    struct esi_str key;  /* the subject; of a family: all tokens but the last */
-    uint64_t generation; /* of the subject's bucket */
+    struct esi_str key; /* the subject; of a family: all tokens but the last */
+    /* Borrowed from the table: of the subject's bucket, and of subscriptions that begin with a
+     * wildcard; and what they were when the match was right. */
+    const _Atomic uint64_t *bucket_now;
+    const _Atomic uint64_t *wildcard_now;
+    uint64_t bucket_generation;
     uint64_t wildcard_generation;
     uint32_t bucket;
     uint32_t plain_count;
@@ -46,6 +53,14 @@ struct esi_match {
     struct esi_match_group *groups; /* in order of their names */
     struct esi_match_link *links;
 };
+
+/* True while nothing that the match depends on has changed. In a read-side section of the
+ * caller. */
+static inline bool esi_match_is_current(const struct esi_match *match)
+{
+    return match->bucket_generation == esi_subtable_generation(match->bucket_now) &&
+           match->wildcard_generation == esi_subtable_generation(match->wildcard_now);
+}
 
 /* The local group of this name, or NULL. */
 const struct esi_match_group *esi_match_find_group(const struct esi_match *match,

@@ -209,9 +209,9 @@ bool esi_match_builder_collect(struct esi_match_builder *builder, struct esi_str
 {
     builder->subject = subject;
     builder->bucket = esi_subtable_bucket(subject);
+    builder->bucket_now = &esi_subtable_generations(builder->table)[builder->bucket];
     /* Before the walk: a change during it leaves the match stale, never wrongly current. */
-    builder->generation =
-        esi_subtable_generation(&esi_subtable_generations(builder->table)[builder->bucket]);
+    builder->bucket_generation = esi_subtable_generation(builder->bucket_now);
     builder->wildcard_generation =
         esi_subtable_generation(esi_subtable_wildcard_generation(builder->table));
     builder->has_failed = false;
@@ -330,7 +330,9 @@ struct esi_match *esi_match_builder_write(const struct esi_match_builder *builde
 
     memcpy(layout.key, key.data, key.len);
     *match = (struct esi_match){.key = {.data = layout.key, .len = key.len},
-                                .generation = builder->generation,
+                                .bucket_now = builder->bucket_now,
+                                .wildcard_now = esi_subtable_wildcard_generation(builder->table),
+                                .bucket_generation = builder->bucket_generation,
                                 .wildcard_generation = builder->wildcard_generation,
                                 .bucket = builder->bucket,
                                 .plain_count = builder->plain.count,

@@ -30,7 +30,8 @@ struct esi_match_builder {
     /* What was found, in order. */
     struct esi_str subject; /* borrowed until the match is written */
     uint32_t bucket;
-    uint64_t generation;
+    const _Atomic uint64_t *bucket_now; /* the table's generation, and what it was */
+    uint64_t bucket_generation;
     uint64_t wildcard_generation;
     struct esi_match_list plain;
     struct esi_match_list members;

@@ -118,16 +118,6 @@ void esi_match_cache_stats(const struct esi_match_cache *cache, struct esi_match
     *out = cache->stats;
 }
 
-bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match)
-{
-    const struct esi_subtable *table = cache->builder.table;
-
-    return match->generation ==
-               esi_subtable_generation(&esi_subtable_generations(table)[match->bucket]) &&
-           match->wildcard_generation ==
-               esi_subtable_generation(esi_subtable_wildcard_generation(table));
-}
-
 /* --- keys --- */
 
 /* What an entry is found by: a subject, or the stem of a family. */
@@ -382,7 +372,7 @@ static const struct esi_match *find_current(const struct esi_match_cache *cache,
 {
     const struct esi_match_slot *slot = esi_match_slots_find(&cache->slots, key->text, key->hash);
 
-    return slot != NULL && esi_match_cache_is_current(cache, slot->match) ? slot->match : NULL;
+    return slot != NULL && esi_match_is_current(slot->match) ? slot->match : NULL;
 }
 
 /* The match of a subject's family, unless a subscription is for this one member alone. */
@@ -447,12 +437,11 @@ void esi_match_cache_prefetch_places(const struct esi_match_cache *cache,
     }
 }
 
-void esi_match_cache_prefetch_found(const struct esi_match_cache *cache,
-                                    const struct esi_match_hint *hint)
+void esi_match_cache_prefetch_found(const struct esi_match_hint *hint)
 {
     if (hint->match == NULL) {
         esi_subtable_walk_prefetch_found(&hint->table);
-    } else if (hint->match->plain_count > 0 && esi_match_cache_is_current(cache, hint->match)) {
+    } else if (hint->match->plain_count > 0 && esi_match_is_current(hint->match)) {
         __builtin_prefetch(hint->match->plain[0]);
         __builtin_prefetch((const char *)hint->match->plain[0] + ESI_CACHE_LINE);
     }

@@ -48,8 +48,6 @@ void esi_match_cache_charge_to(struct esi_match_cache *cache, struct esi_lease *
  */
 const struct esi_match *esi_match_cache_find(struct esi_match_cache *cache, struct esi_str subject,
                                              uint64_t hash);
-/* True while nothing that the match depends on has changed. */
-bool esi_match_cache_is_current(const struct esi_match_cache *cache, const struct esi_match *match);
 
 /* What is asked of the memory for a subject that is looked up soon. */
 struct esi_match_hint {
@@ -65,8 +63,7 @@ void esi_match_cache_prefetch(const struct esi_match_cache *cache, struct esi_st
                               uint64_t hash, struct esi_match_hint *hint);
 void esi_match_cache_prefetch_places(const struct esi_match_cache *cache,
                                      struct esi_match_hint *hint);
-void esi_match_cache_prefetch_found(const struct esi_match_cache *cache,
-                                    const struct esi_match_hint *hint);
+void esi_match_cache_prefetch_found(const struct esi_match_hint *hint);
 
 struct esi_match_cache_stats {
     uint64_t hits;

@@ -138,7 +138,6 @@ RCU_READ_ELSEWHERE = {
 NOT_CALLED = {
     # For tests.
     "esi_env_sim_": "the simulated world: tests/sim is built on it",
-    "esi_batch_send_text": "tests send one message by it",
     "esi_event_json_encode": "tests and fuzzing decode what it writes",
     "esi_event_protobuf_append_publish_request": "the simulation's publisher",
     "esi_grpc_client_in_flight": "tests look inside",

@@ -690,22 +690,6 @@ static void test_mapped_replies_travel_beside(void **state)
     free_sink(local);
 }
 
-static void test_texts_keep_their_place(void **state)
-{
-    struct sink *link = new_sink(&broker, true);
-
-    (void)state;
-    struct esi_sub *sub = subscribe(link, "t", "", "", 0);
-    begin_as_client(NULL, true);
-    publish(&broker, "t", "", "1");
-    esi_batch_send_text(broker.batch, &link->target, ESI_STR("RMSG $G x 1\r\n"), ESI_STR("2\r\n"));
-    publish(&broker, "t", "", "3");
-    (void)!esi_batch_flush(broker.batch);
-    assert_string_equal(take(link), "RMSG $G t 1\r\n1\r\nRMSG $G x 1\r\n2\r\nRMSG $G t 1\r\n3\r\n");
-    unsubscribe(sub);
-    free_sink(link);
-}
-
 /* A message for one link alone stands in its place, whatever the interest, with headers as that
  * peer takes them. */
 static void test_one_link_alone(void **state)
@@ -1321,7 +1305,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_named_groups, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_young_replies_are_mapped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mapped_replies_travel_beside, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_texts_keep_their_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_link_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sources_change_within_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_optimistic_link, set_up, tear_down),
