@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "base/utf8.h"
 
 #include <math.h>
 
@@ -87,42 +88,6 @@ void esi_json_writer_array_end(struct esi_json_writer *json)
     end(json, "]");
 }
 
-/* The length of the valid UTF-8 sequence at data, or 0. */
-static size_t utf8_length(const unsigned char *data, size_t left)
-{
-    const unsigned char c = data[0];
-    size_t len = 0;
-    uint32_t least = 0;
-    uint32_t code = 0;
-
-    if (c < 0x80) {
-        return 1;
-    }
-    if ((c & 0xe0) == 0xc0) {
-        len = 2;
-        least = 0x80;
-        code = c & 0x1fU;
-    } else if ((c & 0xf0) == 0xe0) {
-        len = 3;
-        least = 0x800;
-        code = c & 0x0fU;
-    } else if ((c & 0xf8) == 0xf0) {
-        len = 4;
-        least = 0x10000;
-        code = c & 0x07U;
-    }
-    if (len == 0 || len > left) {
-        return 0;
-    }
-    for (size_t i = 1; i < len; i++) {
-        if ((data[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        code = (code << 6) | (data[i] & 0x3fU);
-    }
-    return code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) ? 0 : len;
-}
-
 /* Stands for itself in a string. */
 static bool is_plain(unsigned char c)
 {
@@ -150,7 +115,8 @@ static void append_string(struct esi_bytes *out, struct esi_str s)
             continue;
         }
         const unsigned char c = (unsigned char)s.data[i];
-        const size_t len = utf8_length((const unsigned char *)s.data + i, s.len - i);
+        uint32_t code;
+        const size_t len = esi_utf8_decode(s.data + i, s.len - i, &code);
         if (len == 0) {
             esi_bytes_append_text(out, "\\ufffd");
             i++;

@@ -13,6 +13,7 @@
 #include "config/toml_reader.h"
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -148,31 +149,9 @@ static enum es_err skip_space(struct toml_reading *reading)
 
 /* Strings. */
 
-static void append_utf8(struct esi_bytes *out, uint32_t code)
-{
-    char bytes[4];
-    size_t len = 0;
-
-    if (code < 0x80) {
-        bytes[len++] = (char)code;
-    } else if (code < 0x800) {
-        bytes[len++] = (char)(0xC0 | code >> 6);
-        bytes[len++] = (char)(0x80 | (code & 0x3F));
-    } else if (code < 0x10000) {
-        bytes[len++] = (char)(0xE0 | code >> 12);
-        bytes[len++] = (char)(0x80 | (code >> 6 & 0x3F));
-        bytes[len++] = (char)(0x80 | (code & 0x3F));
-    } else {
-        bytes[len++] = (char)(0xF0 | code >> 18);
-        bytes[len++] = (char)(0x80 | (code >> 12 & 0x3F));
-        bytes[len++] = (char)(0x80 | (code >> 6 & 0x3F));
-        bytes[len++] = (char)(0x80 | (code & 0x3F));
-    }
-    esi_bytes_append(out, bytes, len);
-}
-
 static enum es_err read_unicode_escape(struct toml_reading *reading, int digits)
 {
+    char utf8[4];
     uint32_t code = 0;
 
     for (int i = 0; i < digits; i++) {
@@ -186,7 +165,7 @@ static enum es_err read_unicode_escape(struct toml_reading *reading, int digits)
     if (code == 0 || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) {
         return refuse(reading, "the escape names no allowed character");
     }
-    append_utf8(&reading->scratch, code);
+    esi_bytes_append(&reading->scratch, utf8, esi_utf8_encode(code, utf8));
     return ES_OK;
 }
 
@@ -665,40 +644,13 @@ static enum es_err read_lines(struct toml_reading *reading)
     return err;
 }
 
-/* Length of the UTF-8 character at text, or 0: not valid. */
-static size_t utf8_len(const unsigned char *text, size_t len)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-
-    const size_t count = text[0] < 0x80             ? 1
-                         : (text[0] & 0xE0) == 0xC0 ? 2
-                         : (text[0] & 0xF0) == 0xE0 ? 3
-                         : (text[0] & 0xF8) == 0xF0 ? 4
-                                                    : 0;
-    if (count <= 1) {
-        return count;
-    }
-    if (count > len) {
-        return 0;
-    }
-    uint32_t code = text[0] & (0x7FU >> count);
-    for (size_t i = 1; i < count; i++) {
-        if ((text[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-        code = code << 6 | (text[i] & 0x3FU);
-    }
-    const bool is_valid =
-        code >= least[count] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
-    return is_valid ? count : 0;
-}
-
 /* Looks at the whole text first, so that nothing later has to. */
 static enum es_err check_utf8(struct toml_reading *reading)
 {
     while (reading->offset < reading->len) {
-        const size_t count = utf8_len((const unsigned char *)reading->text + reading->offset,
-                                      reading->len - reading->offset);
+        uint32_t code;
+        const size_t count =
+            esi_utf8_decode(reading->text + reading->offset, reading->len - reading->offset, &code);
         if (count == 0) {
             return refuse(reading, "not valid UTF-8");
         }

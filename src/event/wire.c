@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 
 enum {
     VARINT_BYTES_MAX = 10,
@@ -102,43 +103,22 @@ enum es_err esi_wire_next(struct esi_str *rest, struct esi_wire_field *field)
     return ES_OK;
 }
 
-/* The length of the UTF-8 sequence at data[0], which is not ASCII, or 0. */
-static size_t sequence_length(const uint8_t *data, size_t left)
-{
-    const uint8_t c = data[0];
-    /* The second byte's range excludes overlong forms, surrogates and what is above U+10FFFF (RFC
-     * 3629, section 4). */
-    const uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-    const uint8_t high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-    const size_t len = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-
-    if (len == 0 || len > left || data[1] < low || data[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < len; i++) {
-        if ((data[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return len;
-}
-
 bool esi_wire_is_utf8(struct esi_str text)
 {
-    const uint8_t *data = (const uint8_t *)text.data;
     size_t at = 0;
+    uint32_t code;
 
     while (at < text.len) {
         uint64_t eight;
         /* Most text is ASCII: eight bytes a step. */
         if (text.len - at >= sizeof eight) {
-            memcpy(&eight, data + at, sizeof eight);
+            memcpy(&eight, text.data + at, sizeof eight);
             if ((eight & 0x8080808080808080ULL) == 0) {
                 at += sizeof eight;
                 continue;
             }
         }
-        const size_t len = data[at] < 0x80 ? 1 : sequence_length(data + at, text.len - at);
+        const size_t len = esi_utf8_decode(text.data + at, text.len - at, &code);
         if (len == 0) {
             return false;
         }

@@ -3,7 +3,7 @@
  * stack), so that the walk over its fields need not check again. */
 #include "proto/json_fields.h"
 #include "base/assert.h"
-#include "proto/utf8_internal.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -262,9 +262,9 @@ static char *decode_string(struct esi_str raw, char *out)
     while (at < end) {
         uint32_t code = 0;
         if (*at != '\\') {
-            const size_t len = decode_utf8(at, (size_t)(end - at), &code);
+            const size_t len = esi_utf8_decode(at, (size_t)(end - at), &code);
             at += len > 0 ? len : 1;
-            out += encode_utf8(len > 0 ? code : REPLACEMENT, out);
+            out += esi_utf8_encode(len > 0 ? code : REPLACEMENT, out);
             continue;
         }
         const char letter = at[1];
@@ -283,7 +283,7 @@ static char *decode_string(struct esi_str raw, char *out)
                 at += 6;
             }
         }
-        out += encode_utf8(code >= 0xd800 && code <= 0xdfff ? REPLACEMENT : code, out);
+        out += esi_utf8_encode(code >= 0xd800 && code <= 0xdfff ? REPLACEMENT : code, out);
     }
     return out;
 }

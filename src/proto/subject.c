@@ -2,7 +2,7 @@
 /* Token by token with cursors: no copies, no recursion, and time linear in the lengths. */
 #include "proto/subject.h"
 #include "base/own.h"
-#include "proto/utf8_internal.h"
+#include "base/utf8.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -255,7 +255,7 @@ void esi_subject_quote(struct esi_str subject, struct esi_bytes *out)
     esi_bytes_append_text(out, "\"");
     for (size_t i = 0; i < subject.len;) {
         uint32_t code = 0;
-        const size_t len = decode_utf8(subject.data + i, subject.len - i, &code);
+        const size_t len = esi_utf8_decode(subject.data + i, subject.len - i, &code);
         if (len == 0) {
             esi_bytes_printf(out, "\\x%02x", (unsigned)(unsigned char)subject.data[i]);
             i++;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* UTF-8 decoding and encoding for this layer: strict (no overlong forms, no surrogates, nothing
- * above U+10FFFF). */
+/* UTF-8, decoded and encoded: strict (no overlong forms, no surrogates, nothing above U+10FFFF). */
 #pragma once
 
 #include <stddef.h>
@@ -10,7 +9,7 @@
  * Decodes the sequence at data (left > 0 bytes there). Returns its length in bytes with *code
  * written, or 0 when the bytes are not UTF-8.
  */
-static inline size_t decode_utf8(const char *data, size_t left, uint32_t *code)
+static inline size_t esi_utf8_decode(const char *data, size_t left, uint32_t *code)
 {
     const unsigned char lead = (unsigned char)data[0];
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -51,7 +50,7 @@ static inline size_t decode_utf8(const char *data, size_t left, uint32_t *code)
 }
 
 /* Writes a code point (at most U+10FFFF) to out, 4 bytes of room. Returns the length. */
-static inline size_t encode_utf8(uint32_t code, char *out)
+static inline size_t esi_utf8_encode(uint32_t code, char *out)
 {
     if (code < 0x80) {
         out[0] = (char)code;
