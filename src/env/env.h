@@ -214,6 +214,26 @@ ES_MUST_USE static inline enum es_err esi_env_writev(struct esi_env *env, int so
     return env->ops->writev(env, sock, parts, part_count, count);
 }
 
+/*
+ * Writes what the socket takes of the bytes, and takes that off their begin.
+ * ES_OK: all is written; ES_AGAIN: the rest waits for room; ES_CLOSED: gone.
+ */
+ES_MUST_USE static inline enum es_err esi_env_write_bytes(struct esi_env *env, int sock,
+                                                          struct esi_bytes *bytes)
+{
+    enum es_err err = ES_OK;
+
+    while (bytes->len > 0 && err == ES_OK) {
+        const struct iovec part = {.iov_base = bytes->data, .iov_len = bytes->len};
+        size_t count = 0;
+        err = esi_env_writev(env, sock, &part, 1, &count);
+        if (err == ES_OK) {
+            esi_bytes_consume(bytes, count);
+        }
+    }
+    return err;
+}
+
 /* Ends the outgoing direction (FIN). */
 static inline void esi_env_shutdown_write(struct esi_env *env, int sock)
 {

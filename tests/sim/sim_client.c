@@ -584,18 +584,8 @@ static void write_socket(struct sim_client *client)
     if (client->state == CLIENT_AWAY || client->state == CLIENT_CONNECTING) {
         return;
     }
-    while (client->out.len > 0) {
-        const struct iovec part = {.iov_base = client->out.data, .iov_len = client->out.len};
-        size_t count = 0;
-        const enum es_err err = esi_env_writev(client->env, client->sock, &part, 1, &count);
-        if (err == ES_CLOSED) {
-            drop(client, "nothing can be written");
-            return;
-        }
-        if (err != ES_OK) {
-            return;
-        }
-        esi_bytes_consume(&client->out, count);
+    if (esi_env_write_bytes(client->env, client->sock, &client->out) == ES_CLOSED) {
+        drop(client, "nothing can be written");
     }
 }
 

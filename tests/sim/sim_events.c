@@ -407,17 +407,8 @@ static bool read_connection(struct worker *worker, struct connection *connection
 static bool write_connection(struct worker *worker, struct connection *connection)
 {
     (void)esi_grpc_server_take_output(connection->grpc, &connection->out, SIZE_MAX);
-    while (connection->out.len > 0) {
-        const struct iovec part = {.iov_base = connection->out.data,
-                                   .iov_len = connection->out.len};
-        size_t count = 0;
-        const enum es_err err = esi_env_writev(worker->env, connection->sock, &part, 1, &count);
-        if (err != ES_OK) {
-            return err == ES_AGAIN;
-        }
-        esi_bytes_consume(&connection->out, count);
-    }
-    return true;
+    const enum es_err err = esi_env_write_bytes(worker->env, connection->sock, &connection->out);
+    return err == ES_OK || err == ES_AGAIN;
 }
 
 static uint64_t answer_due(struct worker *worker)

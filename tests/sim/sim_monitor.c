@@ -226,14 +226,9 @@ static void read_answer(struct sim_monitor *monitor)
 
 static void write_request(struct sim_monitor *monitor)
 {
-    while (monitor->out.len > 0) {
-        const struct iovec part = {.iov_base = monitor->out.data, .iov_len = monitor->out.len};
-        size_t count = 0;
-        if (esi_env_writev(monitor->env, monitor->sock, &part, 1, &count) != ES_OK) {
-            return; /* reading tells why */
-        }
-        esi_bytes_consume(&monitor->out, count);
-    }
+    const enum es_err err = esi_env_write_bytes(monitor->env, monitor->sock, &monitor->out);
+
+    (void)err; /* when it fails, reading tells why */
 }
 
 static void go_on(struct sim_monitor *monitor)

@@ -145,16 +145,8 @@ static bool read_socket(struct sim_publisher *publisher)
 static bool write_socket(struct sim_publisher *publisher)
 {
     (void)esi_grpc_client_take_output(publisher->grpc, &publisher->out, SIZE_MAX);
-    while (publisher->out.len > 0) {
-        const struct iovec part = {.iov_base = publisher->out.data, .iov_len = publisher->out.len};
-        size_t count = 0;
-        const enum es_err err = esi_env_writev(publisher->env, publisher->sock, &part, 1, &count);
-        if (err != ES_OK) {
-            return err == ES_AGAIN;
-        }
-        esi_bytes_consume(&publisher->out, count);
-    }
-    return true;
+    const enum es_err err = esi_env_write_bytes(publisher->env, publisher->sock, &publisher->out);
+    return err == ES_OK || err == ES_AGAIN;
 }
 
 /* False: there is no connection any more. */

@@ -102,6 +102,41 @@ static void test_bytes_come_in_order_however_they_are_cut(void **state)
     esi_env_sim_free(pair.sim);
 }
 
+/* More than a window, and writes cut short: what is left stays in the bytes, and follows. */
+static void test_bytes_are_written_as_there_is_room(void **state)
+{
+    struct pair pair = marry(900);
+    struct esi_bytes out;
+    char sent[2 * WINDOW];
+    char got[2 * WINDOW];
+    size_t got_count = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sent; i++) {
+        sent[i] = (char)(i * 31 % 251);
+    }
+    esi_bytes_init(&out, 0);
+    esi_bytes_append(&out, sent, sizeof sent);
+    assert_int_equal(esi_env_write_bytes(pair.left, pair.client, &out), ES_AGAIN);
+    assert_int_equal(out.len, sizeof sent - WINDOW);
+    while (got_count < sizeof got) {
+        size_t count = 0;
+        pass(pair.sim, S);
+        if (esi_env_read(pair.right, pair.server, got + got_count, sizeof got - got_count,
+                         &count) == ES_OK) {
+            got_count += count;
+        }
+        const enum es_err err = esi_env_write_bytes(pair.left, pair.client, &out);
+        assert_int_equal(err, out.len == 0 ? ES_OK : ES_AGAIN);
+    }
+    assert_memory_equal(sent, got, sizeof sent);
+    esi_bytes_append(&out, "x", 1);
+    esi_env_sim_reset(pair.sim, pair.left, pair.right);
+    assert_int_equal(esi_env_write_bytes(pair.left, pair.client, &out), ES_CLOSED);
+    esi_bytes_deinit(&out);
+    esi_env_sim_free(pair.sim);
+}
+
 static void test_an_end_comes_behind_the_bytes(void **state)
 {
     struct pair pair = marry(0);
@@ -206,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_come_in_order_however_they_are_cut),
+        cmocka_unit_test(test_bytes_are_written_as_there_is_room),
         cmocka_unit_test(test_an_end_comes_behind_the_bytes),
         cmocka_unit_test(test_a_cut_holds_bytes_until_it_is_healed),
         cmocka_unit_test(test_a_reset_ends_both_sides),
