@@ -46,12 +46,12 @@ struct esi_sub {
     };
     /* borrowed: lives until the removal's grace period has passed */
     struct esi_target *target;
-    struct esi_str sid; /* empty for links */
-    uint32_t slot;      /* the target's own number for it */
-    uint32_t flags;     /* bits of enum esi_sub_flag */
+    struct esi_str sid;                  /* empty for links */
+    uint32_t slot;                       /* the target's own number for it */
+    uint32_t flags;                      /* bits of enum esi_sub_flag */
     struct esi_permissions *permissions; /* a reference; not NULL: each delivery is asked about */
-    struct esi_str queue; /* empty: plain */
-    uint64_t created_ns;  /* monotonic */
+    struct esi_str queue;                /* empty: plain */
+    uint64_t created_ns;                 /* monotonic */
     /* written by the router: the list or the node of the trie that it stands in */
     struct esi_rcu_entry *home;
     _Atomic int64_t claims_left; /* SUB_COUNTED: see esi_sub_claim */
