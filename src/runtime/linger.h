@@ -5,7 +5,8 @@
  * It costs where nobody answers soon, and most where the peer lives on the worker's own processor,
  * which it cannot have as long as the worker looks for its answer. The two are not told apart but
  * by trying: where waits awake take too long on average, the next ones are slept through, and then
- * it is tried again. Pure; private to the runtime layer.
+ * it is tried again; the more tries fail one after the other, the longer the rest between. Pure;
+ * private to the runtime layer.
  */
 #pragma once
 
@@ -17,6 +18,8 @@ enum { ESI_LINGER_NS = 50000 };
 
 struct esi_linger {
     uint64_t average_ns; /* of the waits awake since the last rest, those in vain included */
+    uint32_t tried;      /* how many those are */
+    uint32_t rests;      /* waits that were slept through last */
     uint32_t rests_left; /* waits that are slept through before the next try */
 };
 

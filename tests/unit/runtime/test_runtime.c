@@ -243,6 +243,24 @@ static void end_at_last(struct part *self)
     esi_actor_finish(&self->actor);
 }
 
+/* Who has no time at all, and ends when it is cut off: nobody is finished by force for that, however
+ * late the message comes. */
+static void test_who_ends_when_cut_off_is_not_forced(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct part *part = new_part(i, STOP_PEERS, 1);
+        part->on_stop = do_nothing;
+        part->on_cut = end_at_last;
+        esi_actor_start(&part->actor);
+    }
+    assert_int_equal(esi_runtime_stop(runtime, 0), ES_TIMEOUT);
+    assert_false(esi_runtime_has_forced(runtime));
+    esi_runtime_free(runtime);
+    assert_int_equal(note_count, 6);
+    expect_all_gone();
+}
+
 /* Who does not end in time is cut off: told once more, and only then is the next phase's turn. */
 static void test_who_waits_too_long_is_cut_off(void **state)
 {
@@ -626,6 +644,7 @@ int main(void)
         cmocka_unit_test_setup(test_phases_in_order, set_up),
         cmocka_unit_test_setup(test_who_comes_late_is_stopped_too, set_up),
         cmocka_unit_test_setup(test_patience_ends, set_up),
+        cmocka_unit_test_setup(test_who_ends_when_cut_off_is_not_forced, set_up),
         cmocka_unit_test_setup(test_who_waits_too_long_is_cut_off, set_up),
         cmocka_unit_test_setup(test_jobs_answer, set_up),
         cmocka_unit_test_setup(test_jobs_of_the_last_moment_run, set_up),
