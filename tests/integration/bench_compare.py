@@ -7,11 +7,9 @@ of them, a server that fails is named. Method: made-up measurements whose tables
 
 usage: bench_compare.py [--bin FOLDER] [CLASS.TEST...]     (default: the newest build/*/bin, or $ES_BIN)
 """
-import glob
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,16 +17,19 @@ import time
 import unittest
 from xml.etree import ElementTree
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BENCH = os.path.join(ROOT, "bench")
+sys.dont_write_bytecode = True
+
+import bench_case  # noqa: E402
+from bench_case import BENCH  # noqa: E402
+
 DEADLINE_S = 120
 BIN = None  # set by main
 sys.path.insert(0, BENCH)
-sys.dont_write_bytecode = True
 
 import scenarios  # noqa: E402  (stand in bench)
 import svg  # noqa: E402
 import tables  # noqa: E402
+from benchlib import free_port  # noqa: E402
 
 SVG = "{http://www.w3.org/2000/svg}"
 FIGURES = ("throughput-by-size", "latency-by-rate", "scaling-by-connections", "scaling-by-threads")
@@ -137,8 +138,7 @@ class Tables(unittest.TestCase):
 class Scenarios(unittest.TestCase):
     def test_arguments(self):
         """event-bench understands every scenario: where nobody listens it fails with 1, not with 2 (usage)."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = str(listener.getsockname()[1])
+        port = str(free_port())
         everything = scenarios.choose("all", None)
         self.assertEqual(len({scenario.name for scenario in everything}), len(everything))
         for scenario in everything:
@@ -356,28 +356,9 @@ class RealRuns(unittest.TestCase):
 
 def main():
     global BIN
-    folder = os.environ.get("ES_BIN")
     arguments = sys.argv[1:]
-    if "--bin" in arguments:
-        at = arguments.index("--bin")
-        folder = arguments[at + 1]
-        del arguments[at:at + 2]
-    if folder is None:
-        found = glob.glob(os.path.join(ROOT, "build", "*", "bin", "event-bench"))
-        folder = os.path.dirname(max(found, key=os.path.getmtime)) if found else None
-    if folder is None or not os.path.exists(os.path.join(folder, "event-bench")):
-        print("event-bench is not built: give --bin FOLDER")
-        print("0 passed, 1 failed")
-        return 1
-    BIN = os.path.abspath(folder)
-    started = time.monotonic()
-    loader, module = unittest.defaultTestLoader, sys.modules["__main__"]
-    suite = loader.loadTestsFromNames(arguments, module) if arguments else loader.loadTestsFromModule(module)
-    result = unittest.TextTestRunner(verbosity=1, stream=sys.stdout).run(suite)
-    failed = len({str(test.id()).split(" ")[0] for test, _ in result.failures + result.errors})
-    print(f"{time.monotonic() - started:.1f} s")
-    print(f"{result.testsRun - failed} passed, {failed} failed")
-    return 0 if failed == 0 and result.testsRun > 0 else 1
+    BIN = bench_case.take_bin(arguments)
+    return bench_case.run_tests(arguments)
 
 
 if __name__ == "__main__":

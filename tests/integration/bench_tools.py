@@ -6,7 +6,6 @@ Goal: bench-micro runs every part and its JSON is whole; a baseline of instructi
 only with what is alike. Method: bench-micro --quick, whose figures mean nothing; made-up baselines and counts. That the
 server's own counts have not grown is a step of scripts/test (bench/instructions --check).
 """
-import argparse
 import json
 import os
 import subprocess
@@ -14,10 +13,11 @@ import sys
 import tempfile
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-BENCH = os.path.join(HERE, "..", "..", "bench")
-sys.path.insert(0, BENCH)
 sys.dont_write_bytecode = True
+
+import bench_case  # noqa: E402
+
+sys.path.insert(0, bench_case.BENCH)
 
 import instruction_baseline as baseline  # noqa: E402
 
@@ -130,14 +130,9 @@ class Baseline(unittest.TestCase):
 
 def main():
     global bin_folder
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--bin", required=True, help="folder of bench-micro")
-    options, rest = parser.parse_known_args()
-    bin_folder = options.bin
-    result = unittest.main(argv=sys.argv[:1] + rest, exit=False).result
-    failed = len(result.failures) + len(result.errors)
-    print("%d passed, %d failed" % (result.testsRun - failed, failed))
-    return 1 if failed or not result.testsRun else 0
+    arguments = sys.argv[1:]
+    bin_folder = bench_case.take_bin(arguments)
+    return bench_case.run_tests(arguments)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ import sys
 import tempfile
 import time
 
-from case_pool import Mismatch, attempt, chosen, conclude, run_jobs
+sys.dont_write_bytecode = True
+
+from case_pool import Mismatch, attempt, chosen, conclude, run_jobs  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RUN = os.path.join(ROOT, "scripts", "run")

@@ -9,7 +9,6 @@ against a server written here, which does exactly one thing wrong.
 usage: test_event_bench.py [--bin FOLDER] [CLASS.TEST...]     (default: the newest build/*/bin, or $ES_BIN)
 """
 import csv
-import glob
 import io
 import json
 import os
@@ -24,17 +23,16 @@ import time
 import unittest
 import urllib.request
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+
+import bench_case  # noqa: E402
+
+sys.path.insert(0, bench_case.BENCH)
+
+from benchlib import free_port  # noqa: E402  (stands in bench)
+
 DEADLINE_S = 60
 BENCH = None  # path of event-bench, set by main
-
-
-def find_bench(folder):
-    if folder is None:
-        found = glob.glob(os.path.join(ROOT, "build", "*", "bin", "event-bench"))
-        return max(found, key=os.path.getmtime) if found else None
-    path = os.path.join(folder, "event-bench")
-    return path if os.path.exists(path) else None
 
 
 def bench(port, *arguments, allowed=True):
@@ -43,18 +41,6 @@ def bench(port, *arguments, allowed=True):
     command = [BENCH, *arguments, "--server", f"127.0.0.1:{port}"] + ["--allow-bottleneck"] * allowed
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     return done.returncode, done.stdout, done.stderr
-
-
-HOLDERS = []
-
-
-def free_port():
-    """A port of the system's choice, kept from others by a socket that is bound and does not listen."""
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    HOLDERS.append(holder)
-    return holder.getsockname()[1]
 
 
 class NatsServer:
@@ -868,8 +854,7 @@ class AgainstUnsoundServer(unittest.TestCase):
         self.assertIn("TLS", err)
 
     def test_nobody_listens(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = free_port()
         for scenario in ("pub-sub", "connect"):
             status, out, err = bench(port, scenario, "--json", "-")
             self.assertEqual(status, 1)
@@ -928,26 +913,9 @@ class CommandLine(unittest.TestCase):
 
 def main():
     global BENCH
-    folder = os.environ.get("ES_BIN")
     arguments = sys.argv[1:]
-    if "--bin" in arguments:
-        at = arguments.index("--bin")
-        folder = arguments[at + 1]
-        del arguments[at:at + 2]
-    BENCH = find_bench(folder)
-    if BENCH is None:
-        print("event-bench is not built: give --bin FOLDER")
-        print("0 passed, 1 failed")
-        return 1
-    started = time.monotonic()
-    loader = unittest.defaultTestLoader
-    module = sys.modules["__main__"]
-    suite = loader.loadTestsFromNames(arguments, module) if arguments else loader.loadTestsFromModule(module)
-    result = unittest.TextTestRunner(verbosity=1, stream=sys.stdout).run(suite)
-    failed = len({str(test.id()).split(" ")[0] for test, _ in result.failures + result.errors})
-    print(f"{time.monotonic() - started:.1f} s")
-    print(f"{result.testsRun - failed} passed, {failed} failed")
-    return 0 if failed == 0 and result.testsRun > 0 else 1
+    BENCH = os.path.join(bench_case.take_bin(arguments), "event-bench")
+    return bench_case.run_tests(arguments)
 
 
 if __name__ == "__main__":
