@@ -686,14 +686,9 @@ void esi_queue_intake_deinit(struct esi_queue *queue)
     while ((delivery = pop_delivery(intake)) != NULL) {
         esi_delivery_free(delivery, 0, NULL);
     }
-    /* Only after a stop by force; those who waited are gone. */
-    for (struct esi_list *at = intake->held.next, *next = NULL; at != &intake->held; at = next) {
-        struct held *held = ESI_CONTAINER_OF(at, struct held, link);
-        next = at->next;
-        esi_event_unref(held->event);
-        free(held);
-    }
-    esi_list_init(&intake->held);
+    /* They were told at the stop, which comes to everybody, at the latest when all threads have
+     * ended. */
+    ESI_ASSERT(esi_list_is_empty(&intake->held));
     while (esi_hashmap_next(&intake->warned_types, &cursor, &key, &value)) {
         free(value);
     }
