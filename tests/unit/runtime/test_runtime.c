@@ -243,8 +243,8 @@ static void end_at_last(struct part *self)
     esi_actor_finish(&self->actor);
 }
 
-/* Who has no time at all, and ends when it is cut off: nobody is finished by force for that, however
- * late the message comes. */
+/* Who has no time at all, and ends when it is cut off: nobody is finished by force for that,
+ * however late the message comes. */
 static void test_who_ends_when_cut_off_is_not_forced(void **state)
 {
     (void)state;
