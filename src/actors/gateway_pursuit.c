@@ -285,6 +285,7 @@ void esi_gateway_pursuit_on_opened(struct esi_gateway *self, const struct gatewa
     esi_gateway_remotes_relearn(pursuit->remote, &news->info);
     if (pursuit->state == PURSUIT_DIALLING) {
         pursuit->state = PURSUIT_LINKED;
+        pursuit->failures = 0;
         pursuit->linked_ns = now_ns(self);
         pursuit->was_linked = true;
     }
@@ -295,7 +296,6 @@ static void on_lost(struct esi_gateway *self, struct gateway_pursuit *pursuit)
     const bool was_brief = now_ns(self) - pursuit->linked_ns < BRIEF_NS;
     const uint64_t pause_ns = pursuit->remote->config != NULL || was_brief ? PAUSE_NS : 0;
 
-    pursuit->failures = 0;
     wait_for(self, pursuit, pause_ns + esi_gateway_random(self, GATEWAY_JITTER_NS));
 }
 

@@ -434,6 +434,19 @@ def flapping(bench):
         wait_until(lambda: hall.stand.files() <= files + 1, "its sockets are closed", WAIT)
 
 
+def late_welcome(bench):
+    """A peer that turns us away at first, and then takes us: the page counts the rounds that came
+    to nothing, and forgets them with the link."""
+    with Hall(bench) as hall:
+        f = hall.peer("F")
+        f.open_o(hall.server)
+        f.accept().close()
+        wait_until(lambda: hall.remotes()["F"]["failures"] == 1, "a round is counted", WAIT)
+        f.open_i()
+        wait_until(lambda: hall.remotes()["F"]["state"] == "linked", "F is linked", WAIT)
+        require(hall.remotes()["F"]["failures"] == 0, "no round in a row", 0, hall.remotes()["F"])
+
+
 def reset_link(link):
     class Abortable:
         sock = link.sock
@@ -559,6 +572,7 @@ def switch_in_a_stream(bench):
 CASES = [
     half_handshakes,
     flapping,
+    late_welcome,
     gossip_flood,
     url_flood,
     wrong_names,
