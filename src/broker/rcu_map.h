@@ -61,8 +61,8 @@ void esi_rcu_map_remove(struct esi_rcu_map *map, const struct esi_rcu_entry *ent
 /* Puts fresh, with the same key and hash, in the place of old: a reader finds one of the two. */
 void esi_rcu_map_replace(struct esi_rcu_map *map, const struct esi_rcu_entry *old,
                          struct esi_rcu_entry *fresh);
-/* What an entry takes of a map of many, in bytes, where the table has just grown; and what the table
- * of a map of few takes. */
+/* What an entry takes of a map of many, in bytes, where the table has just grown; and what the
+ * table of a map of few takes. */
 uint64_t esi_rcu_map_place_bytes(void);
 uint64_t esi_rcu_map_small_bytes(void);
 /* The writer's iteration: start with *cursor = 0; NULL at the end. No change meanwhile. */
