@@ -27,8 +27,8 @@ enum es_program { ES_EVENT_SERVICE, ES_EVENT_GATEWAY };
  * Reads and checks a configuration file (YAML or TOML).
  *   path     borrowed
  *   out      owned by the caller: es_config_free, after every server that uses it was freed
- *   errors   on failure: every error found, one a line ("FILE:LINE:COLUMN: ..."), owned by the
- *            caller (free); may be NULL
+ *   errors   on failure: every error found, one a line ("FILE:LINE:COLUMN: ...", or "FILE: ..."
+ *            for a rule that cannot be made), owned by the caller (free); may be NULL
  * Errors: ES_INVALID, ES_NOT_FOUND, ES_DENIED, ES_IO, ES_TOO_LARGE, ES_NO_MEMORY. Thread: any.
  * Blocks (files).
  */

@@ -433,9 +433,9 @@ static const struct esi_actor_type queue_type = {
 
 /* --- making it --- */
 
-static enum es_err make_registry(struct esi_queue *queue, struct es_error *error)
+enum es_err esi_queue_make_registry(const struct esi_config *config, struct esi_registry **out,
+                                    struct es_error *error)
 {
-    const struct esi_config *config = queue->context->config;
     const struct esi_config_events *events = &config->events;
     struct esi_registry_handler_row *handlers = calloc(config->handler_count + 1, sizeof *handlers);
     struct esi_registry_route_row *routes = calloc(events->route_count + 1, sizeof *routes);
@@ -461,7 +461,7 @@ static enum es_err make_registry(struct esi_queue *queue, struct es_error *error
                                            .handler_count = config->handler_count,
                                            .routes = routes,
                                            .route_count = events->route_count};
-    err = esi_registry_new(&rows, &queue->registry, error);
+    err = esi_registry_new(&rows, out, error);
 end:
     free(handlers);
     free(routes);
@@ -592,7 +592,7 @@ enum es_err esi_queue_new(struct esi_context *context, struct esi_queue **out,
     esi_actor_timer_init(&queue->actor, &queue->hold_timer);
     esi_actor_timer_init(&queue->actor, &queue->stop_timer);
     esi_route_ops_init(&queue->routes, context, &queue->actor, QUEUE_ROUTED, QUEUE_DETACHED);
-    enum es_err err = make_registry(queue, error);
+    enum es_err err = esi_queue_make_registry(context->config, &queue->registry, error);
     if (err == ES_OK) {
         err = make_handler_tls(queue, error);
     }

@@ -21,10 +21,19 @@
 #include <stdint.h>
 
 struct esi_actor;
+struct esi_config;
 struct esi_context;
 struct esi_event;
 struct esi_queue;
+struct esi_registry;
 
+/*
+ * Which handlers get which types by this configuration (borrowed).
+ *   out     owned by the caller: esi_registry_free
+ *   error   filled on ES_INVALID: which row is wrong
+ */
+ES_MUST_USE enum es_err esi_queue_make_registry(const struct esi_config *config,
+                                                struct esi_registry **out, struct es_error *error);
 /*
  * Makes and starts the queue and a handler actor for each configured handler that has an address.
  * The queue's memory is the caller's: esi_queue_free. Fails with a text when the registry or the

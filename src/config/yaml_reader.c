@@ -69,8 +69,12 @@ static enum es_err refuse_syntax(struct yaml_reading *reading)
         at = position_of_offset(reading->text, parser->problem_offset);
     }
     reading->error->at = at;
-    snprintf(reading->error->text, sizeof reading->error->text, "not valid YAML: %s",
-             parser->problem != NULL ? parser->problem : "unknown problem");
+    /* The index counts characters: behind others than ASCII the hint may be missed. */
+    const size_t index = parser->problem_mark.index;
+    const bool is_tab = index < reading->text.len && reading->text.data[index] == '\t';
+    snprintf(reading->error->text, sizeof reading->error->text, "not valid YAML: %s%s",
+             parser->problem != NULL ? parser->problem : "unknown problem",
+             is_tab ? "; indent with blanks, not with tabs" : "");
     return ES_INVALID;
 }
 

@@ -210,7 +210,9 @@ int esi_program_main(const struct program *program, int argc, char **argv)
         }
     }
     if (optind < argc) {
-        return fail_usage(program, "unexpected argument");
+        fprintf(stderr, "%s: unexpected argument %s (see %s --help)\n", program->name, argv[optind],
+                program->name);
+        return EXIT_USAGE;
     }
     if (path == NULL) {
         return fail_usage(program, "--config FILE is missing");

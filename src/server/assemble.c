@@ -6,6 +6,7 @@
 #include "server/assemble.h"
 #include "actors/authenticator.h"
 #include "actors/connection.h"
+#include "actors/credentials.h"
 #include "actors/gateway.h"
 #include "actors/grpc_connection.h"
 #include "actors/listener.h"
@@ -16,6 +17,7 @@
 #include "base/hashmap.h"
 #include "base/log.h"
 #include "env/env.h"
+#include "event/registry.h"
 #include "net/tls.h"
 #include "proto/reply_map.h"
 #include "runtime/runtime.h"
@@ -309,6 +311,25 @@ static void log_start(const struct esi_context *context)
             ESI_LOG_U64("workers", esi_runtime_worker_count(context->runtime)),
             ESI_LOG_TEXT("tls_library", esi_tls_build_name()),
             ESI_LOG_U64("tls_mb_s", esi_tls_measure(context->env)));
+}
+
+enum es_err esi_assemble_check(struct esi_env *env, const struct esi_config *config,
+                               struct es_error *error)
+{
+    struct esi_credentials *credentials = NULL;
+    struct esi_registry *registry = NULL;
+    struct es_error reason = {.text = ""};
+    enum es_err err = esi_credentials_new(config, env, &credentials, error);
+
+    if (err == ES_OK && config->program == CONFIG_EVENT_SERVICE) {
+        err = esi_queue_make_registry(config, &registry, &reason);
+        if (err != ES_OK) {
+            snprintf(error->text, sizeof error->text, "events.registry: %.400s", reason.text);
+        }
+    }
+    esi_credentials_free(credentials);
+    esi_registry_free(registry);
+    return err;
 }
 
 enum es_err esi_assemble_start(struct esi_assembly *assembly, struct esi_env *env,

@@ -13,6 +13,12 @@ struct esi_assembly {
     uint16_t grpc_port;
 };
 
+/*
+ * What only making it shows: permissions and the registry of events are made of a configuration that
+ * is well-formed, and freed again. Errors: ES_INVALID, ES_TOO_LARGE (both with a text), ES_NO_MEMORY.
+ */
+ES_MUST_USE enum es_err esi_assemble_check(struct esi_env *env, const struct esi_config *config,
+                                           struct es_error *error);
 /* What is behind the doors first, the doors last. On failure everything is taken down again, and
  * error says why. */
 ES_MUST_USE enum es_err esi_assemble_start(struct esi_assembly *assembly, struct esi_env *env,

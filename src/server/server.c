@@ -34,11 +34,28 @@ static char *take_text(struct esi_bytes *bytes)
     return bytes->data;
 }
 
+/* The rules of a well-formed configuration; on failure it is freed, and *lines says why. */
+static enum es_err check_rules(struct esi_config *config, struct esi_bytes *lines)
+{
+    struct es_error error = {.text = ""};
+    const enum es_err err = esi_assemble_check(esi_env_linux(), config, &error);
+
+    if (err != ES_OK) {
+        esi_bytes_printf(lines, "%s: %s\n", config->path,
+                         error.text[0] != '\0' ? error.text : es_err_text(err));
+        esi_config_free(config);
+    }
+    return err;
+}
+
 static enum es_err wrap_config(enum es_err err, struct esi_config *config, struct esi_bytes *lines,
                                struct es_config **out, char **errors)
 {
     struct es_config *wrapped = NULL;
 
+    if (err == ES_OK) {
+        err = check_rules(config, lines);
+    }
     if (err == ES_OK) {
         wrapped = malloc(sizeof *wrapped);
         if (wrapped == NULL) {
