@@ -372,6 +372,7 @@ static void init_monitor(struct esi_monitor *self)
     self->facts.port = self->bound.port;
     self->facts.cores = esi_env_core_count(context->env);
     self->facts.closed = &self->closed;
+    self->facts.totals = &self->totals;
     esi_list_init(&self->clients);
     esi_monitor_sample_init(&self->sample, context->env, context->start_ns);
     esi_monitor_closed_init(&self->closed);

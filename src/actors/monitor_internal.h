@@ -52,9 +52,10 @@ struct esi_monitor {
     bool is_ended;    /* our own turn to stop has come */
     uint64_t asked;
     struct esi_monitor_facts facts;
-    size_t held_bytes_max;  /* no new page is begun while more waits for slow peers */
-    uint64_t page_bytes;    /* memory of the page in hand, when it was here last */
-    uint64_t counted_bytes; /* memory in all, as the ledger knows it */
+    struct esi_monitor_totals totals; /* as shown last */
+    size_t held_bytes_max;            /* no new page is begun while more waits for slow peers */
+    uint64_t page_bytes;              /* memory of the page in hand, when it was here last */
+    uint64_t counted_bytes;           /* memory in all, as the ledger knows it */
     /* the page in hand */
     struct esi_monitor_page *page;          /* owned; NULL: none */
     struct esi_monitor_client *page_client; /* who waits for it; NULL: has left */

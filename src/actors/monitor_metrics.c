@@ -67,10 +67,7 @@ struct metrics {
     struct worker_figures *workers; /* owned: one a worker */
     struct type_figures types[TYPES_MAX];
     uint32_t type_count;
-    uint64_t in_msgs; /* of living connections and links */
-    uint64_t in_bytes;
-    uint64_t out_msgs;
-    uint64_t out_bytes;
+    struct esi_monitor_totals living; /* connections and links */
     uint64_t client_pending;
     uint64_t link_pending;
     uint64_t links_inbound;
@@ -133,10 +130,10 @@ static void count_connection(struct metrics *self, const struct esi_actor *actor
     struct esi_connection_info info;
 
     esi_connection_info(actor, &info);
-    self->in_msgs += info.in_msgs;
-    self->in_bytes += info.in_bytes;
-    self->out_msgs += info.out_msgs;
-    self->out_bytes += info.out_bytes;
+    self->living.in_msgs += info.in_msgs;
+    self->living.in_bytes += info.in_bytes;
+    self->living.out_msgs += info.out_msgs;
+    self->living.out_bytes += info.out_bytes;
     self->client_pending += info.pending_bytes;
 }
 
@@ -145,10 +142,10 @@ static void count_link(struct metrics *self, const struct esi_actor *actor)
     struct esi_gateway_link_info info;
 
     esi_gateway_link_info(actor, &info);
-    self->in_msgs += info.in_msgs;
-    self->in_bytes += info.in_bytes;
-    self->out_msgs += info.out_msgs;
-    self->out_bytes += info.out_bytes;
+    self->living.in_msgs += info.in_msgs;
+    self->living.in_bytes += info.in_bytes;
+    self->living.out_msgs += info.out_msgs;
+    self->living.out_bytes += info.out_bytes;
     self->link_pending += info.pending_bytes;
     if (info.is_open && info.name.len > 0) {
         self->links_inbound += !info.is_outbound;
@@ -365,6 +362,7 @@ static void put_clients(struct metrics *self)
 {
     const struct esi_context *context = self->page.context;
     const struct esi_counters *counters = &context->counters;
+    const struct esi_monitor_totals *totals = esi_monitor_page_totals(&self->page, &self->living);
 
     put_single(self, METRIC_CONNECTIONS, load_u32(&counters->connections));
     put_single(self, METRIC_ACCEPTED, load(&counters->connections_total));
@@ -376,10 +374,10 @@ static void put_clients(struct metrics *self)
     begin_family(self, METRIC_PENDING);
     put_u64(self, "client", self->client_pending);
     put_u64(self, "gateway", self->link_pending);
-    put_single(self, METRIC_RECEIVED, self->in_msgs + load(&counters->in_msgs));
-    put_single(self, METRIC_RECEIVED_BYTES, self->in_bytes + load(&counters->in_bytes));
-    put_single(self, METRIC_SENT, self->out_msgs + load(&counters->out_msgs));
-    put_single(self, METRIC_SENT_BYTES, self->out_bytes + load(&counters->out_bytes));
+    put_single(self, METRIC_RECEIVED, totals->in_msgs);
+    put_single(self, METRIC_RECEIVED_BYTES, totals->in_bytes);
+    put_single(self, METRIC_SENT, totals->out_msgs);
+    put_single(self, METRIC_SENT_BYTES, totals->out_bytes);
 }
 
 static void put_gateways(struct metrics *self)

@@ -38,6 +38,14 @@ enum {
     ESI_MONITOR_BODY_BYTES_MAX = 16 * 1024 * 1024
 };
 
+/* Of all clients and links. */
+struct esi_monitor_totals {
+    uint64_t in_msgs;
+    uint64_t in_bytes;
+    uint64_t out_msgs;
+    uint64_t out_bytes;
+};
+
 /* What the monitor knows beside the context. Changed between steps only. */
 struct esi_monitor_facts {
     uint64_t requests[MONITOR_KIND_COUNT];
@@ -47,6 +55,7 @@ struct esi_monitor_facts {
     double cpu_percent;
     double cpu_s;                            /* of the process, since its start */
     const struct esi_monitor_closed *closed; /* borrowed: the monitor's */
+    struct esi_monitor_totals *totals;       /* likewise: since the start, as shown last */
     struct esi_router_report routers[ESI_SUBTABLE_ROUTERS_MAX];
     enum es_err events_err;         /* of STEP_EVENTS; ES_UNSUPPORTED: there is no queue */
     struct esi_bytes events;        /* owned: one JSON object, indented */
@@ -105,6 +114,12 @@ void esi_monitor_page_free(struct esi_monitor_page *page);
 
 /* The outer object with server_id and now. */
 void esi_monitor_page_start(struct esi_monitor_page *page);
+/*
+ * The totals since the start: of the living, and of those that have ended. A figure never goes back.
+ *   living   as the page's visit met them
+ */
+const struct esi_monitor_totals *esi_monitor_page_totals(struct esi_monitor_page *page,
+                                                         const struct esi_monitor_totals *living);
 /* Ends the page without a body. failure: static, a sentence for the peer. */
 enum esi_monitor_step esi_monitor_page_fail(struct esi_monitor_page *page, unsigned status,
                                             const char *failure);

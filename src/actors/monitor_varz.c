@@ -16,10 +16,7 @@
 struct varz {
     struct esi_monitor_page page; /* first */
     bool has_sample;
-    uint64_t in_msgs; /* of living connections and links */
-    uint64_t in_bytes;
-    uint64_t out_msgs;
-    uint64_t out_bytes;
+    struct esi_monitor_totals living; /* connections and links */
 };
 
 static struct varz *self_of(struct esi_monitor_page *page)
@@ -53,17 +50,17 @@ static void visit(struct esi_monitor_page *page, struct esi_actor *actor)
     if (actor->type == &esi_connection_type) {
         struct esi_connection_info info;
         esi_connection_info(actor, &info);
-        self->in_msgs += info.in_msgs;
-        self->in_bytes += info.in_bytes;
-        self->out_msgs += info.out_msgs;
-        self->out_bytes += info.out_bytes;
+        self->living.in_msgs += info.in_msgs;
+        self->living.in_bytes += info.in_bytes;
+        self->living.out_msgs += info.out_msgs;
+        self->living.out_bytes += info.out_bytes;
     } else if (actor->type == &esi_gateway_link_type) {
         struct esi_gateway_link_info info;
         esi_gateway_link_info(actor, &info);
-        self->in_msgs += info.in_msgs;
-        self->in_bytes += info.in_bytes;
-        self->out_msgs += info.out_msgs;
-        self->out_bytes += info.out_bytes;
+        self->living.in_msgs += info.in_msgs;
+        self->living.in_bytes += info.in_bytes;
+        self->living.out_msgs += info.out_msgs;
+        self->living.out_bytes += info.out_bytes;
     }
 }
 
@@ -178,6 +175,7 @@ static void write_traffic(struct varz *self, struct esi_json_writer *json)
 {
     const struct esi_context *context = self->page.context;
     const struct esi_counters *counters = &context->counters;
+    const struct esi_monitor_totals *totals = esi_monitor_page_totals(&self->page, &self->living);
     const uint64_t slow_gateways = load(&counters->slow_gateways);
     const uint64_t slow_consumers = load(&counters->slow_consumers);
 
@@ -188,10 +186,10 @@ static void write_traffic(struct varz *self, struct esi_json_writer *json)
     esi_json_writer_field_u64(json, "routes", 0);
     esi_json_writer_field_u64(json, "remotes", 0);
     esi_json_writer_field_u64(json, "leafnodes", 0);
-    esi_json_writer_field_u64(json, "in_msgs", self->in_msgs + load(&counters->in_msgs));
-    esi_json_writer_field_u64(json, "out_msgs", self->out_msgs + load(&counters->out_msgs));
-    esi_json_writer_field_u64(json, "in_bytes", self->in_bytes + load(&counters->in_bytes));
-    esi_json_writer_field_u64(json, "out_bytes", self->out_bytes + load(&counters->out_bytes));
+    esi_json_writer_field_u64(json, "in_msgs", totals->in_msgs);
+    esi_json_writer_field_u64(json, "out_msgs", totals->out_msgs);
+    esi_json_writer_field_u64(json, "in_bytes", totals->in_bytes);
+    esi_json_writer_field_u64(json, "out_bytes", totals->out_bytes);
     esi_json_writer_field_u64(json, "slow_consumers", slow_consumers);
     esi_json_writer_key(json, "slow_consumer_stats");
     esi_json_writer_object_start(json);

@@ -198,6 +198,37 @@ def case_counts(bench):
     )
 
 
+def case_counts_of_leavers(bench):
+    """Totals never go back, also while clients come and go: a monitoring system would take that for a restart."""
+    done, failures = threading.Event(), []
+
+    def come_and_go():
+        try:
+            while not done.is_set():
+                peer = bench.client("leaver")
+                peer.send("PUB a 10\r\n0123456789\r\n" * 200)
+                flush(peer)
+                peer.close()
+        except Exception as fault:
+            failures.append(fault)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        before = {"in_msgs": 0, "in_bytes": 0}
+        for _ in range(200):
+            varz = bench.json("/varz")
+            for key in before:
+                require(varz[key] >= before[key], key + " does not go back", before[key], varz[key])
+                before[key] = varz[key]
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    require(not failures, "the clients", None, failures)
+
+
 def flush_messages(peer, count):
     """Reads until count messages are there."""
     end = time.monotonic() + PATIENCE_S
