@@ -115,7 +115,7 @@ void esi_monitor_page_free(struct esi_monitor_page *page);
 /* The outer object with server_id and now. */
 void esi_monitor_page_start(struct esi_monitor_page *page);
 /*
- * The totals since the start: of the living, and of those that have ended. A figure never goes back.
+ * The totals since the start: of the living, and of those that have ended. They never go back.
  *   living   as the page's visit met them
  */
 const struct esi_monitor_totals *esi_monitor_page_totals(struct esi_monitor_page *page,
