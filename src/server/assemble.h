@@ -14,8 +14,9 @@ struct esi_assembly {
 };
 
 /*
- * What only making it shows: permissions and the registry of events are made of a configuration that
- * is well-formed, and freed again. Errors: ES_INVALID, ES_TOO_LARGE (both with a text), ES_NO_MEMORY.
+ * What only making it shows: permissions and the registry of events are made of a well-formed
+ * configuration, and freed again. Errors: ES_INVALID, ES_TOO_LARGE (both with a text),
+ * ES_NO_MEMORY.
  */
 ES_MUST_USE enum es_err esi_assemble_check(struct esi_env *env, const struct esi_config *config,
                                            struct es_error *error);

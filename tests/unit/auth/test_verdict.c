@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Goal: a verdict refuses unless it was made an acceptance, and gives up what it holds. Method: each
- * step, with counted references. */
+/* Goal: a verdict refuses unless it was made an acceptance, and gives up what it holds. Method:
+ * each step, with counted references. */
 #include "auth/verdict.h"
 
 #include <setjmp.h>
