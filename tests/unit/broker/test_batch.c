@@ -293,6 +293,46 @@ static void test_groups_choose_one_each(void **state)
     }
 }
 
+/* Groups of as many members as a run has messages, and of one more, which are served in another
+ * way: each message goes to one, and what each gets is in order. */
+static void test_large_groups(void **state)
+{
+    enum { MEMBERS_MAX = ESI_BATCH_RUN_MAX + 1, MESSAGES = 3 * ESI_BATCH_RUN_MAX };
+    static struct sink *sinks[MEMBERS_MAX];
+    static struct esi_sub *subs[MEMBERS_MAX];
+
+    (void)state;
+    for (uint32_t members = ESI_BATCH_RUN_MAX; members <= MEMBERS_MAX; members++) {
+        for (uint32_t i = 0; i < members; i++) {
+            sinks[i] = new_sink(&broker, false);
+            subs[i] = subscribe(sinks[i], "q", "g", "1", 0);
+        }
+        begin_as_client(NULL, true);
+        for (uint32_t i = 0; i < MESSAGES; i++) {
+            char body[8];
+            snprintf(body, sizeof body, "%04u", i);
+            assert_int_equal(publish(&broker, "q", "", body), 1);
+        }
+        (void)!esi_batch_flush(broker.batch);
+        uint64_t total = 0;
+        for (uint32_t i = 0; i < members; i++) {
+            const uint64_t count = sinks[i]->messages;
+            const char *got = count > 0 ? take(sinks[i]) : "";
+            const char *previous = "";
+            for (uint64_t j = 0; j < count; j++, got += strlen("MSG q 1 4\r\n0000\r\n")) {
+                const char *body = got + strlen("MSG q 1 4\r\n");
+                assert_memory_equal(got, "MSG q 1 4\r\n", strlen("MSG q 1 4\r\n"));
+                assert_true(strncmp(previous, body, 4) < 0);
+                previous = body;
+            }
+            total += count;
+            unsubscribe(subs[i]);
+            free_sink(sinks[i]);
+        }
+        assert_int_equal(total, MESSAGES);
+    }
+}
+
 /* Large payloads are not copied: they come out of the block that they were read into. */
 static void test_large_payloads(void **state)
 {
@@ -1294,6 +1334,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_echo, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order_over_subscriptions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_groups_choose_one_each, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_large_groups, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large_payloads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_slices, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_records, set_up, tear_down),
