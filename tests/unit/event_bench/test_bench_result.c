@@ -39,6 +39,7 @@ static int set_up(void **state)
                                            .delivered = 1000,
                                            .busy = 0.5};
         esi_histogram_init(&parts[i].latency_ns);
+        esi_histogram_init(&parts[i].late_ns);
         for (uint64_t v = 0; v < 1000; v++) {
             esi_histogram_record(&parts[i].latency_ns, 1000 * (i + 1));
         }
@@ -144,16 +145,35 @@ static void server_unknown(void **state)
     assert_true(result.has_figures);
 }
 
-/* Mean latency is 2 us; what the generator was late by itself counts from half of it on. */
+static void be_late(uint64_t late_ns, int messages)
+{
+    for (int i = 0; i < messages; i++) {
+        esi_histogram_record(&parts[1].late_ns, late_ns);
+    }
+}
+
+/* Latency is 2 us in the middle and 3 us at P99: half of either may be the generator's own. */
 static void late_in_open_loop(void **state)
 {
     (void)state;
     options.rate = 1000;
-    parts[0].saturated = 1;
-    parts[1].late_ns = 300 * 900.0;
+    parts[0].saturated = 1; /* says nothing in open loop */
+    be_late(900, 985);
+    be_late(1400, 15);
     collect();
     assert_false(result.is_generator_limit);
-    parts[2].late_ns = 300 * 200.0;
+    be_late(1700, 15);
+    collect();
+    assert_true(result.is_generator_limit);
+    assert_false(result.has_figures);
+}
+
+static void late_in_the_middle(void **state)
+{
+    (void)state;
+    options.rate = 1000;
+    be_late(100, 490);
+    be_late(1100, 510);
     collect();
     assert_true(result.is_generator_limit);
     assert_false(result.has_figures);
@@ -169,6 +189,7 @@ int main(void)
         cmocka_unit_test_setup(several_saturated_shards, set_up),
         cmocka_unit_test_setup(server_unknown, set_up),
         cmocka_unit_test_setup(late_in_open_loop, set_up),
+        cmocka_unit_test_setup(late_in_the_middle, set_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
