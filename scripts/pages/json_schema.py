@@ -77,7 +77,7 @@ def value_forms(row):
 
 
 def value_schema(row):
-    forms = value_forms(row) + [VARIABLE]
+    forms = value_forms(row) + ([{"const": "auto"}] if row.has_auto() else []) + [VARIABLE]
     if row.kind in ("texts", "urls"):
         return {"anyOf": forms + [{"type": "array", "items": {"anyOf": forms}}]}
     return {"anyOf": forms}
@@ -91,7 +91,7 @@ class Writer:
         found = {"description": sentence(row.description)}
         value = row.defaults[self.program]
         if value is not None:
-            found["default"] = json.loads(value) if row.kind in ("flag", "port", "count") else value
+            found["default"] = value if row.has_auto() or row.kind not in ("flag", "port", "count") else json.loads(value)
         return {**found, **value_schema(row)}
 
     def member(self, row):

@@ -35,6 +35,10 @@ class Row:
         self.programs = [p for p in PROGRAMS if facts[p.replace("-", "_")]]
         self.defaults = {p: facts.get("default_" + p.replace("-", "_")) for p in PROGRAMS}
 
+    def has_auto(self):
+        """Whether the word auto may stand for the number 0."""
+        return "auto" in self.defaults.values()
+
     def choices(self):
         """The words of a choice that may be written."""
         return [word for word in self.words.split("|") if not word.startswith("!")]

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORD_BYTES_MAX = 32, LIST_ITEMS_MAX = 10000, HOST_CHARS_MAX = 253 };
+enum { LIST_ITEMS_MAX = 10000, HOST_CHARS_MAX = 253 };
+
+static const char auto_word[] = "auto";
 
 static enum es_err replace_text(char **field, struct esi_str text)
 {
@@ -61,24 +63,34 @@ static enum es_err check_range(const struct esi_schema_row *row, uint64_t value)
     return value < row->least || value > row->most ? ES_TOO_LARGE : ES_OK;
 }
 
-static enum es_err set_number(const struct esi_schema_row *row, void *base, const char *text)
+/* Whether the word may stand for 0 (schema.def: KEY). */
+static bool has_auto(const struct esi_schema_row *row)
 {
-    uint64_t value;
-    bool is_read;
+    return row->defaults[0] != NULL && strcmp(row->defaults[0], auto_word) == 0;
+}
 
+static bool read_number(const struct esi_schema_row *row, const char *text, uint64_t *value)
+{
+    if (has_auto(row) && strcmp(text, auto_word) == 0) {
+        *value = 0;
+        return true;
+    }
     switch ((int)row->kind) {
     case KIND_SIZE:
     case KIND_SIZE_32:
-        is_read = esi_value_read_size(text, &value);
-        break;
+        return esi_value_read_size(text, value);
     case KIND_DURATION:
-        is_read = esi_value_read_duration(text, &value);
-        break;
+        return esi_value_read_duration(text, value);
     default:
-        is_read = esi_value_read_number(text, &value);
-        break;
+        return esi_value_read_number(text, value);
     }
-    if (!is_read) {
+}
+
+static enum es_err set_number(const struct esi_schema_row *row, void *base, const char *text)
+{
+    uint64_t value;
+
+    if (!read_number(row, text, &value)) {
         return ES_INVALID;
     }
     const enum es_err err = check_range(row, value);
@@ -424,6 +436,7 @@ void esi_set_describe(const struct esi_schema_row *row, struct esi_bytes *out)
     const unsigned long long least = row->least;
     const unsigned long long most = row->most;
 
+    esi_bytes_append_text(out, has_auto(row) ? "auto or " : "");
     switch (row->kind) {
     case KIND_PORT:
         esi_bytes_printf(out, "a port from %llu to %llu", least, most);

@@ -146,12 +146,14 @@ def wrong_values(key):
             (str(key.most + 1), "allowed"),
         ]
         found += [(str(key.least - 1), "allowed")] if key.least > 0 else []
-        return [(value, '"%s" was found, a ' % value) for value, _ in found]
+        form = "auto or a" if key.default == "auto" else "a"
+        return [(value, '"%s" was found, %s ' % (value, form)) for value, _ in found]
     if key.kind in ("KIND_SIZE", "KIND_SIZE_32"):
         values = ["big", "10 parsecs", "-5", str(key.most + 1), many] + (
             [str(key.least - 1)] if key.least > 1 else []
         )
-        return [(value, '"%s" was found, a size from ' % value) for value in values]
+        form = "auto or a size from" if key.default == "auto" else "a size from"
+        return [(value, '"%s" was found, %s ' % (value, form)) for value in values]
     if key.kind == "KIND_DURATION":
         values = ["soon", "2y", "-1s", "1", many, "%dns" % (key.most + 1)] + (
             ["%dns" % (key.least - 1)] if key.least > 0 else []

@@ -99,10 +99,11 @@ def places(schema):
 
 def good_values(row):
     """Values that both must take, in each form."""
+    word = ["auto"] if row.has_auto() else []
     if row.kind in ("port", "count"):
-        return [row.least, row.most, str(row.most), "%d" % max(row.least, 1)]
+        return [row.least, row.most, str(row.most), "%d" % max(row.least, 1), *word]
     if row.kind == "size":
-        return [row.least, row.most, "%dB" % row.most, str(row.most)]
+        return [row.least, row.most, "%dB" % row.most, str(row.most), *word]
     if row.kind == "duration":
         return ["%dns" % row.least, "%dns" % row.most, row.most // 10**9]
     if row.kind == "flag":
@@ -125,7 +126,8 @@ def bad_values(row):
     """Values that both must refuse."""
     if row.kind in ("port", "count", "size"):
         least = [row.least - 1] if row.least > 0 else [-1]
-        return [*least, row.most + 1, "ten", "1.5", [1], {"a": 1}]
+        word = [] if row.has_auto() else ["auto"]
+        return [*least, row.most + 1, "ten", "1.5", "Auto", *word, [1], {"a": 1}]
     if row.kind == "duration":
         return ["soon", "2y", "1 s", row.most // 10**9 + 1, [1]]
     return {

@@ -43,6 +43,13 @@ static void values_are_checked_for_kind_and_range(void **state)
         {GROUP_LIMITS, "max_payload", "0", ES_TOO_LARGE},
         {GROUP_LIMITS, "ping_interval", "1h", ES_OK},
         {GROUP_LIMITS, "ping_interval", "1ns", ES_TOO_LARGE},
+        {GROUP_LIMITS, "memory", "1GiB", ES_OK},
+        {GROUP_LIMITS, "memory", "auto", ES_OK},
+        {GROUP_LIMITS, "max_payload", "auto", ES_INVALID},
+        {GROUP_THREADS, "workers", "3", ES_OK},
+        {GROUP_THREADS, "workers", "auto", ES_OK},
+        {GROUP_THREADS, "workers", "Auto", ES_INVALID},
+        {GROUP_THREADS, "routers", "auto", ES_INVALID},
         {GROUP_LIMITS, "slow_consumer", "disconnect", ES_OK},
         {GROUP_LIMITS, "slow_consumer", "drop_new", ES_OK},
         {GROUP_LIMITS, "slow_consumer", "drop", ES_INVALID},
@@ -61,6 +68,8 @@ static void values_are_checked_for_kind_and_range(void **state)
     assert_null(draft.config.service.name);
     assert_true(draft.config.service.insecure);
     assert_int_equal(draft.config.limits.max_payload_bytes, 64 << 20);
+    assert_int_equal(draft.config.limits.memory_bytes, 0);
+    assert_int_equal(draft.config.threads.workers, 0);
     assert_int_equal(draft.config.limits.ping_interval_ns, UINT64_C(3600000000000));
     assert_int_equal(draft.config.log.level, LOG_TRACE);
     esi_set_clear(row_of(GROUP_SERVICE, "host"), &draft);
