@@ -89,3 +89,15 @@ void esi_report_quote(const char *text, struct esi_bytes *out)
     }
     esi_bytes_append_text(out, text[shown] != '\0' ? "...\"" : "\"");
 }
+
+void esi_report_repeated(const struct esi_node *first, const char *problem,
+                         struct esi_node_error *error)
+{
+    struct esi_bytes name;
+
+    esi_bytes_init(&name, 0);
+    esi_report_quote(first->key, &name);
+    snprintf(error->text, sizeof error->text, "%.*s %s; it stands at %u:%u first",
+             ESI_STR_ARG(esi_bytes_str(&name)), problem, first->key_at.line, first->key_at.column);
+    esi_bytes_deinit(&name);
+}

@@ -31,3 +31,10 @@ void esi_report_add_key(struct esi_report *report, const char *key, const char *
 void esi_report_finish(struct esi_report *report);
 /* Appends text in quotes for a message: escaped, and cut when long. */
 void esi_report_quote(const char *text, struct esi_bytes *out);
+/*
+ * Writes the text of an error about a key that stands in the file before: its name, the problem
+ * ("is given twice") and where it stands first. first: what stands there; it has a key. The error's
+ * place is left as it is.
+ */
+void esi_report_repeated(const struct esi_node *first, const char *problem,
+                         struct esi_node_error *error);

@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/utf8.h"
+#include "config/report.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -21,6 +22,8 @@
 #include <string.h>
 
 enum { SCALAR_BYTES_MAX = 65536, END_OF_TEXT = -1 };
+
+static const char no_growing_table[] = "is given already, and not as a table that can grow";
 
 struct toml_reading {
     const char *text; /* borrowed */
@@ -52,8 +55,6 @@ static enum es_err refuse_node(struct toml_reading *reading, struct esi_position
                                enum es_err err)
 {
     switch ((int)err) {
-    case ES_EXISTS:
-        return refuse_at(reading, at, "the key is given twice");
     case ES_TOO_LARGE:
         (void)refuse_at(reading, at, "the file has too many values");
         return err;
@@ -63,6 +64,14 @@ static enum es_err refuse_node(struct toml_reading *reading, struct esi_position
         (void)refuse_at(reading, at, "out of memory");
         return ES_NO_MEMORY;
     }
+}
+
+static enum es_err refuse_repeated(struct toml_reading *reading, struct esi_position at,
+                                   const struct esi_node *first, const char *problem)
+{
+    reading->error->at = at;
+    esi_report_repeated(first, problem, reading->error);
+    return ES_INVALID;
 }
 
 /* The cursor. */
@@ -283,7 +292,7 @@ static enum es_err pass_by_header(struct toml_reading *reading, struct esi_posit
         return ES_OK;
     }
     if (child->kind != NODE_MAP || child->origin == NODE_CLOSED) {
-        return refuse_at(reading, at, "the key is given already, and not as a table that can grow");
+        return refuse_repeated(reading, at, child, no_growing_table);
     }
     *table = child;
     return ES_OK;
@@ -299,7 +308,8 @@ static enum es_err open_table(struct toml_reading *reading, struct esi_position 
         return add_child(reading, *table, at, NODE_MAP, NODE_BY_HEADER, table);
     }
     if (child->kind != NODE_MAP || child->origin != NODE_BY_PATH) {
-        return refuse_at(reading, at, "the table is given twice");
+        return refuse_repeated(reading, at, child,
+                               child->kind == NODE_MAP ? "is given twice" : no_growing_table);
     }
     child->origin = NODE_BY_HEADER;
     child->at = at;
@@ -321,7 +331,8 @@ static enum es_err open_table_item(struct toml_reading *reading, struct esi_posi
             return err;
         }
     } else if (list->kind != NODE_LIST || list->origin != NODE_BY_HEADER) {
-        return refuse_at(reading, at, "the key is given already, and not as an array of tables");
+        return refuse_repeated(reading, at, list,
+                               "is given already, and not as an array of tables");
     }
     const enum es_err err = esi_node_make(reading->tree, NODE_MAP, at, (struct esi_str){0}, &item);
     if (err != ES_OK) {
@@ -379,7 +390,7 @@ static enum es_err pass_by_dotted_key(struct toml_reading *reading, struct esi_p
     }
     if (child->kind != NODE_MAP ||
         (child->origin != NODE_BY_DOTTED_KEY && child->origin != NODE_BY_PATH)) {
-        return refuse_at(reading, at, "the key is given already, and not as a table that can grow");
+        return refuse_repeated(reading, at, child, no_growing_table);
     }
     child->origin = NODE_BY_DOTTED_KEY;
     *table = child;
@@ -500,6 +511,9 @@ static enum es_err place_value(struct toml_reading *reading, struct esi_node *ma
         return ES_OK;
     }
     const enum es_err err = esi_node_insert(map, key, key_at, value);
+    if (err == ES_EXISTS) {
+        return refuse_repeated(reading, key_at, esi_node_find(map, key), "is given twice");
+    }
     return err == ES_OK ? ES_OK : refuse_node(reading, key_at, err);
 }
 

@@ -6,6 +6,8 @@
  */
 #include "config/yaml_reader.h"
 
+#include "config/report.h"
+
 #include <yaml.h>
 
 #include <limits.h>
@@ -82,8 +84,6 @@ static enum es_err refuse_node(struct yaml_reading *reading, struct esi_position
                                enum es_err err)
 {
     switch ((int)err) {
-    case ES_EXISTS:
-        return refuse(reading, at, ES_INVALID, "the key is given twice in this map");
     case ES_TOO_LARGE:
         return refuse(reading, at, err, "the file has too many values");
     case ES_INVALID:
@@ -120,8 +120,14 @@ static enum es_err place_node(struct yaml_reading *reading, struct esi_node *nod
         return ES_OK;
     }
     reading->has_key = false;
-    const enum es_err err =
-        esi_node_insert(parent, esi_str_from(reading->key->text), reading->key->at, node);
+    const struct esi_str key = esi_str_from(reading->key->text);
+    const enum es_err err = esi_node_insert(parent, key, reading->key->at, node);
+    if (err == ES_EXISTS) {
+        reading->error->at = reading->key->at;
+        esi_report_repeated(esi_node_find(parent, key), "is given twice in this map",
+                            reading->error);
+        return ES_INVALID;
+    }
     return err == ES_OK ? ES_OK : refuse_node(reading, reading->key->at, err);
 }
 

@@ -83,7 +83,7 @@ static void syntax_errors_have_a_place(void **state)
         "f.toml:2:8: a value was expected: a text in quotes, a decimal number, true, false, "
         "[list] or {table}\n");
     expect_errors("f.yaml", CONFIG_EVENT_SERVICE, "service:\n  port: 1\n  port: 2\n",
-                  "f.yaml:3:3: the key is given twice in this map\n");
+                  "f.yaml:3:3: \"port\" is given twice in this map; it stands at 2:3 first\n");
 }
 
 static void lists_and_maps_say_where(void **state)
