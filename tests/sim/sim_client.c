@@ -56,6 +56,7 @@ struct sim_client {
     uint32_t server;
     struct sim_receiver receiver;
     uint64_t cid;             /* as the server told it */
+    uint32_t starts;          /* of the server that told it */
     struct sim_secret secret; /* that it has shown; version 0: none */
     int sock;
     uint32_t watched;
@@ -348,7 +349,8 @@ static void check_sub(struct sim_client *client, const struct sim_sub *sub, uint
     const uint64_t missing =
         sim_book_check_complete(client->world->book, &client->receiver, sub, before_ns);
 
-    sim_monitor_claim(client->world->monitor, client->server, client->cid, missing);
+    sim_monitor_claim(client->world->monitor, client->server, client->starts, client->cid,
+                      missing);
 }
 
 /* Returns 0 where it is not told. */
@@ -520,6 +522,7 @@ static size_t take_line(struct sim_client *client, struct esi_str line, struct e
     } else if (esi_str_starts_with(line, ESI_STR("INFO "))) {
         if (client->state == CLIENT_GREETED && client->ping_count == 0) {
             client->cid = read_cid((struct esi_str){.data = line.data + 5, .len = line.len - 5});
+            client->starts = client->world->servers[client->server].starts;
             sim_check(client->world, client->cid != 0, "no client_id in %.*s", ESI_STR_ARG(line));
             send_connect(client);
         }

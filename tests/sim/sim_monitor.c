@@ -16,7 +16,7 @@ enum { READ_BYTES = 16384, PATIENCE_S = 30, PAUSE_MS_MAX = 8000 };
 
 struct claim {
     uint32_t server;
-    uint32_t starts; /* of the server then */
+    uint32_t starts; /* of the server that the connection was to */
     uint64_t cid;
     uint64_t missing;
 };
@@ -54,7 +54,8 @@ static uint64_t draw(const struct sim_monitor *monitor, uint64_t limit)
 
 /* --- claims --- */
 
-void sim_monitor_claim(struct sim_monitor *monitor, uint32_t server, uint64_t cid, uint64_t missing)
+void sim_monitor_claim(struct sim_monitor *monitor, uint32_t server, uint32_t starts, uint64_t cid,
+                       uint64_t missing)
 {
     if (missing == 0) {
         return;
@@ -67,7 +68,7 @@ void sim_monitor_claim(struct sim_monitor *monitor, uint32_t server, uint64_t ci
     }
     monitor->claims[monitor->claim_count++] =
         (struct claim){.server = server,
-                       .starts = monitor->world->servers[server].starts,
+                       .starts = starts,
                        .cid = cid,
                        .missing = missing};
     monitor->world->counts.dropped += missing;

@@ -16,9 +16,10 @@ void sim_monitor_free(struct sim_monitor *monitor);
 /*
  * Messages are missing at a connection, where the server leaves out what is too much
  * (slow_consumer: drop_new): it must have counted as many for it.
- *   cid   as the server told it, in INFO
+ *   starts   of the server when the connection came: a later life has other connections
+ *   cid      as the server told it, in INFO
  */
-void sim_monitor_claim(struct sim_monitor *monitor, uint32_t server, uint64_t cid,
+void sim_monitor_claim(struct sim_monitor *monitor, uint32_t server, uint32_t starts, uint64_t cid,
                        uint64_t missing);
 /* Asks all servers and checks the claims, where the server is still the same one. Lets time pass:
  * not within a step. */
