@@ -22,7 +22,8 @@ enum es_err {
     ES_IO = -12,          /* the operating system failed in another way */
     ES_TLS = -13,         /* the TLS handshake or a record failed */
     ES_UNSUPPORTED = -14, /* understood, but not built into this version */
-    ES_FULL = -15         /* a bounded queue or table has no room */
+    ES_FULL = -15,        /* a bounded queue or table has no room */
+    ES_FOLDER = -16       /* a folder stands where a file is needed */
 };
 
 /* Room for one human-readable report: what was found, where, and what is allowed. */

@@ -37,6 +37,8 @@ ES_API const char *es_err_text(enum es_err err)
         return "not supported by this version";
     case ES_FULL:
         return "full";
+    case ES_FOLDER:
+        return "it is a folder, not a file";
     }
     return "unknown error";
 }

@@ -167,10 +167,12 @@ static void check_folder(struct walk *walk, const struct esi_node *node, const c
     if (slash == NULL || slash == path) {
         return;
     }
-    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    /* With the slash at its end: a file of that name is then not found. */
+    const int len = (int)(slash - path);
+    snprintf(folder, sizeof folder, "%.*s", len + 1, path);
     const enum es_err err = esi_env_file_info(walk->options->env, folder, &info);
     if (err != ES_OK) {
-        esi_report_add(walk->report, node->at, walk->key, "the folder %s cannot be used: %s",
+        esi_report_add(walk->report, node->at, walk->key, "the folder %.*s cannot be used: %s", len,
                        folder, es_err_text(err));
     }
 }

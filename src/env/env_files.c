@@ -39,6 +39,8 @@ enum es_err esi_env_files_map_error(int error)
         return ES_NOT_FOUND;
     case EEXIST:
         return ES_EXISTS;
+    case EISDIR:
+        return ES_FOLDER;
     case EADDRINUSE:
         return ES_IN_USE;
     case EFBIG:

@@ -63,6 +63,7 @@ static const char *door_advice(enum es_err err)
     case ES_TLS:
     case ES_UNSUPPORTED:
     case ES_FULL:
+    case ES_FOLDER:
         break;
     }
     return es_err_text(err);

@@ -19,7 +19,7 @@ static void test_sentences_differ(void **state)
 
     (void)state;
     assert_true(strlen(unknown) > 0);
-    for (int a = ES_FULL; a <= ES_OK; a++) {
+    for (int a = ES_FOLDER; a <= ES_OK; a++) {
         const char *text = es_err_text((enum es_err)a);
         assert_true(strlen(text) > 0);
         assert_true(text[strlen(text) - 1] != '.');
@@ -28,8 +28,8 @@ static void test_sentences_differ(void **state)
             assert_string_not_equal(text, es_err_text((enum es_err)b));
         }
     }
-    /* ES_FULL is the last code: a new one belongs into this loop. */
-    assert_string_equal(es_err_text((enum es_err)(ES_FULL - 1)), unknown);
+    /* ES_FOLDER is the last code: a new one belongs into this loop. */
+    assert_string_equal(es_err_text((enum es_err)(ES_FOLDER - 1)), unknown);
 }
 
 int main(void)

@@ -283,25 +283,39 @@ static void files_must_be_there(void **state)
     put_file(folder, "c.yaml",
              "tls: {cert_path: a.crt, key_path: empty.key, root_ca_path: /nonexistent/ca.crt}\n"
              "auth: {token_file: none/tokens}\n"
-             "log: {file: log}\n");
+             "log: {file: a.crt/log}\n"
+             "gateway: {user: u, password_file: /}\n"
+             "service: {health_check_credentials_file: check}\n");
     char *errors = load(folder, &config);
     assert_string_equal(
         errors,
         "c.yaml:1:35: tls.key_path: the file empty.key is empty\n"
         "c.yaml:1:60: tls.root_ca_path: the file /nonexistent/ca.crt cannot be read: not found\n"
-        "c.yaml:2:20: auth.token_file: the folder none cannot be used: not found\n");
+        "c.yaml:2:20: auth.token_file: the folder none cannot be used: not found\n"
+        "c.yaml:3:13: log.file: the folder a.crt cannot be used: not found\n"
+        "c.yaml:4:35: gateway.password_file: the file / cannot be read: it is a folder, not a "
+        "file\n"
+        "c.yaml:4:1: gateway: password is missing; user and password go together\n");
     free(errors);
 }
 
 static void unreadable_configuration_is_told(void **state)
 {
+    const struct folder *folder = *state;
     struct folder missing = {.path = "/nonexistent"};
     struct esi_config *config;
 
-    (void)state;
     char *errors = load(&missing, &config);
     assert_string_equal(errors, "c.yaml:1:1: the file cannot be read: not found\n");
     free(errors);
+    char path[128];
+    snprintf(path, sizeof path, "%s/c.yaml", folder->path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    errors = load(folder, &config);
+    assert_string_equal(errors,
+                        "c.yaml:1:1: the file cannot be read: it is a folder, not a file\n");
+    free(errors);
+    assert_int_equal(rmdir(path), 0);
 }
 
 int main(void)
@@ -316,7 +330,8 @@ int main(void)
         cmocka_unit_test(secrets_are_not_shown_in_errors),
         cmocka_unit_test_setup_teardown(secrets_come_from_files, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(files_must_be_there, make_folder, remove_folder),
-        cmocka_unit_test(unreadable_configuration_is_told),
+        cmocka_unit_test_setup_teardown(unreadable_configuration_is_told, make_folder,
+                                        remove_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

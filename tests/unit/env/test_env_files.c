@@ -63,7 +63,7 @@ static void files_are_replaced_and_read(void **state)
     snprintf(missing, sizeof missing, "%s/none/file", folder);
     assert_int_equal(esi_env_file_replace(env, missing, "x", 1, 0600), ES_NOT_FOUND);
     assert_int_not_equal(esi_env_file_replace(env, folder, "x", 1, 0600), ES_OK);
-    assert_int_not_equal(esi_env_file_read(env, folder, 100, &out), ES_OK);
+    assert_int_equal(esi_env_file_read(env, folder, 100, &out), ES_FOLDER);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(rmdir(folder), 0);
     esi_bytes_deinit(&out);
