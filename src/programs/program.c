@@ -3,6 +3,8 @@
  * waited for by the first thread alone, which does nothing else. */
 #include "program.h"
 
+#include <eventservice/auth.h>
+
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -140,14 +142,31 @@ static int print_keys(const struct program *program)
     return EXIT_CLEAN;
 }
 
+/* The token file, which is no part of the configuration because it changes while a server runs; but
+ * a wrong one stops the start. One that is not there yet does not. */
+static enum es_err check_tokens(const struct es_config *config, struct es_error *error)
+{
+    char *table = NULL;
+    const enum es_err err = es_token_list(config, &table, error);
+
+    free(table);
+    return err == ES_UNSUPPORTED ? ES_OK : err; /* ES_UNSUPPORTED: none is configured */
+}
+
 static int check(const struct program *program, const char *path)
 {
     struct es_config *config = NULL;
+    struct es_error error = {.text = ""};
     char *errors = NULL;
 
     if (es_config_load(path, program->kind, &config, &errors) != ES_OK) {
         fputs(errors != NULL ? errors : "out of memory\n", stderr);
         free(errors);
+        return EXIT_CONFIG;
+    }
+    if (check_tokens(config, &error) != ES_OK) {
+        fprintf(stderr, "%s: %s\n", program->name, error.text);
+        es_config_free(config);
         return EXIT_CONFIG;
     }
     const bool is_printed = print_out(es_config_print(config));

@@ -324,7 +324,7 @@ def bad_file(t):
 
 @case
 def start_with_bad_file(t):
-    """A token file that is there but wrong keeps the server from starting, and says where."""
+    """A token file that is there but wrong keeps the server from starting, and says where; so does --check-config."""
     t.write_tokens("# fine", "oops")
     t.start({"auth": {"token_file": None, "token": "s3cret-enough"}})
     config = t.server.config_path + ".wrong.yaml"
@@ -335,9 +335,15 @@ def start_with_bad_file(t):
     status, _, err = t.run(config=config)
     require_equal(status, 1, "exit status")
     require("tokens:2: expected: NAME" in err, "the place is told", "FILE:2: ...", err[-300:])
+    told = err.splitlines()[-1]
+    require_equal(t.run("--check-config", config=config), (78, "", told + "\n"), "--check-config with a wrong file")
     require_equal(t.run("token", "list", config=config)[0], 78, "token list with a wrong file")
     require_equal(t.run("token", "add", "a", config=config)[0], 78, "token add with a wrong file")
     require_equal(t.lines(), ["# fine", "oops"], "the file is as it was")
+    t.write_tokens("fine " + sha256("fine"))
+    require_equal(t.run("--check-config", config=config)[0], 0, "--check-config with a good file")
+    os.unlink(t.token_file)
+    require_equal(t.run("--check-config", config=config)[0], 0, "--check-config without the file, which may come later")
 
 
 @case
