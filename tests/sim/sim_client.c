@@ -349,8 +349,7 @@ static void check_sub(struct sim_client *client, const struct sim_sub *sub, uint
     const uint64_t missing =
         sim_book_check_complete(client->world->book, &client->receiver, sub, before_ns);
 
-    sim_monitor_claim(client->world->monitor, client->server, client->starts, client->cid,
-                      missing);
+    sim_monitor_claim(client->world->monitor, client->server, client->starts, client->cid, missing);
 }
 
 /* Returns 0 where it is not told. */

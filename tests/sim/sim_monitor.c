@@ -67,10 +67,7 @@ void sim_monitor_claim(struct sim_monitor *monitor, uint32_t server, uint32_t st
         sim_check(monitor->world, monitor->claims != NULL, "no memory");
     }
     monitor->claims[monitor->claim_count++] =
-        (struct claim){.server = server,
-                       .starts = starts,
-                       .cid = cid,
-                       .missing = missing};
+        (struct claim){.server = server, .starts = starts, .cid = cid, .missing = missing};
     monitor->world->counts.dropped += missing;
     sim_tell(monitor->world, "connection %" PRIu64 " of server %" PRIu32 " misses %" PRIu64, cid,
              server, missing);
