@@ -104,7 +104,8 @@ static size_t count_held(const struct esi_monitor_client *client)
     return client->http != NULL ? esi_http1_output_len(client->http) + client->out.len : 0;
 }
 
-size_t esi_monitor_client_memory_bytes(const struct esi_monitor_client *client)
+/* Bytes of memory that the peer's connection holds, answers and TLS included. */
+static size_t count_memory(const struct esi_monitor_client *client)
 {
     size_t bytes = esi_ledger_heap_bytes(sizeof *client) + client->out.capacity;
 
@@ -364,7 +365,7 @@ size_t esi_monitor_client_sum_memory(const struct esi_list *clients)
     size_t bytes = 0;
 
     for (struct esi_list *link = clients->next; link != clients; link = link->next) {
-        bytes += esi_monitor_client_memory_bytes(client_of(link));
+        bytes += count_memory(client_of(link));
     }
     return bytes;
 }

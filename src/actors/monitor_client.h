@@ -88,8 +88,6 @@ void esi_monitor_client_respond(struct esi_monitor_client *client,
 void esi_monitor_client_settle(struct esi_monitor_client *client);
 /* Ends it at once; harmless when it is gone. */
 void esi_monitor_client_close(struct esi_monitor_client *client);
-/* Bytes of memory that the peer's connection holds, answers and TLS included. */
-size_t esi_monitor_client_memory_bytes(const struct esi_monitor_client *client);
 
 /* --- all peers of a monitor, by its list --- */
 

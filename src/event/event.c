@@ -50,7 +50,7 @@ static bool has_control(struct esi_str text)
     return false;
 }
 
-bool esi_event_is_type(struct esi_str type)
+static bool is_type(struct esi_str type)
 {
     bool at_token_start = true;
 
@@ -111,7 +111,7 @@ static enum es_err check_id_and_type(const struct esi_event_protobuf_facts *fact
     if (type.len == 0) {
         return refuse(reason, "the event has no type: neither Type.Name nor a subject names one");
     }
-    if (!esi_event_is_type(type)) {
+    if (!is_type(type)) {
         return refuse(reason,
                       "'%s' is no event type: at most %d bytes, no blanks, no wildcards, no empty "
                       "token",

@@ -72,5 +72,3 @@ void esi_event_unref(struct esi_event *event);
  */
 bool esi_event_type_from_subject(struct esi_str subject, struct esi_str prefix,
                                  struct esi_str *type);
-/* True when the text may be an event's type: see esi_event_decode. */
-bool esi_event_is_type(struct esi_str type);

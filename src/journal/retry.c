@@ -37,29 +37,6 @@ enum esi_retry_class esi_retry_classify(uint32_t status, bool success)
     return RETRY_LATER;
 }
 
-enum esi_retry_class esi_retry_classify_http(uint32_t status)
-{
-    switch (status) {
-    case 400:
-    case 413:
-    case 415:
-    case 422:
-        return RETRY_POISON;
-    case 401:
-    case 403:
-        return RETRY_UNAUTHORIZED;
-    case 404:
-    case 405:
-    case 501:
-        return RETRY_UNIMPLEMENTED;
-    case 429:
-    case 503:
-        return RETRY_OVERLOADED;
-    default:
-        return status >= 200 && status <= 299 ? RETRY_DELIVERED : RETRY_LATER;
-    }
-}
-
 enum esi_retry_blame esi_retry_blame(enum esi_retry_class failure)
 {
     switch (failure) {

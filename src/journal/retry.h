@@ -86,9 +86,6 @@ struct esi_retry_outcome {
  */
 enum esi_retry_class esi_retry_classify(uint32_t status, bool success);
 
-/* The class of a web worker's HTTP status (200 to 299 is success). */
-enum esi_retry_class esi_retry_classify_http(uint32_t status);
-
 /* Whom a failure of this class is laid to. */
 enum esi_retry_blame esi_retry_blame(enum esi_retry_class failure);
 

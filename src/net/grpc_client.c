@@ -403,16 +403,6 @@ size_t esi_grpc_client_take_output(struct esi_grpc_client *client, struct esi_by
     return count;
 }
 
-bool esi_grpc_client_wants_write(const struct esi_grpc_client *client)
-{
-    return !client->is_lost && esi_http2_wants_write(client->http2);
-}
-
-bool esi_grpc_client_wants_read(const struct esi_grpc_client *client)
-{
-    return !client->is_lost && esi_http2_wants_read(client->http2);
-}
-
 /* ---- calls ---- */
 
 static bool is_visible(struct esi_str text, size_t len_max)

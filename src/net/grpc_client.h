@@ -63,8 +63,6 @@ void esi_grpc_client_lost(struct esi_grpc_client *client);
 /* Appends up to max bytes of output to *out. Returns how many. */
 size_t esi_grpc_client_take_output(struct esi_grpc_client *client, struct esi_bytes *out,
                                    size_t max);
-bool esi_grpc_client_wants_write(const struct esi_grpc_client *client);
-bool esi_grpc_client_wants_read(const struct esi_grpc_client *client);
 /*
  * Starts a call. Exactly one result follows, unless the client is freed.
  * Fails with ES_FULL (esi_grpc_client_capacity is 0, or too many request bytes wait), ES_CLOSED

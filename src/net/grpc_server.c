@@ -54,8 +54,6 @@ struct call {
     bool is_path_malformed;
     size_t path_len;
     char path[GRPC_PATH_MAX];
-    struct esi_bytes authority; /* owned */
-    struct esi_bytes metadata;  /* owned; name NUL value NUL ... */
 };
 
 struct esi_grpc_server {
@@ -66,11 +64,9 @@ struct esi_grpc_server {
     struct esi_grpc_slots slots;
     struct esi_list calls[CALL_STATE_COUNT];
     struct call *polled; /* borrowed: its message is freed at the next poll or feed */
-    size_t text_bytes;   /* memory of what all calls keep of their headers */
     uint64_t now_ns;     /* the last time told */
     uint64_t preface_deadline_ns;
     bool has_begun; /* complete headers came */
-    bool is_lost;
 };
 
 static struct call *call_of(struct esi_list *link)
@@ -94,11 +90,6 @@ static void set_state(struct esi_grpc_server *server, struct call *call, enum ca
     esi_list_append(&server->calls[state], &call->link);
 }
 
-static size_t text_bytes_of(const struct call *call)
-{
-    return call->authority.capacity + call->metadata.capacity;
-}
-
 static void free_call(struct esi_grpc_server *server, struct call *call)
 {
     if (server->polled == call) {
@@ -111,9 +102,6 @@ static void free_call(struct esi_grpc_server *server, struct call *call)
     }
     esi_grpc_reader_deinit(&call->reader, &server->pool);
     esi_grpc_slots_remove(&server->slots, call->id);
-    server->text_bytes -= text_bytes_of(call);
-    esi_bytes_wipe(&call->authority);
-    esi_bytes_wipe(&call->metadata);
     free(call);
 }
 
@@ -281,13 +269,10 @@ static void on_header(void *owner, void *user, struct esi_str name, struct esi_s
     if (call->has_headers) {
         return; /* trailers of a request mean nothing in gRPC */
     }
-    server->text_bytes -= text_bytes_of(call);
     if (esi_str_equal(name, ESI_STR(":method"))) {
         call->is_post = esi_str_equal(value, ESI_STR("POST"));
     } else if (esi_str_equal(name, ESI_STR(":path"))) {
         keep_path(call, value);
-    } else if (esi_str_equal(name, ESI_STR(":authority"))) {
-        esi_bytes_append_str(&call->authority, value);
     } else if (esi_str_equal(name, ESI_STR("content-type"))) {
         call->is_grpc = esi_grpc_is_content_type(value);
     } else if (esi_str_equal(name, ESI_STR("grpc-timeout"))) {
@@ -296,15 +281,7 @@ static void on_header(void *owner, void *user, struct esi_str name, struct esi_s
         } else {
             call->is_timeout_malformed = true;
         }
-    } else if (name.len > 0 && name.data[0] != ':' &&
-               !esi_str_starts_with(name, ESI_STR("grpc-"))) {
-        /* The header list bound of HTTP/2 bounds this too. */
-        esi_bytes_append_str(&call->metadata, name);
-        esi_bytes_append(&call->metadata, "", 1);
-        esi_bytes_append_str(&call->metadata, value);
-        esi_bytes_append(&call->metadata, "", 1);
     }
-    server->text_bytes += text_bytes_of(call);
 }
 
 static void on_request_end(struct esi_grpc_server *server, struct call *call)
@@ -343,10 +320,6 @@ static void on_headers_end(void *owner, void *user, bool is_end)
         }
         if (call->is_timeout_malformed) {
             refuse(server, call, GRPC_INTERNAL, "malformed grpc-timeout");
-            return;
-        }
-        if (call->metadata.failed || call->authority.failed) {
-            refuse(server, call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
             return;
         }
     }
@@ -490,9 +463,6 @@ enum es_err esi_grpc_server_feed(struct esi_grpc_server *server, const void *dat
     ESI_REQUIRE(server->magic == MAGIC);
     server->now_ns = now_ns;
     release_polled(server);
-    if (server->is_lost) {
-        return ES_CLOSED;
-    }
     const enum es_err error = esi_http2_feed(server->http2, data, len, now_ns);
     if (error != ES_OK) {
         end_all_calls(server);
@@ -500,21 +470,10 @@ enum es_err esi_grpc_server_feed(struct esi_grpc_server *server, const void *dat
     return error;
 }
 
-void esi_grpc_server_lost(struct esi_grpc_server *server)
-{
-    ESI_REQUIRE(server->magic == MAGIC);
-    server->is_lost = true;
-    esi_http2_end(server->http2, HTTP2_NO_ERROR);
-    end_all_calls(server);
-}
-
 size_t esi_grpc_server_take_output(struct esi_grpc_server *server, struct esi_bytes *out,
                                    size_t max)
 {
     ESI_REQUIRE(server->magic == MAGIC);
-    if (server->is_lost) {
-        return 0;
-    }
     const size_t count = esi_http2_take_output(server->http2, out, max);
     if (esi_http2_is_ended(server->http2)) {
         end_all_calls(server);
@@ -524,12 +483,12 @@ size_t esi_grpc_server_take_output(struct esi_grpc_server *server, struct esi_by
 
 bool esi_grpc_server_wants_write(const struct esi_grpc_server *server)
 {
-    return !server->is_lost && esi_http2_wants_write(server->http2);
+    return esi_http2_wants_write(server->http2);
 }
 
 bool esi_grpc_server_wants_read(const struct esi_grpc_server *server)
 {
-    return !server->is_lost && esi_http2_wants_read(server->http2);
+    return esi_http2_wants_read(server->http2);
 }
 
 /* ---- events and answers ---- */
@@ -555,31 +514,10 @@ bool esi_grpc_server_next(struct esi_grpc_server *server, struct esi_grpc_event 
         .kind = GRPC_EVENT_REQUEST,
         .call_id = call->id,
         .path = {.data = call->path, .len = call->path_len},
-        .authority = esi_bytes_str(&call->authority),
         .message = {.data = call->reader.message, .len = call->reader.received_len},
         .deadline_ns = call->deadline_ns,
     };
     return true;
-}
-
-struct esi_str esi_grpc_server_metadata(const struct esi_grpc_server *server, uint32_t call_id,
-                                        const char *name)
-{
-    const struct call *call = esi_grpc_slots_find(&server->slots, call_id);
-
-    if (call == NULL || call->state != CALL_POLLED || call->metadata.len == 0) {
-        return (struct esi_str){.data = NULL};
-    }
-    const char *at = call->metadata.data;
-    const char *end = at + call->metadata.len;
-    while (at < end) {
-        const char *value = at + strlen(at) + 1;
-        if (strcmp(at, name) == 0) {
-            return esi_str_from(value);
-        }
-        at = value + strlen(value) + 1;
-    }
-    return (struct esi_str){.data = NULL};
 }
 
 enum es_err esi_grpc_server_respond(struct esi_grpc_server *server, uint32_t call_id,
@@ -637,7 +575,7 @@ uint64_t esi_grpc_server_deadline(const struct esi_grpc_server *server)
     static const enum call_state STATES[] = {CALL_RECEIVING, CALL_ANSWERING};
     uint64_t deadline_ns = UINT64_MAX;
 
-    if (server->is_lost || esi_http2_is_ended(server->http2)) {
+    if (esi_http2_is_ended(server->http2)) {
         return UINT64_MAX;
     }
     if (!server->has_begun) {
@@ -679,7 +617,7 @@ size_t esi_grpc_server_memory_bytes(const struct esi_grpc_server *server)
     const struct esi_grpc_slots *slots = &server->slots;
 
     return esi_ledger_heap_bytes(sizeof *server) + esi_http2_memory_bytes(server->http2) +
-           server->pool.bytes_held + server->text_bytes + esi_grpc_slots_memory_bytes(slots) +
+           server->pool.bytes_held + esi_grpc_slots_memory_bytes(slots) +
            (slots->count - slots->free_count) * esi_ledger_heap_bytes(sizeof(struct call));
 }
 
@@ -691,5 +629,5 @@ void esi_grpc_server_shutdown(struct esi_grpc_server *server)
 
 bool esi_grpc_server_is_done(const struct esi_grpc_server *server)
 {
-    return server->is_lost || esi_http2_is_done(server->http2);
+    return esi_http2_is_done(server->http2);
 }

@@ -38,10 +38,9 @@ enum esi_grpc_event_kind {
 struct esi_grpc_event {
     enum esi_grpc_event_kind kind;
     uint32_t call_id;
-    struct esi_str path;      /* checked: starts with '/', printable, at most GRPC_PATH_MAX */
-    struct esi_str authority; /* may be empty */
-    struct esi_str message;   /* the encoded request */
-    uint64_t deadline_ns;     /* on the clock of the now_ns given; UINT64_MAX = none */
+    struct esi_str path;    /* checked: starts with '/', printable, at most GRPC_PATH_MAX */
+    struct esi_str message; /* the encoded request */
+    uint64_t deadline_ns;   /* on the clock of the now_ns given; UINT64_MAX = none */
 };
 
 /* Makes a server for one connection. options: borrowed; NULL = defaults. Fails with ES_NO_MEMORY.
@@ -54,8 +53,6 @@ void esi_grpc_server_free(struct esi_grpc_server *server);
    without an answer then gives GRPC_EVENT_CANCELLED, and output may still hold a GOAWAY. */
 ES_MUST_USE enum es_err esi_grpc_server_feed(struct esi_grpc_server *server, const void *data,
                                              size_t len, uint64_t now_ns);
-/* The transport is gone: every polled call without an answer gives GRPC_EVENT_CANCELLED. */
-void esi_grpc_server_lost(struct esi_grpc_server *server);
 /* Appends up to max bytes of output to *out. Returns how many. */
 size_t esi_grpc_server_take_output(struct esi_grpc_server *server, struct esi_bytes *out,
                                    size_t max);
@@ -64,10 +61,6 @@ bool esi_grpc_server_wants_read(const struct esi_grpc_server *server);
 /* The next event; strings are valid until the call is answered, or the next call of next, feed or
    free. False when there is none. */
 bool esi_grpc_server_next(struct esi_grpc_server *server, struct esi_grpc_event *out);
-/* A metadata value of a polled and unanswered call (the first of that name, raw; "-bin" is not
-   decoded), valid until it is answered or the next feed; data is NULL where there is none. */
-struct esi_str esi_grpc_server_metadata(const struct esi_grpc_server *server, uint32_t call_id,
-                                        const char *name);
 /*
  * Answers a call, in any order, at any time later.
  *   status_text  NULL = none; any bytes, percent-encoded here, cut at GRPC_STATUS_TEXT_MAX

@@ -40,7 +40,6 @@ struct esi_http1 {
     size_t head_len;        /* 0 until the end of the head is found */
     bool has_request;       /* the head is parsed: `request` is valid */
     bool peer_has_ended;
-    bool is_shutting_down;
     struct esi_http1_request request;
     bool has_skipped_line;   /* an empty line before this request */
     struct esi_bytes output; /* owned */
@@ -119,8 +118,7 @@ size_t esi_http1_room(const struct esi_http1 *http)
 {
     const size_t max = input_bytes_max(http);
 
-    if (http->state == ENDING || http->peer_has_ended ||
-        (http->is_shutting_down && !http->has_request)) {
+    if (http->state == ENDING || http->peer_has_ended) {
         return 0;
     }
     /* Whoever does not read its answers gets no more of them. */
@@ -303,7 +301,7 @@ static enum es_err wait_for_head(struct esi_http1 *http)
         refuse_and_end(http, oversize_status(http));
         return ES_CLOSED;
     }
-    if (http->peer_has_ended || http->is_shutting_down) {
+    if (http->peer_has_ended) {
         end(http);
         return ES_CLOSED;
     }
@@ -361,7 +359,7 @@ void esi_http1_respond(struct esi_http1 *http, const struct esi_http1_response *
     ESI_REQUIRE(http->magic == MAGIC && http->state == ANSWERING);
     ESI_REQUIRE(response->status >= 100 && response->status <= 599);
     bool keep_alive =
-        http->request.keep_alive && !response->close && !http->is_shutting_down &&
+        http->request.keep_alive && !response->close &&
         !(http->peer_has_ended && http->input.len == http->head_len + http->request.body_bytes);
     append_head(out, response->status, response->content_type, response->body.len, keep_alive);
     for (size_t i = 0; i < response->header_count; i++) {
@@ -383,20 +381,6 @@ void esi_http1_respond(struct esi_http1 *http, const struct esi_http1_response *
     if (!keep_alive) {
         end(http);
     }
-}
-
-void esi_http1_respond_text(struct esi_http1 *http, unsigned status, const char *text)
-{
-    struct esi_bytes body;
-
-    esi_bytes_init(&body, 0);
-    esi_bytes_append_text(&body, text);
-    esi_bytes_append_text(&body, "\n");
-    esi_http1_respond(http,
-                      &(struct esi_http1_response){.status = status,
-                                                   .content_type = "text/plain; charset=utf-8",
-                                                   .body = esi_bytes_str(&body)});
-    esi_bytes_deinit(&body);
 }
 
 size_t esi_http1_take_output(struct esi_http1 *http, struct esi_bytes *out, size_t max)
@@ -437,13 +421,4 @@ bool esi_http1_is_done(const struct esi_http1 *http)
 bool esi_http1_is_idle(const struct esi_http1 *http)
 {
     return http->state == READING && http->input.len == 0 && esi_http1_output_len(http) == 0;
-}
-
-void esi_http1_shutdown(struct esi_http1 *http)
-{
-    ESI_REQUIRE(http->magic == MAGIC);
-    http->is_shutting_down = true;
-    if (http->state == READING && http->input.len == 0) {
-        end(http);
-    }
 }

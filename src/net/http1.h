@@ -97,8 +97,6 @@ ES_MUST_USE enum es_err esi_http1_next(struct esi_http1 *http,
    the answer does not fit into the output bound, 500 without a body is sent instead and the
    connection ends. */
 void esi_http1_respond(struct esi_http1 *http, const struct esi_http1_response *response);
-/* The short form: status, text/plain, the text and a line end. */
-void esi_http1_respond_text(struct esi_http1 *http, unsigned status, const char *text);
 /* Moves up to max bytes of output to the end of *out. Returns how many. */
 size_t esi_http1_take_output(struct esi_http1 *http, struct esi_bytes *out, size_t max);
 /* Bytes of output that wait. */
@@ -109,9 +107,6 @@ size_t esi_http1_memory_bytes(const struct esi_http1 *http);
 bool esi_http1_is_done(const struct esi_http1 *http);
 /* Between two requests: nothing fed that is not answered. */
 bool esi_http1_is_idle(const struct esi_http1 *http);
-/* Asks that the connection ends after the answer in hand, or at once when there is none (orderly
- * shutdown). */
-void esi_http1_shutdown(struct esi_http1 *http);
 
 /*
  * Parses one complete head (request line and headers, with the empty line that ends it). Decodes

@@ -88,7 +88,8 @@ static void die(struct esi_http2 *http2, enum es_err error)
     http2->is_dead = true;
 }
 
-bool esi_http2_is_usable(struct esi_http2 *http2)
+/* After each call of the library. Returns false when it must not be called any more. */
+static bool is_usable(struct esi_http2 *http2)
 {
     if (http2->has_no_memory) {
         die(http2, ES_NO_MEMORY);
@@ -98,7 +99,7 @@ bool esi_http2_is_usable(struct esi_http2 *http2)
 
 void esi_http2_end_with(struct esi_http2 *http2, enum es_err error, uint32_t code)
 {
-    if (http2->is_ended || !esi_http2_is_usable(http2)) {
+    if (http2->is_ended || !is_usable(http2)) {
         return;
     }
     if (nghttp2_session_terminate_session(http2->session, code) != 0) {
@@ -225,7 +226,7 @@ void esi_http2_free(struct esi_http2 *http2)
         return;
     }
     http2->magic = 0;
-    if (esi_http2_is_usable(http2)) {
+    if (is_usable(http2)) {
         nghttp2_session_del(http2->session);
     }
     esi_http2_memory_free_all(http2);
@@ -246,8 +247,7 @@ static void make_output(struct esi_http2 *http2)
         esi_bytes_clear(&http2->output);
         http2->output_offset = 0;
     }
-    while (esi_http2_is_usable(http2) &&
-           http2->output.len - http2->output_offset < OUTPUT_LOW_BYTES) {
+    while (is_usable(http2) && http2->output.len - http2->output_offset < OUTPUT_LOW_BYTES) {
         const uint8_t *data;
         const ssize_t len = nghttp2_session_mem_send(http2->session, &data);
         if (len == 0) {
@@ -278,9 +278,9 @@ static void feed_slice(struct esi_http2 *http2, const uint8_t *data, size_t len)
                            is_over_bound ? HTTP2_ENHANCE_YOUR_CALM : HTTP2_PROTOCOL_ERROR);
     }
     make_output(http2);
-    if (esi_http2_is_usable(http2) && (nghttp2_session_get_outbound_queue_size(http2->session) >
-                                           http2->limits.outbound_items_max ||
-                                       http2->session_bytes > http2->limits.session_bytes_max)) {
+    if (is_usable(http2) && (nghttp2_session_get_outbound_queue_size(http2->session) >
+                                 http2->limits.outbound_items_max ||
+                             http2->session_bytes > http2->limits.session_bytes_max)) {
         esi_http2_end_with(http2, ES_FULL, HTTP2_ENHANCE_YOUR_CALM);
     }
 }
@@ -368,7 +368,7 @@ enum es_err esi_http2_request(struct esi_http2 *http2, const struct esi_http2_he
 
     ESI_REQUIRE(http2->magic == MAGIC && http2->role == HTTP2_CLIENT);
     ESI_REQUIRE(count <= HTTP2_HEADERS_MAX && call != NULL);
-    if (http2->is_draining || !esi_http2_is_usable(http2)) {
+    if (http2->is_draining || !is_usable(http2)) {
         goto fail;
     }
     error = ES_NO_MEMORY;
@@ -392,7 +392,7 @@ enum es_err esi_http2_request(struct esi_http2 *http2, const struct esi_http2_he
     *out = stream;
     return ES_OK;
 fail:
-    (void)esi_http2_is_usable(http2);
+    (void)is_usable(http2);
     if (stream != NULL) {
         esi_http2_free_stream(http2, stream);
     }
@@ -424,7 +424,7 @@ enum es_err esi_http2_respond(struct esi_http2 *http2, struct esi_http2_stream *
     if (response->body != NULL) {
         take_body(http2, stream, response->body);
     }
-    if (http2->is_ended || !esi_http2_is_usable(http2)) {
+    if (http2->is_ended || !is_usable(http2)) {
         return ES_CLOSED;
     }
     if (keep_trailers(stream, response->trailers, response->trailer_count) != ES_OK) {
@@ -437,7 +437,7 @@ enum es_err esi_http2_respond(struct esi_http2 *http2, struct esi_http2_stream *
     const bool has_more = stream->body.len > 0 || response->trailer_count > 0;
     const int error = nghttp2_submit_response(http2->session, stream->id, nv,
                                               response->header_count, has_more ? &provider : NULL);
-    return error == 0 && esi_http2_is_usable(http2) ? ES_OK : ES_NO_MEMORY;
+    return error == 0 && is_usable(http2) ? ES_OK : ES_NO_MEMORY;
 }
 
 void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, uint32_t code)
@@ -448,7 +448,7 @@ void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, u
         return;
     }
     stream->is_ours_to_reset = true;
-    if (!http2->is_ended && esi_http2_is_usable(http2) &&
+    if (!http2->is_ended && is_usable(http2) &&
         nghttp2_submit_rst_stream(http2->session, NGHTTP2_FLAG_NONE, stream->id, code) != 0) {
         esi_http2_end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
     }
@@ -457,7 +457,7 @@ void esi_http2_reset(struct esi_http2 *http2, struct esi_http2_stream *stream, u
 void esi_http2_consume(struct esi_http2 *http2, struct esi_http2_stream *stream, size_t count)
 {
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (!http2->is_ended && !stream->has_received_end && esi_http2_is_usable(http2) &&
+    if (!http2->is_ended && !stream->has_received_end && is_usable(http2) &&
         nghttp2_session_consume_stream(http2->session, stream->id, count) != 0) {
         esi_http2_end_with(http2, ES_NO_MEMORY, HTTP2_INTERNAL_ERROR);
     }
@@ -475,7 +475,7 @@ void esi_http2_ping(struct esi_http2 *http2, uint64_t now_ns)
     uint8_t payload[8];
 
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (http2->ping_is_out || http2->is_ended || !esi_http2_is_usable(http2)) {
+    if (http2->ping_is_out || http2->is_ended || !is_usable(http2)) {
         return;
     }
     http2->ping_number++;
@@ -507,7 +507,7 @@ void esi_http2_shutdown(struct esi_http2 *http2)
     int error = 0;
 
     ESI_REQUIRE(http2->magic == MAGIC);
-    if (http2->is_ended || http2->shutdown_is_final || !esi_http2_is_usable(http2)) {
+    if (http2->is_ended || http2->shutdown_is_final || !is_usable(http2)) {
         return;
     }
     http2->is_draining = true;

@@ -87,8 +87,6 @@ void esi_http2_free_stream(struct esi_http2 *http2, struct esi_http2_stream *str
 /* Frees the stream's body: the library has a copy of what it has taken, and is told of the rest
  * that there is none. */
 void esi_http2_free_body(struct esi_http2 *http2, struct esi_http2_stream *stream);
-/* After each call of the library. Returns false when it must not be called any more. */
-bool esi_http2_is_usable(struct esi_http2 *http2);
 /* Ends the connection for a reason; the first one counts. */
 void esi_http2_end_with(struct esi_http2 *http2, enum es_err error, uint32_t code);
 

@@ -67,23 +67,6 @@ void esi_gateway_writer_unsub(struct esi_bytes *out, struct esi_str account, str
     esi_bytes_append_text(out, "\r\n");
 }
 
-static void write_account_line(struct esi_bytes *out, const char *verb, struct esi_str account)
-{
-    esi_bytes_append_text(out, verb);
-    esi_bytes_append_str(out, account);
-    esi_bytes_append_text(out, "\r\n");
-}
-
-void esi_gateway_writer_account_sub(struct esi_bytes *out, struct esi_str account)
-{
-    write_account_line(out, "A+ ", account);
-}
-
-void esi_gateway_writer_account_unsub(struct esi_bytes *out, struct esi_str account)
-{
-    write_account_line(out, "A- ", account);
-}
-
 struct esi_str esi_gateway_writer_err_port(void)
 {
     return ESI_STR("-ERR 'attempted to connect to gateway port'\r\n");

@@ -34,10 +34,6 @@ void esi_gateway_writer_sub(struct esi_bytes *out, struct esi_str account, struc
 /* RS- account subject[ queue] */
 void esi_gateway_writer_unsub(struct esi_bytes *out, struct esi_str account, struct esi_str subject,
                               struct esi_str queue);
-/* A+ account */
-void esi_gateway_writer_account_sub(struct esi_bytes *out, struct esi_str account);
-/* A- account */
-void esi_gateway_writer_account_unsub(struct esi_bytes *out, struct esi_str account);
 
 /* The -ERR lines of gateway links; those shared with clients come from esi_client_writer_err. */
 /* -ERR 'attempted to connect to gateway port' */

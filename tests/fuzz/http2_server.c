@@ -54,7 +54,6 @@ static void poll_events(struct esi_grpc_server *server, struct known *known, uns
         }
         check(event.path.len > 0 && event.path.data[0] == '/' && event.path.len <= GRPC_PATH_MAX);
         check(event.message.len <= 1000000);
-        (void)esi_grpc_server_metadata(server, event.call_id, "user-agent");
         if ((manner & ANSWER) != 0) {
             respond(server, event.call_id, manner);
             continue;
@@ -112,11 +111,6 @@ static void run(struct esi_grpc_server *server, const uint8_t *data, size_t size
         if (error != ES_OK) {
             break;
         }
-    }
-    esi_grpc_server_lost(server);
-    poll_events(server, &known, 0);
-    for (size_t i = 0; i < KNOWN_MAX; i++) {
-        check(known.ids[i] == 0);
     }
     esi_bytes_deinit(&out);
 }

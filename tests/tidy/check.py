@@ -141,25 +141,14 @@ NOT_CALLED = {
     "esi_event_json_encode": "tests and fuzzing decode what it writes",
     "esi_event_protobuf_append_publish_request": "the simulation's publisher",
     "esi_grpc_client_in_flight": "tests look inside",
+    "esi_grpc_client_is_done": "the simulation's publisher",
     "esi_http2_session_bytes": "tests look inside",
+    "esi_stream_tls_alpn": "tests see that ALPN is agreed on",
     "esi_subject_is_subset": "the plain rule that the walks of permissions are compared with",
     "esi_subject_overlaps": "as esi_subject_is_subset",
     "esi_token_file_at": "tests and fuzzing look at what was parsed",
     # For features that are still to be built.
     "esi_dead_letters_remove": "replay and purge of dead letters",
-    "esi_headers_": "CloudEvents in the headers of messages",
-    "esi_retry_classify_http": "handlers that are called by HTTP",
-    # The other half of an interface.
-    "esi_gateway_writer_account_sub": "we take A-, and send none",
-    "esi_gateway_writer_account_unsub": "as esi_gateway_writer_account_sub",
-    "esi_grpc_client_is_done": "the handler closes when it is draining and nothing is in flight",
-    "esi_grpc_client_wants_read": "the handler always reads",
-    "esi_grpc_client_wants_write": "the handler writes what there is",
-    "esi_grpc_server_lost": "a connection that is lost is freed",
-    "esi_grpc_server_metadata": "our methods read none",
-    "esi_http1_respond_text": "the monitor answers with bodies of its own",
-    "esi_http1_shutdown": "the monitor closes",
-    "esi_stream_tls_alpn": "HTTP/2 is all that the gRPC port takes",
 }
 
 # Refused in the code of all C files: (pattern, what to do instead).

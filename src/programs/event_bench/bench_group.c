@@ -259,14 +259,15 @@ static void on_nothing(struct esi_bench_client *client, const struct esi_bench_f
 
 /* Sending. */
 
-bool esi_bench_group_is_alone(const struct esi_bench_group *group)
+/* Whether nobody gets what is sent: then PONGs confirm it. */
+static bool is_alone(const struct esi_bench_group *group)
 {
     return group->member_count == 0 && !group->is_event;
 }
 
 uint64_t esi_bench_group_base(const struct esi_bench_group *group)
 {
-    if (esi_bench_group_is_alone(group)) {
+    if (is_alone(group)) {
         return group->source.pongs_due == 0 ? group->ping_mark : group->confirmed;
     }
     if (group->has_replies) {
@@ -410,7 +411,7 @@ enum esi_bench_push esi_bench_group_push(struct esi_bench_group *group, uint64_t
 {
     struct esi_bench_client *source = &group->source;
 
-    if (esi_bench_group_is_alone(group)) {
+    if (is_alone(group)) {
         confirm(group, now_ns);
     }
     if (esi_bench_client_is_busy(source) || group->sent >= group->target) {
@@ -668,7 +669,7 @@ void esi_bench_group_stall(struct esi_bench_group *group)
 
 static uint64_t count_replies(const struct esi_bench_group *group)
 {
-    return esi_bench_group_is_alone(group) ? esi_bench_group_base(group) : group->replies;
+    return is_alone(group) ? esi_bench_group_base(group) : group->replies;
 }
 
 void esi_bench_group_mark_begin(struct esi_bench_group *group)
@@ -708,7 +709,7 @@ struct esi_bench_faults esi_bench_group_faults(const struct esi_bench_group *gro
     if (group->has_replies) {
         /* Which way a request or its reply was lost does not matter. */
         faults.lost = group->sent - group->reply_check.seen;
-    } else if (esi_bench_group_is_alone(group)) {
+    } else if (is_alone(group)) {
         faults.lost = group->sent - esi_bench_group_base(group);
     } else if (group->is_shared) {
         faults.lost = group->sent - group->shared_check.seen;

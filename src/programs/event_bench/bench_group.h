@@ -114,9 +114,6 @@ ES_MUST_USE enum es_err esi_bench_group_init(struct esi_bench_group *group,
                                              struct esi_bench_tally *tally, uint64_t index);
 void esi_bench_group_deinit(struct esi_bench_group *group);
 
-/* Whether nobody gets what is sent: then PONGs confirm it. */
-bool esi_bench_group_is_alone(const struct esi_bench_group *group);
-
 /* Members with a connection here, those that are to stall included. */
 size_t esi_bench_group_client_count(const struct esi_bench_group *group);
 

@@ -98,7 +98,8 @@ static void add_ticks(const char *process, struct esi_bench_usage *usage)
     }
 }
 
-enum es_err esi_bench_meter_read(uint64_t pid, struct esi_bench_usage *usage)
+/* Reads the totals of a process. */
+static enum es_err read_one(uint64_t pid, struct esi_bench_usage *usage)
 {
     struct esi_bench_usage found = {0};
     char process[40];
@@ -132,7 +133,7 @@ enum es_err esi_bench_meter_read_all(const uint64_t *pids, size_t count,
 
     for (size_t i = 0; i < count; i++) {
         struct esi_bench_usage one;
-        const enum es_err err = esi_bench_meter_read(pids[i], &one);
+        const enum es_err err = read_one(pids[i], &one);
         if (err != ES_OK) {
             return err;
         }

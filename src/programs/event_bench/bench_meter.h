@@ -24,16 +24,9 @@ struct esi_bench_usage {
 };
 
 /*
- * Reads the totals of a process.
- *   pid  0: this process
+ * Reads the totals of processes, added up.
+ *   pids, count  at least one; 0: this process
  * Errors: ES_NOT_FOUND: no such process, or /proc does not show it. Thread: any.
- */
-ES_MUST_USE enum es_err esi_bench_meter_read(uint64_t pid, struct esi_bench_usage *usage);
-
-/*
- * The same, added up over several processes.
- *   pids, count  at least one
- * Errors: as above, for any of them. Thread: any.
  */
 ES_MUST_USE enum es_err esi_bench_meter_read_all(const uint64_t *pids, size_t count,
                                                  struct esi_bench_usage *usage);

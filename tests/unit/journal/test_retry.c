@@ -32,14 +32,6 @@ static void classifies_answers(void **state)
     assert_int_equal(esi_retry_classify(RETRY_GRPC_UNAVAILABLE, false), RETRY_LATER);
     assert_int_equal(esi_retry_classify(17, false), RETRY_LATER);
     assert_int_equal(esi_retry_classify(UINT32_MAX, false), RETRY_LATER);
-    assert_int_equal(esi_retry_classify_http(204), RETRY_DELIVERED);
-    assert_int_equal(esi_retry_classify_http(199), RETRY_LATER);
-    assert_int_equal(esi_retry_classify_http(301), RETRY_LATER);
-    assert_int_equal(esi_retry_classify_http(400), RETRY_POISON);
-    assert_int_equal(esi_retry_classify_http(401), RETRY_UNAUTHORIZED);
-    assert_int_equal(esi_retry_classify_http(404), RETRY_UNIMPLEMENTED);
-    assert_int_equal(esi_retry_classify_http(429), RETRY_OVERLOADED);
-    assert_int_equal(esi_retry_classify_http(500), RETRY_LATER);
 }
 
 static void doubles_up_to_the_ceiling_and_spreads(void **state)

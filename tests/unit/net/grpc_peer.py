@@ -119,8 +119,6 @@ def call_all(port):
     expect_error(grpc.StatusCode.NOT_FOUND, "näh: 100% \n", channel.unary_unary("/test.Peer/Fail"), b"", timeout=20)
     expect_error(grpc.StatusCode.UNIMPLEMENTED, "unknown method", channel.unary_unary("/test.Peer/Other"), b"", timeout=20)
     expect_error(grpc.StatusCode.RESOURCE_EXHAUSTED, None, echo, b"x" * (5 << 20), timeout=20)
-    token = channel.unary_unary("/test.Peer/Token")
-    expect(token(b"", metadata=(("api-token", "t0ken"),), timeout=20) == b"t0ken", "metadata")
     expect_error(grpc.StatusCode.DEADLINE_EXCEEDED, None, slow, b"", timeout=3)
     call = slow.future(b"", timeout=60)
     count = channel.unary_unary("/test.Peer/WaitSlow")

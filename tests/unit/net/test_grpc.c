@@ -279,16 +279,9 @@ static void a_call_is_answered(void **state)
     assert_true(esi_grpc_server_next(pair.server, &event));
     assert_int_equal(event.kind, GRPC_EVENT_REQUEST);
     assert_true(esi_str_equal(event.path, ESI_STR("/a.B/C")));
-    assert_true(esi_str_equal(event.authority, ESI_STR("worker:1")));
     assert_true(esi_str_equal(event.message, ESI_STR("question")));
     assert_int_equal(event.deadline_ns, 6 * SECOND_NS);
     const uint32_t event_id = event.call_id;
-    assert_true(esi_str_equal(esi_grpc_server_metadata(pair.server, event_id, "api-token"),
-                              ESI_STR("s3cret")));
-    assert_non_null(esi_grpc_server_metadata(pair.server, event_id, "x-empty").data);
-    assert_null(esi_grpc_server_metadata(pair.server, event_id, "x-other").data);
-    assert_null(esi_grpc_server_metadata(pair.server, event_id, "grpc-timeout").data);
-    assert_null(esi_grpc_server_metadata(pair.server, event_id + 1, "api-token").data);
     assert_false(esi_grpc_server_next(pair.server, &event));
     assert_int_equal(esi_grpc_server_respond(pair.server, event_id, GRPC_OK, NULL, "answer", 6),
                      ES_OK);
@@ -578,15 +571,18 @@ static void a_lost_connection_ends_all_calls(void **state)
     struct esi_grpc_event event;
     struct esi_grpc_result result;
     struct esi_bytes bytes;
+    uint8_t garbage[64];
     (void)state;
 
+    memset(garbage, 0xff, sizeof garbage);
     open_pair(&pair, NULL, NULL);
     const uint32_t sent = call(&pair, "/a/b", ESI_STR("x"), SECOND_NS, NULL);
     pump(&pair, 1 << 20);
     assert_true(esi_grpc_server_next(pair.server, &event));
     const uint32_t unsent = call(&pair, "/a/b", ESI_STR("x"), 0, NULL);
     esi_grpc_client_lost(pair.client);
-    esi_grpc_server_lost(pair.server);
+    /* A server whose peer breaks the rules; one whose transport is gone is freed. */
+    assert_int_not_equal(esi_grpc_server_feed(pair.server, garbage, sizeof garbage, 0), ES_OK);
     assert_false(expect_result(&pair, sent, GRPC_UNAVAILABLE).is_unstarted);
     assert_true(expect_result(&pair, unsent, GRPC_UNAVAILABLE).is_unstarted);
     assert_false(esi_grpc_client_next(pair.client, &result));
@@ -595,10 +591,11 @@ static void a_lost_connection_ends_all_calls(void **state)
     assert_true(esi_grpc_server_next(pair.server, &event));
     assert_int_equal(event.kind, GRPC_EVENT_CANCELLED);
     assert_false(esi_grpc_server_next(pair.server, &event));
-    assert_true(esi_grpc_server_is_done(pair.server));
     esi_bytes_init(&bytes, 0);
     assert_int_equal(esi_grpc_client_take_output(pair.client, &bytes, 100), 0);
-    assert_int_equal(esi_grpc_server_take_output(pair.server, &bytes, 100), 0);
+    assert_true(esi_grpc_server_take_output(pair.server, &bytes, 1 << 20) > 0); /* the GOAWAY */
+    assert_true(esi_grpc_server_is_done(pair.server));
+    esi_bytes_deinit(&bytes);
     assert_int_equal(esi_grpc_client_feed(pair.client, "x", 1, 0), ES_CLOSED);
     const struct esi_grpc_call spec = {.path = ESI_STR("/a/b"), .authority = ESI_STR("a")};
     uint32_t id;

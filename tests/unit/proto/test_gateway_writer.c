@@ -118,10 +118,6 @@ static void test_interest(void **state)
     expect_text(&out, "RS- $G foo\r\n");
     esi_gateway_writer_unsub(&out, ESI_STR("$G"), ESI_STR("foo"), ESI_STR("q"));
     expect_text(&out, "RS- $G foo q\r\n");
-    esi_gateway_writer_account_sub(&out, ESI_STR("$G"));
-    expect_text(&out, "A+ $G\r\n");
-    esi_gateway_writer_account_unsub(&out, ESI_STR("$G"));
-    expect_text(&out, "A- $G\r\n");
     esi_bytes_deinit(&out);
 }
 
