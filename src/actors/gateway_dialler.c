@@ -96,12 +96,7 @@ static bool is_acceptable(struct esi_gateway_link *self, const struct esi_gatewa
 
 void esi_gateway_dialler_forget_secret(struct esi_gateway_link *self)
 {
-    struct esi_bytes *secret = &self->dialler.secret;
-
-    if (secret->data != NULL) {
-        esi_crypto_wipe(secret->data, secret->len);
-        esi_bytes_deinit(secret);
-    }
+    esi_bytes_wipe(&self->dialler.secret);
     self->dialler.secret_written = 0;
 }
 

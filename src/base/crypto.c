@@ -13,6 +13,7 @@
 #include <wolfssl/wolfcrypt/sha256.h>
 
 #include "base/assert.h"
+#include "base/num.h"
 #include "base/own.h"
 
 enum {
@@ -114,21 +115,6 @@ enum es_err esi_crypto_hex_encode(const void *data, size_t len, char *out, size_
     return ES_OK;
 }
 
-/* The value of a hexadecimal digit, or NOT_A_DIGIT. */
-static unsigned hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return (unsigned)(c - '0');
-    }
-    if (c >= 'a' && c <= 'f') {
-        return (unsigned)(c - 'a') + 10;
-    }
-    if (c >= 'A' && c <= 'F') {
-        return (unsigned)(c - 'A') + 10;
-    }
-    return NOT_A_DIGIT;
-}
-
 enum es_err esi_crypto_hex_decode(struct esi_str text, void *out, size_t capacity, size_t *len)
 {
     uint8_t *bytes = out;
@@ -137,7 +123,7 @@ enum es_err esi_crypto_hex_decode(struct esi_str text, void *out, size_t capacit
         return ES_INVALID;
     }
     for (size_t i = 0; i < text.len; i++) {
-        if (hex_value(text.data[i]) == NOT_A_DIGIT) {
+        if (esi_num_hex_digit(text.data[i]) < 0) {
             return ES_INVALID;
         }
     }
@@ -145,7 +131,8 @@ enum es_err esi_crypto_hex_decode(struct esi_str text, void *out, size_t capacit
         return ES_TOO_LARGE;
     }
     for (size_t i = 0; i < text.len / 2; i++) {
-        bytes[i] = (uint8_t)(hex_value(text.data[2 * i]) << 4 | hex_value(text.data[2 * i + 1]));
+        bytes[i] = (uint8_t)(esi_num_hex_digit(text.data[2 * i]) * 16 +
+                             esi_num_hex_digit(text.data[2 * i + 1]));
     }
     *len = text.len / 2;
     return ES_OK;

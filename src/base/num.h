@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whole numbers as decimal digits: read from outside, bounded, and written. */
+/* Whole numbers as digits: read from outside, bounded, and written. */
 #pragma once
 
 #include <stdbool.h>
@@ -27,6 +27,16 @@ static inline bool esi_num_parse(const char *text, size_t len, size_t digits_max
     }
     *out = value;
     return true;
+}
+
+/* The value of a hexadecimal digit of either case, or -1. */
+static inline int esi_num_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    const char lower = (char)(c | 0x20);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 enum { ESI_NUM_DIGITS_MAX = 20 }; /* of a uint64_t */

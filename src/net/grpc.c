@@ -351,15 +351,6 @@ void esi_grpc_encode_text(struct esi_str text, char *out)
     out[at] = '\0';
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 size_t esi_grpc_decode_text(struct esi_str text, char *out)
 {
     size_t len = 0;
@@ -367,8 +358,8 @@ size_t esi_grpc_decode_text(struct esi_str text, char *out)
     for (size_t i = 0; i < text.len && len < GRPC_STATUS_TEXT_MAX; i++) {
         uint8_t c = (uint8_t)text.data[i];
         if (c == '%' && text.len - i > 2) {
-            const int high = hex_value(text.data[i + 1]);
-            const int low = hex_value(text.data[i + 2]);
+            const int high = esi_num_hex_digit(text.data[i + 1]);
+            const int low = esi_num_hex_digit(text.data[i + 2]);
             if (high >= 0 && low >= 0) {
                 c = (uint8_t)(high * 16 + low);
                 i += 2;

@@ -82,15 +82,6 @@ static struct esi_str split(struct esi_str *rest, char separator)
     return part;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /*
  * Decodes %XX (and + where it means a space) in place: text never grows, so it is written over its
  * own beginning. Refuses what decodes to a control character: it could end a line or a string
@@ -103,8 +94,8 @@ static bool decode_in_place(char *text, size_t *len, bool plus_is_space)
     for (size_t from = 0; from < *len; from++) {
         unsigned char c = (unsigned char)text[from];
         if (c == '%') {
-            const int high = *len - from > 2 ? hex_value(text[from + 1]) : -1;
-            const int low = high >= 0 ? hex_value(text[from + 2]) : -1;
+            const int high = *len - from > 2 ? esi_num_hex_digit(text[from + 1]) : -1;
+            const int low = high >= 0 ? esi_num_hex_digit(text[from + 2]) : -1;
             if (low < 0) {
                 return false;
             }

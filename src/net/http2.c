@@ -33,14 +33,6 @@ _Static_assert(sizeof(NGHTTP2_CLIENT_MAGIC) - 1 == HTTP2_PREFACE_BYTES, "the pre
 
 /* ---- streams and ends ---- */
 
-static void wipe_and_deinit(struct esi_bytes *bytes)
-{
-    if (bytes->data != NULL) {
-        explicit_bzero(bytes->data, bytes->capacity);
-    }
-    esi_bytes_deinit(bytes);
-}
-
 struct esi_http2_stream *esi_http2_new_stream(struct esi_http2 *http2, int32_t id)
 {
     struct esi_http2_stream *stream = calloc(1, sizeof *stream);
@@ -60,7 +52,7 @@ void esi_http2_free_body(struct esi_http2 *http2, struct esi_http2_stream *strea
     http2->outbound_bytes -= stream->body.len - stream->body_offset;
     http2->body_bytes -= stream->body.capacity;
     stream->body_offset = 0;
-    wipe_and_deinit(&stream->body);
+    esi_bytes_wipe(&stream->body);
 }
 
 void esi_http2_free_stream(struct esi_http2 *http2, struct esi_http2_stream *stream)
@@ -69,7 +61,7 @@ void esi_http2_free_stream(struct esi_http2 *http2, struct esi_http2_stream *str
     http2->streams_open--;
     esi_list_remove(&stream->link);
     esi_http2_free_body(http2, stream);
-    wipe_and_deinit(&stream->trailers);
+    esi_bytes_wipe(&stream->trailers);
     free(stream);
 }
 
@@ -234,7 +226,7 @@ void esi_http2_free(struct esi_http2 *http2)
         next = at->next;
         esi_http2_free_stream(http2, ESI_CONTAINER_OF(at, struct esi_http2_stream, link));
     }
-    wipe_and_deinit(&http2->output);
+    esi_bytes_wipe(&http2->output);
     free(http2);
 }
 
@@ -396,7 +388,7 @@ fail:
     if (stream != NULL) {
         esi_http2_free_stream(http2, stream);
     }
-    wipe_and_deinit(body);
+    esi_bytes_wipe(body);
     return error;
 }
 

@@ -3,6 +3,7 @@
  * stack), so that the walk over its fields need not check again. */
 #include "proto/json_fields.h"
 #include "base/assert.h"
+#include "base/num.h"
 #include "base/utf8.h"
 
 #include <stdlib.h>
@@ -18,17 +19,6 @@ static const char *skip_space(const char *at, const char *end)
     return at;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* The value of four hexadecimal digits, or -1. */
 static int32_t read_hex4(const char *at, const char *end)
 {
@@ -38,7 +28,7 @@ static int32_t read_hex4(const char *at, const char *end)
         return -1;
     }
     for (int i = 0; i < 4; i++) {
-        const int digit = hex_digit(at[i]);
+        const int digit = esi_num_hex_digit(at[i]);
         if (digit < 0) {
             return -1;
         }

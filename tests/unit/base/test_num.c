@@ -11,7 +11,9 @@
 
 #include "base/num.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 #include <string.h>
 
 static void test_parse(void **state)
@@ -50,11 +52,23 @@ static void test_format(void **state)
     }
 }
 
+static void test_hex_digit(void **state)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    (void)state;
+    for (int c = 0; c < 256; c++) {
+        const char *at = c != 0 ? strchr(digits, tolower(c)) : NULL;
+        assert_int_equal(esi_num_hex_digit((char)c), at != NULL ? at - digits : -1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_format),
+        cmocka_unit_test(test_hex_digit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
