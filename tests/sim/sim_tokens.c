@@ -111,7 +111,7 @@ struct sim_tokens *sim_tokens_new(struct sim_world *world)
         tokens->tokens[i].version = 1;
     }
     /* The simulated files have no folders; that there is one is all that is asked. */
-    sim_check(world, esi_env_file_replace(world->servers[0].env, "/etc", "", 0, 0700) == ES_OK,
+    sim_check(world, esi_env_file_replace(world->servers[0].env, "/etc/", "", 0, 0700) == ES_OK,
               "no folder");
     write_file(tokens);
     return tokens;
