@@ -57,8 +57,9 @@ void es_config_free(struct es_config *config);
 enum es_err es_server_start(const struct es_config *config, struct es_server **out,
                             struct es_error *error);
 /*
- * Closes the doors, lets what was accepted be written, ends all threads. Blocks, at most about
- * timeout_ms for each of three phases. Returns ES_OK, or ES_TIMEOUT when peers had to be cut off.
+ * Closes the doors, lets what was accepted be written, brings queued events to their workers, ends
+ * all threads. Blocks, at most about timeout_ms for each of four phases, and queue.drain_timeout
+ * more where events are queued. Returns ES_OK, or ES_TIMEOUT when peers had to be cut off.
  * Idempotent. Thread: not one of the server's.
  */
 enum es_err es_server_stop(struct es_server *server, uint32_t timeout_ms);

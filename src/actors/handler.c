@@ -571,6 +571,23 @@ static void turn_end(struct esi_actor *actor)
     finish_if_stopped(self);
 }
 
+/* By the asker or by the runtime, or by both. */
+static void stop(struct esi_actor *actor)
+{
+    struct esi_handler *self = self_of(actor);
+
+    if (self->is_stopping) {
+        return;
+    }
+    self->is_stopping = true;
+    give_back_waiting(self);
+    esi_actor_timer_cancel(&self->connect_timer);
+    if (self->state == LINK_UP) {
+        esi_grpc_client_shutdown(self->client);
+    }
+    esi_actor_timer_set(&self->stop_timer, now_ns(self) + STOP_NS);
+}
+
 static void handle(struct esi_actor *actor, struct esi_msg *msg)
 {
     struct esi_handler *self = self_of(actor);
@@ -583,20 +600,10 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     case HANDLER_RESOLVED:
         esi_handler_connect_resolved(self);
         break;
+    case HANDLER_STOP:
+        stop(actor);
+        break;
     }
-}
-
-static void stop(struct esi_actor *actor)
-{
-    struct esi_handler *self = self_of(actor);
-
-    self->is_stopping = true;
-    give_back_waiting(self);
-    esi_actor_timer_cancel(&self->connect_timer);
-    if (self->state == LINK_UP) {
-        esi_grpc_client_shutdown(self->client);
-    }
-    esi_actor_timer_set(&self->stop_timer, now_ns(self) + STOP_NS);
 }
 
 static void cut(struct esi_actor *actor)
@@ -668,6 +675,17 @@ enum es_err esi_handler_new(const struct esi_handler_options *options, struct es
 void esi_handler_start(struct esi_handler *handler)
 {
     esi_actor_start(&handler->actor);
+}
+
+static void keep_msg(struct esi_msg *msg)
+{
+    (void)msg; /* embedded in the handler */
+}
+
+void esi_handler_stop(struct esi_handler *handler)
+{
+    handler->stop_msg = (struct esi_msg){.kind = HANDLER_STOP, .free = keep_msg};
+    esi_actor_send(&handler->actor, &handler->stop_msg);
 }
 
 const char *esi_handler_address(const struct esi_handler *handler)

@@ -95,6 +95,11 @@ ES_MUST_USE enum es_err esi_handler_new(const struct esi_handler_options *option
 void esi_handler_start(struct esi_handler *handler);
 /* Before it has started, or after the runtime has stopped. NULL is accepted. */
 void esi_handler_free(struct esi_handler *handler);
+/*
+ * Ends it, before the server's stop would: calls that are under way have a short time yet, all
+ * other jobs are given back. Thread: a worker, at most once, after the start.
+ */
+void esi_handler_stop(struct esi_handler *handler);
 /* HOST:PORT of its worker, as in the configuration. Valid until esi_handler_free. Thread: any. */
 const char *esi_handler_address(const struct esi_handler *handler);
 

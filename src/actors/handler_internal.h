@@ -20,7 +20,7 @@
 
 struct esi_grpc_client;
 
-enum esi_handler_msg { HANDLER_JOB, HANDLER_RESOLVED };
+enum esi_handler_msg { HANDLER_JOB, HANDLER_RESOLVED, HANDLER_STOP };
 
 enum esi_handler_link {
     LINK_DOWN,
@@ -65,6 +65,7 @@ struct esi_handler {
     bool is_halved;     /* in this turn */
     bool uses_older_path;
     bool is_stopping;
+    struct esi_msg stop_msg;
     struct esi_actor_timer connect_timer; /* to connect again, or to give a connect up */
     struct esi_actor_timer call_timer;
     struct esi_actor_timer status_timer; /* there was no memory to tell the asker */

@@ -26,7 +26,8 @@ static uint64_t now_ns(const struct esi_queue *queue)
 
 static bool may_dispatch(const struct esi_queue *queue, const struct esi_queue_handler *handler)
 {
-    return queue->is_dispatching && !queue->is_stopping && handler->outstanding < handler->window;
+    return queue->is_dispatching && (!queue->is_stopping || queue->is_draining) &&
+           handler->outstanding < handler->window;
 }
 
 /* Sends a handler what it may have. Returns how many jobs that were. */

@@ -99,13 +99,14 @@ struct esi_queue {
     uint64_t ledger_bytes; /* of events and dead letters, as the ledger knows them */
     uint64_t lost_letters; /* dead letters let go for newer ones, or for want of memory */
     bool is_dispatching;
-    bool is_stopping;
+    bool is_stopping;    /* accepts nothing any more */
+    bool is_draining;    /* stopping, and what was accepted still goes to the handlers */
     bool has_freed_room; /* in this turn: held publishers may go on */
     bool is_patience_over;
     bool is_out_of_memory;
     struct esi_actor_timer retry_timer;
     struct esi_actor_timer hold_timer;
-    struct esi_actor_timer stop_timer;
+    struct esi_actor_timer stop_timer; /* ends the draining; then the patience with the handlers */
 };
 
 /* --- queue_intake.c --- */

@@ -188,7 +188,8 @@ struct esi_config_events {
 struct esi_config_queue {
     enum esi_config_storage storage;
     enum esi_config_when_full when_full;
-    uint64_t hold_timeout_ns; /* how long a publisher is held back before it is told "full" */
+    uint64_t hold_timeout_ns;  /* how long a publisher is held back before it is told "full" */
+    uint64_t drain_timeout_ns; /* how long a stop waits for queued events; 0: not at all */
 };
 
 struct esi_config_retry {

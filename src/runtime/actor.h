@@ -44,8 +44,9 @@ struct esi_io {
     bool is_listed;
 };
 
-/* When an actor is told to stop: the doors first, then who came in by them, then what they need. */
-enum esi_stop_phase { STOP_DOORS, STOP_PEERS, STOP_SERVICES, STOP_PHASE_COUNT };
+/* When an actor is told to stop: the doors first, then who came in by them, then who has work to
+ * bring to its end that they left, then what all of these need. */
+enum esi_stop_phase { STOP_DOORS, STOP_PEERS, STOP_DRAIN, STOP_SERVICES, STOP_PHASE_COUNT };
 
 /* What /actorz shows of an actor beside the runtime's counters. */
 struct esi_description {

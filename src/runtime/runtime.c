@@ -408,8 +408,9 @@ enum es_err esi_runtime_stop(struct esi_runtime *runtime, uint64_t timeout_ns)
     settle(runtime);
     for (int i = 0; i < STOP_PHASE_COUNT; i++) {
         const enum esi_stop_phase phase = (enum esi_stop_phase)i;
+        const uint64_t more_ns = phase == STOP_DRAIN ? runtime->options.drain_ns : 0;
         tell_actors(runtime, phase, false);
-        if (!wait_for_phase(runtime, phase, timeout_ns)) {
+        if (!wait_for_phase(runtime, phase, timeout_ns + more_ns)) {
             timed_out = true;
             tell_actors(runtime, phase, true);
             /* Who is late all the same may still end in the sweep. */

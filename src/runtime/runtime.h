@@ -42,6 +42,7 @@ struct esi_runtime_options {
     /* Of a worker's time: one that is busier gives actors away; at most and 0: 750. All other
      * bounds of placement are in proportion to it. */
     uint32_t full_permille;
+    uint64_t drain_ns; /* by how much a stop waits longer for STOP_DRAIN than for other phases */
     /* Called on each worker thread before its first turn; sets what esi_worker_local returns. NULL:
      * out of memory. */
     void *(*local_new)(void *argument, uint32_t worker_index);
@@ -55,8 +56,9 @@ struct esi_runtime_options {
 ES_MUST_USE enum es_err esi_runtime_new(const struct esi_runtime_options *options,
                                         struct esi_runtime **out);
 /*
- * Stops all actors in order of their phases, at most timeout_ns for each phase, then ends and joins
- * all threads. Those that have not ended in time are cut off, and have a second for that.
+ * Stops all actors in order of their phases, at most timeout_ns for each phase (and drain_ns more
+ * for STOP_DRAIN), then ends and joins all threads. Those that have not ended in time are cut off,
+ * and have a second for that.
  * Blocks. Thread: one that is not the runtime's own. Returns ES_OK, or ES_TIMEOUT when actors were
  * cut off.
  */

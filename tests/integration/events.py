@@ -326,7 +326,8 @@ def case_full_reject(bench):
 def case_full_events(bench):
     """The limit of all events together is kept too."""
     dead = [bench.worker("dead%d" % i) for i in range(3)]
-    bench.start({"feed": dead[0], "event_feed": dead[1], "cfgingest": dead[2]}, service={"event_limit": 8})
+    bench.start({"feed": dead[0], "event_feed": dead[1], "cfgingest": dead[2]}, service={"event_limit": 8},
+                queue={"drain_timeout": 0})
     client = bench.client()
     publish_all(client, TYPE, ["f%d" % i for i in range(4)])
     publish_all(client, "event_feed", ["e%d" % i for i in range(4)])
@@ -365,7 +366,8 @@ def case_full_hold(bench):
 def case_hold_timeout(bench):
     """hold ends: after hold_timeout the publisher is told, not before; a client that left does no harm."""
     dead = bench.worker("dead")
-    bench.start({"feed": dead}, service={"event_limit": 2}, queue={"when_full": "hold", "hold_timeout": "400ms"})
+    bench.start({"feed": dead}, service={"event_limit": 2},
+                queue={"when_full": "hold", "hold_timeout": "400ms", "drain_timeout": 0})
     client = bench.client()
     publish_all(client, TYPE, ["t0"])
     began = time.monotonic()
@@ -967,7 +969,8 @@ def case_gateway(bench):
 def case_stop_held(bench):
     """SIGTERM while publishers are held: those by gRPC are told, the others' connections end, nobody waits for the time."""
     dead = bench.worker("dead")
-    bench.start({"feed": dead}, service={"event_limit": 2}, queue={"when_full": "hold", "hold_timeout": "60s"})
+    bench.start({"feed": dead}, service={"event_limit": 2}, queue={"when_full": "hold", "hold_timeout": "60s",
+                                                                               "drain_timeout": 0})
     client = bench.client()
     publish_all(client, TYPE, ["s0"])
     client.publish(TYPE, event("s1"))
@@ -987,9 +990,9 @@ def case_stop_held(bench):
 
 
 def case_stop_slow_worker(bench):
-    """SIGTERM while a worker takes a minute for each call: the server does not wait for it, and counts what it had."""
+    """SIGTERM while a worker takes a minute for each call: the server waits for a bounded time, and counts what it had."""
     worker = bench.worker("worker", *FEED, "--delay", "60000")
-    bench.start({"feed": {"worker": worker, "timeout": "10m"}})
+    bench.start({"feed": {"worker": worker, "timeout": "10m"}}, queue={"drain_timeout": "500ms"})
     client = bench.client()
     publish_all(client, TYPE, ["y%d" % i for i in range(20)])
     worker.wait_calls(16)
@@ -999,6 +1002,82 @@ def case_stop_slow_worker(bench):
     require(time.monotonic() - began < 25, "in time", None, time.monotonic() - began)
     require("queued=20" in bench.server.log_text(), "what is left is counted", None, bench.server.log_text()[-600:])
     worker.stop(kill=True)
+
+
+def terminate(bench):
+    """SIGTERM; waits for the end and returns the log's text."""
+    bench.server.process.terminate()
+    require_equal(bench.server.wait_exit(2 * PATIENCE_S), 0, "the exit status")
+    return bench.server.log_text()
+
+
+def log_words(text, log_event):
+    """The fields of each line of this event."""
+    lines = [line for line in text.splitlines() if log_event in line]
+    return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+
+
+def case_stop_drain(bench):
+    """SIGTERM while a slow worker has a queue before it: all that was accepted is delivered before the server ends."""
+    worker = bench.worker("worker", *FEED, "--delay", "40")
+    bench.start({"feed": {"worker": worker, "in_flight_max": 2}}, queue={"drain_timeout": "2m"})
+    ids = ["d%d" % i for i in range(150)]
+    client = bench.client()
+    publish_all(client, TYPE, ids)
+    client.close()
+    text = terminate(bench)
+    taken = {line["id"] for line in worker.calls() if line["answer"] == "OK"}
+    require_equal(taken, set(ids), "what has arrived when the server has ended")
+    require(int(log_words(text, "LOG_QUEUE_DRAINING")[0]["queued"]) > 0, "events waited at the stop", None, text[-800:])
+    require_equal([(words["accepted"], words["left"]) for words in log_words(text, "LOG_QUEUE_STOPPED")],
+                  [("150", "0")], "the log")
+
+
+def case_stop_drain_late(bench):
+    """SIGTERM while the worker is away: it comes back in time and gets all; /healthz answers until then."""
+    worker = bench.worker("worker")
+    bench.start({"feed": {"worker": worker, "retry": {"delay": "20ms", "delay_max": "100ms"}}},
+                queue={"drain_timeout": "2m"})
+    ids = ["l%d" % i for i in range(50)]
+    publish_all(bench.client(), TYPE, ids)
+    bench.server.process.terminate()
+    bench.wait_log("LOG_QUEUE_DRAINING")
+    status, _, body = bench.server.http("/healthz")
+    require_equal((status, "stopping" in body), (503, True), "/healthz: " + body)
+    worker.start(*FEED)
+    text = terminate(bench)
+    require_equal({line["id"] for line in worker.calls() if line["answer"] == "OK"}, set(ids), "what has arrived")
+    require("LOG_QUEUE_UNDELIVERED" not in text, "nothing is left", None, text[-800:])
+
+
+def case_stop_unreachable(bench):
+    """SIGTERM while one worker is gone: its events hold the stop for a bounded time and are counted, others arrive."""
+    dead = bench.worker("dead")
+    worker = bench.worker("worker", "--service", "event_feed", "--delay", "40")
+    bench.start({"feed": dead, "event_feed": {"worker": worker, "in_flight_max": 2}}, queue={"drain_timeout": "6s"})
+    client = bench.client()
+    publish_all(client, TYPE, ["u%d" % i for i in range(5)])
+    ids = ["o%d" % i for i in range(20)]
+    publish_all(client, "event_feed", ids)
+    text = terminate(bench)
+    require_equal({line["id"] for line in worker.calls() if line["answer"] == "OK"}, set(ids), "what has arrived")
+    left = [(words["handler"].strip('"'), words["queued"], words["in_flight"], words["retrying"])
+            for words in log_words(text, "LOG_QUEUE_UNDELIVERED")]
+    require_equal(left, [("feed", "5", "0", "0")], "what is left, by handlers")
+    require_equal([words["left"] for words in log_words(text, "LOG_QUEUE_STOPPED")], ["5"], "what is left")
+
+
+def case_stop_paused(bench):
+    """SIGTERM after Stop by gRPC: events that are kept back on purpose do not hold the server, whatever the time."""
+    worker = bench.worker("worker", *FEED)
+    bench.start({"feed": worker}, queue={"drain_timeout": "10m"})
+    bench.wait_connected("feed")
+    require_equal(call(bench.channel(), "Stop")[0], "OK", "Stop")
+    bench.wait_log("LOG_QUEUE_PAUSED")
+    publish_all(bench.client(), TYPE, ["p0", "p1"])
+    text = terminate(bench)
+    require_equal([words["queued"] for words in log_words(text, "LOG_QUEUE_UNDELIVERED")], ["2"], "what is left")
+    require_equal(worker.calls(), [], "calls")
 
 
 def case_stop(bench):
@@ -1060,7 +1139,7 @@ def case_stop(bench):
 
 
 CASES = {name[5:]: value for name, value in list(globals().items()) if name.startswith("case_")}
-SLOW = {"restart", "grpc_peers", "tls"}
+SLOW = {"restart", "grpc_peers", "tls", "stop_unreachable"}
 
 
 def run_case(name, program, folder, certs, settings):

@@ -124,7 +124,7 @@ static void part_free(struct esi_actor *actor)
         .cut = part_cut, .free = part_free                                                         \
     }
 static const struct esi_actor_type types[STOP_PHASE_COUNT] = {
-    PART_TYPE(STOP_DOORS), PART_TYPE(STOP_PEERS), PART_TYPE(STOP_SERVICES)};
+    PART_TYPE(STOP_DOORS), PART_TYPE(STOP_PEERS), PART_TYPE(STOP_DRAIN), PART_TYPE(STOP_SERVICES)};
 
 static struct part *new_part(uint32_t worker, enum esi_stop_phase phase, uint32_t number)
 {
@@ -160,14 +160,14 @@ static void expect_all_gone(void)
 static void test_phases_in_order(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < 12; i++) {
-        const enum esi_stop_phase phase = (enum esi_stop_phase)(2 - i % 3);
-        esi_actor_start(&new_part(i % 3, phase, (uint32_t)phase)->actor);
+    for (uint32_t i = 0; i < 3 * STOP_PHASE_COUNT; i++) {
+        const uint32_t phase = STOP_PHASE_COUNT - 1 - i % STOP_PHASE_COUNT;
+        esi_actor_start(&new_part(i % 3, (enum esi_stop_phase)phase, phase)->actor);
     }
     stop_runtime(runtime);
-    assert_int_equal(note_count, 12);
-    for (uint32_t i = 0; i < 12; i++) {
-        assert_int_equal(notes[i], i / 4);
+    assert_int_equal(note_count, 3 * STOP_PHASE_COUNT);
+    for (uint32_t i = 0; i < note_count; i++) {
+        assert_int_equal(notes[i], i / 3);
     }
     expect_all_gone();
 }
@@ -280,6 +280,36 @@ static void test_who_waits_too_long_is_cut_off(void **state)
     for (uint32_t i = 0; i < note_count; i++) {
         assert_int_equal(notes[i], wanted[i]);
     }
+    expect_all_gone();
+}
+
+static void send_to_self(struct part *self)
+{
+    send_counted(self, 0);
+}
+
+static void end_by_msg(struct part *self, struct esi_msg *msg)
+{
+    (void)msg;
+    esi_actor_finish(&self->actor);
+}
+
+/* Who brings work to its end has the time for that, also where the others have none at all. */
+static void test_draining_has_a_time_of_its_own(void **state)
+{
+    const struct esi_runtime_options options = {
+        .env = esi_env_linux(), .worker_count = 1, .drain_ns = CASE_DEADLINE_S * 1000000000ULL};
+
+    (void)state;
+    stop_runtime(runtime);
+    case_check(esi_runtime_new(&options, &runtime) == ES_OK);
+    struct part *part = new_part(0, STOP_DRAIN, 1);
+    part->on_stop = send_to_self;
+    part->on_msg = end_by_msg;
+    esi_actor_start(&part->actor);
+    assert_int_equal(esi_runtime_stop(runtime, 0), ES_OK);
+    esi_runtime_free(runtime);
+    assert_int_equal(note_count, 1);
     expect_all_gone();
 }
 
@@ -646,6 +676,7 @@ int main(void)
         cmocka_unit_test_setup(test_patience_ends, set_up),
         cmocka_unit_test_setup(test_who_ends_when_cut_off_is_not_forced, set_up),
         cmocka_unit_test_setup(test_who_waits_too_long_is_cut_off, set_up),
+        cmocka_unit_test_setup(test_draining_has_a_time_of_its_own, set_up),
         cmocka_unit_test_setup(test_jobs_answer, set_up),
         cmocka_unit_test_setup(test_jobs_of_the_last_moment_run, set_up),
         cmocka_unit_test_setup(test_grace_periods_end, set_up),
