@@ -109,7 +109,12 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
         }
         break;
     case STATE_OPEN:
-        if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
+        if (self->is_paused && (events & POLL_HANGUP) != 0) {
+            /* The poller would tell it again and again until all is read, which the pause
+             * forbids. */
+            esi_actor_io_unwatch(&self->io);
+            self->is_unwatched = true;
+        } else if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
             esi_connection_input_process(self, true);
         }
         break;
@@ -128,6 +133,19 @@ static bool may_read(const struct esi_connection *self)
     return !is_connection_waiting(self) && !self->is_paused &&
            (self->ops.detaches_pending == 0 ||
             (!self->is_ping_held && !esi_reader_has_tail(&self->reader)));
+}
+
+/* The peer had hung up during a pause: when that is over the poller tells it again. */
+static void watch_again(struct esi_connection *self)
+{
+    if (self->state == STATE_OPEN && self->is_paused) {
+        return;
+    }
+    self->is_unwatched = false;
+    if (esi_actor_io_watch(&self->io, esi_stream_socket(self->stream), POLL_READ) != ES_OK) {
+        esi_connection_close_now(self, "Read Error");
+        esi_actor_continue(&self->actor);
+    }
 }
 
 /* What the poller tells of until the next turn ends. */
@@ -149,6 +167,9 @@ static void watch(struct esi_connection *self)
         break;
     case STATE_CLOSED:
         return;
+    }
+    if (self->is_unwatched) {
+        watch_again(self);
     }
     esi_actor_io_change(&self->io, wanted | (reads ? (uint32_t)POLL_READ : 0U) |
                                        (self->is_write_blocked ? (uint32_t)POLL_WRITE : 0U));

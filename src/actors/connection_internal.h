@@ -90,6 +90,7 @@ struct esi_connection {
     bool is_dropping; /* drop_new: messages are left out until the peer has taken enough */
     bool is_overdue;  /* drop_new: the peer has taken nothing for write_deadline */
     bool is_paused;
+    bool is_unwatched; /* hung up during a pause: see ready */
     bool is_write_shut;
     bool has_peer_ended;  /* all that it sent was read */
     bool skips_continued; /* the rest of a message that was left out */

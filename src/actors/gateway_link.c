@@ -335,7 +335,11 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
         break;
     case LINK_STATE_OPENING:
     case LINK_STATE_OPEN:
-        if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
+        if (self->is_paused && (events & POLL_HANGUP) != 0) {
+            /* As in connection.c. */
+            esi_actor_io_unwatch(&self->io);
+            self->is_unwatched = true;
+        } else if ((events & (POLL_READ | POLL_HANGUP)) != 0) {
             esi_gateway_link_input_process(self, true);
         }
         break;
@@ -344,6 +348,18 @@ static void ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
         break;
     case LINK_STATE_CLOSED:
         break;
+    }
+}
+
+static void watch_again(struct esi_gateway_link *self)
+{
+    if (!is_link_ending(self) && self->is_paused) {
+        return;
+    }
+    self->is_unwatched = false;
+    if (esi_actor_io_watch(&self->io, esi_stream_socket(self->stream), POLL_READ) != ES_OK) {
+        esi_gateway_link_close_now(self, "Read Error");
+        esi_actor_continue(&self->actor);
     }
 }
 
@@ -372,6 +388,9 @@ static void watch(struct esi_gateway_link *self)
     }
     if (self->is_write_blocked) {
         events |= POLL_WRITE;
+    }
+    if (self->is_unwatched) {
+        watch_again(self);
     }
     esi_actor_io_change(&self->io, events);
 }

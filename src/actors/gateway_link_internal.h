@@ -130,6 +130,7 @@ struct esi_gateway_link {
     bool is_parsing;
     bool is_write_blocked;
     bool is_paused;
+    bool is_unwatched; /* hung up during a pause: see ready in gateway_link.c */
     bool is_write_shut;
     bool is_stalled; /* what is left over waits for something before it, not for more bytes */
     bool needs_read; /* decrypted bytes wait, which the poller does not see */

@@ -10,6 +10,7 @@ readers and the server go on. Method: real programs and sockets with small buffe
 numbered messages beside each case (bystanders.py); the log, /varz, /connz and /proc are looked at from outside.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ import threading
 import time
 
 from bad_peers import Gathered
-from bystanders import Mismatch, Stand, main, require, wait_until
+from bystanders import Mismatch, Stand, main, require, reset, wait_until
 
 MEGABYTE = 1 << 20
 SMALL = 4096  # receive buffer of who does not read: the bytes wait in the server
@@ -100,6 +101,13 @@ def connection_of(stand, peer):
         if row["port"] == peer.local_port:
             return row
     raise Mismatch("a row of /connz for the client", peer.local_port)
+
+
+def turns_of(stand, name):
+    """How often the actor of the connection whose description ends so has had its turn."""
+    rows = stand.server.http_json("/actorz?type=connection&limit=1000")["actors"]
+    (turns,) = [row["turns"] for row in rows if row["description"].endswith(name)]
+    return turns
 
 
 def memory(stand):
@@ -509,6 +517,41 @@ def block(bench):
         stand.expect_peer_log(peer, "LOG_SLOW_CONSUMER", 'reason="Slow Consumer (Write Deadline)"')
 
 
+def held_and_gone(bench):
+    """block: a publisher that is held back and resets its connection costs nothing while it waits (the server's turns
+    are counted while another client asks), and what it had sent before still comes."""
+    limits = {"slow_consumer": "block", "max_pending": MEGABYTE, "write_deadline": "60s"}
+    size, count = 4000, 5000
+    with Stand(bench, {"limits": limits}) as stand, stand.bystanders():
+        peer = stand.client(receive_buffer=SMALL)
+        subscribe(peer, "all")
+        before = stand.connections()
+        publisher = stand.client()
+        name = f":{publisher.local_port}"
+        writer = Writer(publisher, [numbered("all", first, 50, size) for first in range(0, count, 50)], 1.0)
+        wait_until(
+            lambda: connection_of(stand, peer)["pending_bytes"] > MEGABYTE, "max_pending is reached", 30.0 * stand.slow
+        )
+        writer.thread.join(60.0 * stand.slow)
+        reset(publisher)
+        turns, start = turns_of(stand, name), time.monotonic()
+        for _ in range(300):
+            stand.varz()
+        turns, elapsed_s = turns_of(stand, name) - turns, time.monotonic() - start
+        # A pause lasts 5 ms at least, and each turn of one that spins a few microseconds.
+        require(turns < 20 + 400 * elapsed_s, "turns of one that waits", 20 + 400 * elapsed_s, turns)
+        require(read_messages(peer, 300, size, 60.0 * stand.slow) == list(range(300)), "what it had sent")
+        peer.sock.settimeout(0.05)
+
+        def is_gone():
+            with contextlib.suppress(OSError):
+                while peer.sock.recv(MEGABYTE):
+                    pass
+            return stand.connections() == before
+
+        wait_until(is_gone, "the publisher's connection ends when all it had sent is taken", 60.0 * stand.slow)
+
+
 def closing_trickle(bench):
     """A client that is being closed, and takes what still waits for it bit by bit, is let go of before it has all."""
     limits = {"write_deadline": f"{bench.slow}s"}  # time enough for all that is published first
@@ -553,6 +596,7 @@ CASES = (
     many_subscriptions_leave,
     feeding_without_reading,
     block,
+    held_and_gone,
     drop_new,
     disconnect,
     closing_trickle,
