@@ -217,6 +217,7 @@ struct esi_config_threads {
     uint32_t service;
     enum esi_config_placement placement;
     uint64_t rebalance_ns; /* how often workers look whether connections should move; 0: never */
+    uint64_t gather_ns;    /* how long a stream gathers before a worker looks; 0: not at all */
     uint32_t spread_above; /* percent of a worker's time: busier ones share with others */
     uint32_t work_bound;   /* messages that an actor handles in one turn */
     struct esi_config_texts pin; /* "none", "cores", or numbers of cores; empty: "none" */

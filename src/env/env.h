@@ -96,6 +96,7 @@ struct esi_env_ops {
     void (*stepped_wake)(struct esi_env *env, struct esi_thread *thread);
     void (*yield)(struct esi_env *env, uint64_t deadline_ns);
     uint32_t (*core_count)(struct esi_env *env);
+    void (*nap)(struct esi_env *env, uint64_t duration_ns);
     uint64_t (*memory_bytes)(struct esi_env *env); /* NULL: not known */
 
     enum es_err (*resolve)(struct esi_env *env, const char *host, uint16_t port,
@@ -330,6 +331,13 @@ static inline void esi_env_stepped_wake(struct esi_env *env, struct esi_thread *
 static inline void esi_env_yield(struct esi_env *env, uint64_t deadline_ns)
 {
     env->ops->yield(env, deadline_ns);
+}
+
+/* Sleeps for that long, to a few microseconds; a signal ends it early. Not in a stepped
+ * environment. */
+static inline void esi_env_nap(struct esi_env *env, uint64_t duration_ns)
+{
+    env->ops->nap(env, duration_ns);
 }
 
 /* Waits for the thread's end and frees it; NULL is accepted. */

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -86,6 +87,8 @@ static void *run_thread(void *argument)
     struct esi_thread *thread = argument;
 
     (void)pthread_setname_np(pthread_self(), thread->name);
+    /* Without it a nap of tens of microseconds takes fifty more. */
+    (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     thread->run(thread->argument);
     return NULL;
 }
@@ -121,6 +124,15 @@ static enum es_err start_thread(struct esi_env *env, const char *name, void (*ru
     }
     *out = thread;
     return ES_OK;
+}
+
+static void nap(struct esi_env *env, uint64_t duration_ns)
+{
+    const struct timespec duration = {.tv_sec = (time_t)(duration_ns / NS_PER_S),
+                                      .tv_nsec = (long)(duration_ns % NS_PER_S)};
+
+    (void)env;
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &duration, NULL);
 }
 
 static void join_thread(struct esi_env *env, struct esi_thread *thread)
@@ -218,6 +230,7 @@ struct esi_env *esi_env_linux(void)
         .poller_wait = esi_env_epoll_wait,
         .poller_wake = esi_env_epoll_wake,
         .thread_start = start_thread,
+        .nap = nap,
         .thread_join = join_thread,
         .thread_pin = pin_thread,
         .core_at = find_core,

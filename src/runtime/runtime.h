@@ -39,6 +39,9 @@ struct esi_runtime_options {
     uint32_t pin_core_count; /* > 0 */
     enum esi_placement placement;
     uint64_t rebalance_ns; /* how often a worker looks whether actors should move; 0: never */
+    /* How long a worker that carries a stream leaves it alone before it looks for more; 0: it looks
+     * at once. Never while somebody waits for an answer. */
+    uint64_t gather_ns;
     /* Of a worker's time: one that is busier gives actors away; at most and 0: 750. All other
      * bounds of placement are in proportion to it. */
     uint32_t full_permille;

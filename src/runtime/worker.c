@@ -248,11 +248,26 @@ static size_t sleep_in_poller(struct esi_worker *worker, int64_t limit_ns,
     return count;
 }
 
+/* Does a stream come, which nobody waits for, and has no timer to be heard before it is gathered? */
+static bool may_gather(const struct esi_worker *worker, int64_t limit_ns)
+{
+    return worker->is_streaming && !worker->is_in_dialogue &&
+           (limit_ns < 0 || limit_ns >= (int64_t)worker->gather_ns);
+}
+
+/* Leaves the stream alone for a moment: one wake-up then serves all that has come. Who sends from
+ * another worker meanwhile need not wake this one. */
+static size_t gather(struct esi_worker *worker, struct esi_poll_ready *ready)
+{
+    esi_env_nap(worker->env, worker->gather_ns);
+    return esi_env_poller_wait(worker->env, worker->poller, 0, ready, READY_MAX);
+}
+
 /*
  * Nothing to run: waits for a socket, a timer or another worker. While peers answer what is written
  * to them the worker stays awake for a moment first, where that pays (runtime/linger.h). One that
- * only carries a stream sleeps at once: who waits for that is not held up by a sleep, only by the
- * last message of many.
+ * only carries a stream sleeps at once, or lets it gather (threads.gather): who waits for that is
+ * not held up by a sleep, only by the last message of many.
  */
 static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
                             struct esi_poll_ready *ready)
@@ -266,6 +281,8 @@ static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
     if (worker->may_linger && worker->is_in_dialogue && has_time &&
         esi_linger_begin(&worker->linger)) {
         count = linger_awake(worker, ready);
+    } else if (may_gather(worker, limit_ns)) {
+        count = gather(worker, ready);
     }
     worker->is_in_dialogue = false;
     if (count == 0 && !has_other_work(worker)) {
@@ -275,6 +292,8 @@ static size_t wait_for_work(struct esi_worker *worker, int64_t limit_ns,
     esi_grace_watch_resume(&worker->graces);
     worker->now_ns = esi_env_now_ns(worker->env);
     worker->stats.idle_ns += worker->now_ns - start_ns;
+    /* A wait that was twice as long had a message at most. */
+    worker->is_streaming = count > 0 && worker->now_ns - start_ns < 2 * worker->gather_ns;
     return count;
 }
 
@@ -485,6 +504,7 @@ enum es_err esi_worker_init(struct esi_worker *worker, struct esi_runtime *runti
     worker->runtime = runtime;
     worker->env = esi_runtime_env(runtime);
     worker->index = index;
+    worker->gather_ns = esi_runtime_options(runtime)->gather_ns;
     worker->may_linger = esi_env_core_count(worker->env) > 1;
     worker->now_ns = esi_env_now_ns(worker->env);
     worker->busy_mark = (struct esi_worker_mark){.now_ns = worker->now_ns};

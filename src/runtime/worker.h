@@ -38,6 +38,8 @@ struct esi_worker {
     struct esi_linger linger;
     bool is_in_dialogue; /* a peer has answered since the last wait */
     bool may_linger;     /* more than one core */
+    bool is_streaming;   /* work comes in quicker succession than the worker gathers it */
+    uint64_t gather_ns;
     bool is_ending;
     struct esi_worker_times times;
     struct esi_visit *visits; /* those that are here now */

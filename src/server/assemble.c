@@ -219,6 +219,7 @@ static enum es_err make_runtime(struct esi_context *context, struct es_error *er
         .pin_core_count = pin_core_count,
         .placement = placement_of(config->threads.placement),
         .rebalance_ns = config->threads.rebalance_ns,
+        .gather_ns = config->threads.gather_ns,
         .full_permille = config->threads.spread_above * 10,
         .drain_ns = config->queue.drain_timeout_ns,
         .local_new = esi_context_local_new,

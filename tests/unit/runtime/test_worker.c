@@ -17,6 +17,8 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { WORKERS = 3 };
 
@@ -408,6 +410,133 @@ static void test_hot_actors_make_room(void **state)
     free(quiet);
 }
 
+/* --- a stream that gathers --- */
+
+enum { STREAM = 100 };
+
+struct stream {
+    struct esi_actor actor; /* first */
+    struct esi_io io;
+    int ends[2]; /* the actor reads the first */
+    bool is_in_dialogue;
+    _Atomic uint32_t read;
+    _Atomic uint32_t naps;
+    struct esi_worker_stats stats;
+    sem_t done;
+};
+
+static struct stream *gathered;
+
+/* What comes while the worker naps. */
+static void nap_and_write(struct esi_env *env, uint64_t duration_ns)
+{
+    (void)env;
+    case_check(duration_ns == 20000000000);
+    /* order: relaxed; read when the worker has ended. */
+    const uint32_t naps = atomic_fetch_add_explicit(&gathered->naps, 1, memory_order_relaxed);
+    if (naps < STREAM && !gathered->is_in_dialogue) {
+        case_check(write(gathered->ends[1], "x", 1) == 1);
+    }
+}
+
+static void stream_ready(struct esi_actor *actor, struct esi_io *io, uint32_t events)
+{
+    struct stream *self = ESI_CONTAINER_OF(actor, struct stream, actor);
+    char byte;
+
+    (void)io;
+    (void)events;
+    case_check(read(self->ends[0], &byte, 1) == 1);
+    if (self->is_in_dialogue) {
+        esi_worker_note_answer(esi_worker_current());
+    }
+    esi_worker_stats(esi_worker_current(), &self->stats);
+    /* order: relaxed; the semaphore orders. */
+    atomic_fetch_add_explicit(&self->read, 1, memory_order_relaxed);
+    sem_post(&self->done);
+}
+
+static void stream_start(struct esi_actor *actor)
+{
+    struct stream *self = ESI_CONTAINER_OF(actor, struct stream, actor);
+
+    esi_actor_io_init(actor, &self->io);
+    case_check(esi_actor_io_watch(&self->io, self->ends[0], POLL_READ) == ES_OK);
+}
+
+static void stream_stop(struct esi_actor *actor)
+{
+    esi_actor_io_unwatch(&ESI_CONTAINER_OF(actor, struct stream, actor)->io);
+    esi_actor_finish(actor);
+}
+
+static const struct esi_actor_type stream_type = {.name = "stream",
+                                                  .start = stream_start,
+                                                  .ready = stream_ready,
+                                                  .stop = stream_stop,
+                                                  .free = count_freed};
+
+static void begin_stream(struct esi_runtime **runtime, bool is_in_dialogue)
+{
+    const struct esi_runtime_options options = {
+        .env = &moved_env, .worker_count = 1, .gather_ns = 20000000000};
+
+    moved_ops = *esi_env_linux()->ops;
+    moved_ops.nap = nap_and_write;
+    gathered = new_zeroed(sizeof *gathered);
+    gathered->is_in_dialogue = is_in_dialogue;
+    sem_init(&gathered->done, 0, 0);
+    sem_init(&hot_freed, 0, 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gathered->ends), 0);
+    assert_int_equal(esi_runtime_new(&options, runtime), ES_OK);
+    esi_actor_init(&gathered->actor, &stream_type, *runtime, esi_runtime_worker(*runtime, 0));
+    esi_actor_start(&gathered->actor);
+}
+
+static void end_stream(struct esi_runtime *runtime)
+{
+    stop_runtime(runtime);
+    await(&hot_freed);
+    close(gathered->ends[0]);
+    close(gathered->ends[1]);
+    sem_destroy(&gathered->done);
+    sem_destroy(&hot_freed);
+    free(gathered);
+}
+
+/* Messages that come in quick succession are waited for by naps, which find all of them; the worker
+ * falls asleep when nothing more comes. */
+static void test_a_stream_gathers(void **state)
+{
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    begin_stream(&runtime, false);
+    assert_int_equal(write(gathered->ends[1], "x", 1), 1);
+    await_count(&gathered->done, STREAM + 1);
+    assert_int_equal(atomic_load(&gathered->read), STREAM + 1);
+    assert_in_range(gathered->stats.sleeps, 0, 10);
+    end_stream(runtime);
+}
+
+/* Somebody waits for an answer: it is not left to gather. */
+static void test_answers_do_not_gather(void **state)
+{
+    struct esi_runtime *runtime = NULL;
+
+    (void)state;
+    begin_stream(&runtime, true);
+    assert_int_equal(write(gathered->ends[1], "x", 1), 1);
+    await(&gathered->done);
+    const uint32_t naps = atomic_load(&gathered->naps); /* behind the actor's start */
+    for (uint32_t i = 0; i < STREAM; i++) {
+        assert_int_equal(write(gathered->ends[1], "x", 1), 1);
+        await(&gathered->done);
+    }
+    assert_int_equal(atomic_load(&gathered->naps), naps);
+    end_stream(runtime);
+}
+
 /* --- pinned workers --- */
 
 static void note_core(struct doer *self)
@@ -465,6 +594,8 @@ int main(void)
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_spread_placement),
         cmocka_unit_test(test_hot_actors_make_room),
+        cmocka_unit_test(test_a_stream_gathers),
+        cmocka_unit_test(test_answers_do_not_gather),
         cmocka_unit_test(test_workers_are_pinned),
     };
 
