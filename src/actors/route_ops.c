@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * One batch a router is collected at a time; a full one is handed over at once, so that operations
- * on one subject, which all belong to one router, keep their order.
+ * on one subject, which all belong to one router, keep their order. Most hold a few operations:
+ * room for many is made when they come.
  */
 #include "actors/route_ops.h"
 #include "actors/context.h"
@@ -11,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { BATCH_MAX = 256 };
+enum { BATCH_FIRST = 16, BATCH_MAX = 256 };
 
 uint64_t esi_route_ops_memory_bytes(const struct esi_sub *sub)
 {
@@ -58,15 +59,22 @@ static void submit_to(struct esi_route_ops *ops, uint32_t router)
 /* Room for one more operation of this router. */
 static struct esi_route_batch *reach_batch(struct esi_route_ops *ops, uint32_t router)
 {
-    if (ops->batches[router] != NULL &&
-        ops->batches[router]->count == ops->batches[router]->capacity) {
+    struct esi_route_batch *batch = ops->batches[router];
+
+    if (batch != NULL && batch->count == BATCH_MAX) {
         submit_to(ops, router);
+        batch = NULL;
     }
-    if (ops->batches[router] == NULL) {
-        ops->batches[router] = esi_router_batch_new(BATCH_MAX);
-        ops->collected_count += ops->batches[router] != NULL;
+    if (batch == NULL) {
+        batch = esi_router_batch_new(BATCH_FIRST);
+        ops->collected_count += batch != NULL;
+    } else if (batch->count == batch->capacity) {
+        batch = esi_router_batch_grow(batch, BATCH_MAX);
     }
-    return ops->batches[router];
+    if (batch != NULL) {
+        ops->batches[router] = batch;
+    }
+    return batch;
 }
 
 static enum es_err note(struct esi_route_ops *ops, struct esi_route_op op)

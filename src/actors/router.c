@@ -76,6 +76,17 @@ struct esi_route_batch *esi_router_batch_new(uint32_t capacity)
     return batch;
 }
 
+struct esi_route_batch *esi_router_batch_grow(struct esi_route_batch *batch, uint32_t capacity)
+{
+    ESI_REQUIRE(capacity > batch->capacity);
+    struct esi_route_batch *grown = realloc(batch, sizeof *batch + capacity * sizeof batch->ops[0]);
+
+    if (grown != NULL) {
+        grown->capacity = capacity;
+    }
+    return grown;
+}
+
 void esi_router_submit(struct esi_router *router, struct esi_route_batch *batch)
 {
     batch->has_detached = false;

@@ -53,6 +53,9 @@ struct esi_route_batch {
 /* An empty batch for up to capacity operations, owned by the caller (free); NULL when memory is
  * exhausted. */
 struct esi_route_batch *esi_router_batch_new(uint32_t capacity);
+/* The same with room for more, in another place; NULL when memory is exhausted: batch is as it was.
+ * It was not submitted yet. */
+struct esi_route_batch *esi_router_batch_grow(struct esi_route_batch *batch, uint32_t capacity);
 
 /* index: which of the table's routers it is, from 0. */
 ES_MUST_USE enum es_err esi_router_new(struct esi_runtime *runtime, struct esi_subtable *table,
