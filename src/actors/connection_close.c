@@ -181,10 +181,10 @@ void esi_connection_close_finish(struct esi_connection *self)
     esi_actor_timer_cancel(&self->tick_timer);
     esi_actor_timer_cancel(&self->expiry_timer);
     esi_reader_deinit(&self->reader, self->local);
-    add_to(&counters->in_msgs, self->in_msgs);
-    add_to(&counters->in_bytes, self->in_bytes);
-    add_to(&counters->out_msgs, self->out_msgs);
-    add_to(&counters->out_bytes, self->out_bytes);
+    add_to(&counters->ended_clients.in_msgs, self->in_msgs);
+    add_to(&counters->ended_clients.in_bytes, self->in_bytes);
+    add_to(&counters->ended_clients.out_msgs, self->out_msgs);
+    add_to(&counters->ended_clients.out_bytes, self->out_bytes);
     add_to(&counters->dropped_msgs, self->dropped_msgs);
     if (!self->is_refused) {
         /* order: relaxed; a counter with a bound. */

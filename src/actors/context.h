@@ -29,6 +29,14 @@ struct esi_router;
 struct esi_runtime;
 struct esi_tls_context;
 
+/* Traffic of what has ended: the living count for themselves. */
+struct esi_ended_traffic {
+    _Atomic uint64_t in_msgs;
+    _Atomic uint64_t in_bytes;
+    _Atomic uint64_t out_msgs;
+    _Atomic uint64_t out_bytes;
+};
+
 /* Counters that are written once a connection or event, by any thread; relaxed. */
 struct esi_counters {
     _Atomic uint64_t connections_total;
@@ -42,11 +50,8 @@ struct esi_counters {
     /* limits.slow_consumer: drop_new, of connections that are closed */
     _Atomic uint64_t dropped_msgs;
     _Atomic uint64_t auth_failures;
-    /* traffic of connections and links that have ended: living ones count for themselves */
-    _Atomic uint64_t in_msgs;
-    _Atomic uint64_t in_bytes;
-    _Atomic uint64_t out_msgs;
-    _Atomic uint64_t out_bytes;
+    struct esi_ended_traffic ended_clients;
+    struct esi_ended_traffic ended_links;
 };
 
 struct esi_context {

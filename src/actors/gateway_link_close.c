@@ -166,10 +166,10 @@ static void leave_traffic(const struct esi_gateway_link *self)
 {
     struct esi_counters *counters = &self->context->counters;
 
-    add_to(&counters->in_msgs, self->in_msgs);
-    add_to(&counters->in_bytes, self->in_bytes);
-    add_to(&counters->out_msgs, self->out_msgs);
-    add_to(&counters->out_bytes, self->out_bytes);
+    add_to(&counters->ended_links.in_msgs, self->in_msgs);
+    add_to(&counters->ended_links.in_bytes, self->in_bytes);
+    add_to(&counters->ended_links.out_msgs, self->out_msgs);
+    add_to(&counters->ended_links.out_bytes, self->out_bytes);
 }
 
 void esi_gateway_link_close_finish(struct esi_gateway_link *self)

@@ -67,7 +67,7 @@ struct metrics {
     struct worker_figures *workers; /* owned: one a worker */
     struct type_figures types[TYPES_MAX];
     uint32_t type_count;
-    struct esi_monitor_totals living; /* connections and links */
+    struct esi_monitor_totals living;
     uint64_t client_pending;
     uint64_t link_pending;
     uint64_t links_inbound;
@@ -130,10 +130,10 @@ static void count_connection(struct metrics *self, const struct esi_actor *actor
     struct esi_connection_info info;
 
     esi_connection_info(actor, &info);
-    self->living.in_msgs += info.in_msgs;
-    self->living.in_bytes += info.in_bytes;
-    self->living.out_msgs += info.out_msgs;
-    self->living.out_bytes += info.out_bytes;
+    self->living.clients.in_msgs += info.in_msgs;
+    self->living.clients.in_bytes += info.in_bytes;
+    self->living.clients.out_msgs += info.out_msgs;
+    self->living.clients.out_bytes += info.out_bytes;
     self->client_pending += info.pending_bytes;
 }
 
@@ -142,10 +142,10 @@ static void count_link(struct metrics *self, const struct esi_actor *actor)
     struct esi_gateway_link_info info;
 
     esi_gateway_link_info(actor, &info);
-    self->living.in_msgs += info.in_msgs;
-    self->living.in_bytes += info.in_bytes;
-    self->living.out_msgs += info.out_msgs;
-    self->living.out_bytes += info.out_bytes;
+    self->living.links.in_msgs += info.in_msgs;
+    self->living.links.in_bytes += info.in_bytes;
+    self->living.links.out_msgs += info.out_msgs;
+    self->living.links.out_bytes += info.out_bytes;
     self->link_pending += info.pending_bytes;
     if (info.is_open && info.name.len > 0) {
         self->links_inbound += !info.is_outbound;
@@ -362,7 +362,8 @@ static void put_clients(struct metrics *self)
 {
     const struct esi_context *context = self->page.context;
     const struct esi_counters *counters = &context->counters;
-    const struct esi_monitor_totals *totals = esi_monitor_page_totals(&self->page, &self->living);
+    const struct esi_monitor_sums all =
+        esi_monitor_page_sum(esi_monitor_page_totals(&self->page, &self->living));
 
     put_single(self, METRIC_CONNECTIONS, load_u32(&counters->connections));
     put_single(self, METRIC_ACCEPTED, load(&counters->connections_total));
@@ -374,10 +375,10 @@ static void put_clients(struct metrics *self)
     begin_family(self, METRIC_PENDING);
     put_u64(self, "client", self->client_pending);
     put_u64(self, "gateway", self->link_pending);
-    put_single(self, METRIC_RECEIVED, totals->in_msgs);
-    put_single(self, METRIC_RECEIVED_BYTES, totals->in_bytes);
-    put_single(self, METRIC_SENT, totals->out_msgs);
-    put_single(self, METRIC_SENT_BYTES, totals->out_bytes);
+    put_single(self, METRIC_RECEIVED, all.in_msgs);
+    put_single(self, METRIC_RECEIVED_BYTES, all.in_bytes);
+    put_single(self, METRIC_SENT, all.out_msgs);
+    put_single(self, METRIC_SENT_BYTES, all.out_bytes);
 }
 
 static void put_gateways(struct metrics *self)

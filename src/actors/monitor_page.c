@@ -64,19 +64,37 @@ static void raise_total(uint64_t *total, uint64_t living, const _Atomic uint64_t
     *total = sum > *total ? sum : *total;
 }
 
+static void raise_totals(struct esi_monitor_sums *totals, const struct esi_monitor_sums *living,
+                         const struct esi_ended_traffic *ended)
+{
+    raise_total(&totals->in_msgs, living->in_msgs, &ended->in_msgs);
+    raise_total(&totals->in_bytes, living->in_bytes, &ended->in_bytes);
+    raise_total(&totals->out_msgs, living->out_msgs, &ended->out_msgs);
+    raise_total(&totals->out_bytes, living->out_bytes, &ended->out_bytes);
+}
+
 /* One that ends between its visit and here is in both sums. The next page, where it is in one, must
  * not show less: who computes rates (Prometheus) would take that for a restart. */
 const struct esi_monitor_totals *esi_monitor_page_totals(struct esi_monitor_page *page,
                                                          const struct esi_monitor_totals *living)
 {
-    const struct esi_counters *ended = &page->context->counters;
+    const struct esi_counters *counters = &page->context->counters;
     struct esi_monitor_totals *totals = page->facts->totals;
 
-    raise_total(&totals->in_msgs, living->in_msgs, &ended->in_msgs);
-    raise_total(&totals->in_bytes, living->in_bytes, &ended->in_bytes);
-    raise_total(&totals->out_msgs, living->out_msgs, &ended->out_msgs);
-    raise_total(&totals->out_bytes, living->out_bytes, &ended->out_bytes);
+    raise_totals(&totals->clients, &living->clients, &counters->ended_clients);
+    raise_totals(&totals->links, &living->links, &counters->ended_links);
     return totals;
+}
+
+struct esi_monitor_sums esi_monitor_page_sum(const struct esi_monitor_totals *totals)
+{
+    const struct esi_monitor_sums *clients = &totals->clients;
+    const struct esi_monitor_sums *links = &totals->links;
+
+    return (struct esi_monitor_sums){.in_msgs = clients->in_msgs + links->in_msgs,
+                                     .in_bytes = clients->in_bytes + links->in_bytes,
+                                     .out_msgs = clients->out_msgs + links->out_msgs,
+                                     .out_bytes = clients->out_bytes + links->out_bytes};
 }
 
 void esi_monitor_page_start(struct esi_monitor_page *page)

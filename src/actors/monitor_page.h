@@ -38,12 +38,17 @@ enum {
     ESI_MONITOR_BODY_BYTES_MAX = 16 * 1024 * 1024
 };
 
-/* Of all clients and links. */
-struct esi_monitor_totals {
+/* What has come in and gone out. */
+struct esi_monitor_sums {
     uint64_t in_msgs;
     uint64_t in_bytes;
     uint64_t out_msgs;
     uint64_t out_bytes;
+};
+
+struct esi_monitor_totals {
+    struct esi_monitor_sums clients;
+    struct esi_monitor_sums links;
 };
 
 /* What the monitor knows beside the context. Changed between steps only. */
@@ -120,6 +125,8 @@ void esi_monitor_page_start(struct esi_monitor_page *page);
  */
 const struct esi_monitor_totals *esi_monitor_page_totals(struct esi_monitor_page *page,
                                                          const struct esi_monitor_totals *living);
+/* Clients and links together. */
+struct esi_monitor_sums esi_monitor_page_sum(const struct esi_monitor_totals *totals);
 /* Ends the page without a body. failure: static, a sentence for the peer. */
 enum esi_monitor_step esi_monitor_page_fail(struct esi_monitor_page *page, unsigned status,
                                             const char *failure);

@@ -193,11 +193,11 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
                                  ratio(self->cache.hits, self->cache.hits + self->cache.misses));
     esi_json_writer_field_u64(json, "max_fanout", self->cache.fanout_max);
     esi_json_writer_field_double(json, "avg_fanout", ratio(self->messages_out, self->messages_in));
+    esi_json_writer_field_u64(json, "total", self->seen);
+    esi_json_writer_field_u64(json, "offset", page->query.offset);
+    esi_json_writer_field_u64(json, "limit", page->query.limit);
     if (page->query.subs != SUBS_NONE) {
         esi_json_writer_array_end(&self->list);
-        esi_json_writer_field_u64(json, "total", self->seen);
-        esi_json_writer_field_u64(json, "offset", page->query.offset);
-        esi_json_writer_field_u64(json, "limit", page->query.limit);
         if (self->is_truncated) {
             esi_json_writer_field_bool(json, "truncated", true);
         }

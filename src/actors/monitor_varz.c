@@ -16,7 +16,7 @@
 struct varz {
     struct esi_monitor_page page; /* first */
     bool has_sample;
-    struct esi_monitor_totals living; /* connections and links */
+    struct esi_monitor_totals living;
 };
 
 static struct varz *self_of(struct esi_monitor_page *page)
@@ -50,17 +50,17 @@ static void visit(struct esi_monitor_page *page, struct esi_actor *actor)
     if (actor->type == &esi_connection_type) {
         struct esi_connection_info info;
         esi_connection_info(actor, &info);
-        self->living.in_msgs += info.in_msgs;
-        self->living.in_bytes += info.in_bytes;
-        self->living.out_msgs += info.out_msgs;
-        self->living.out_bytes += info.out_bytes;
+        self->living.clients.in_msgs += info.in_msgs;
+        self->living.clients.in_bytes += info.in_bytes;
+        self->living.clients.out_msgs += info.out_msgs;
+        self->living.clients.out_bytes += info.out_bytes;
     } else if (actor->type == &esi_gateway_link_type) {
         struct esi_gateway_link_info info;
         esi_gateway_link_info(actor, &info);
-        self->living.in_msgs += info.in_msgs;
-        self->living.in_bytes += info.in_bytes;
-        self->living.out_msgs += info.out_msgs;
-        self->living.out_bytes += info.out_bytes;
+        self->living.links.in_msgs += info.in_msgs;
+        self->living.links.in_bytes += info.in_bytes;
+        self->living.links.out_msgs += info.out_msgs;
+        self->living.links.out_bytes += info.out_bytes;
     }
 }
 
@@ -101,6 +101,17 @@ static void write_identity(struct esi_json_writer *json, const struct esi_contex
             esi_monitor_page_field_wall(json, "tls_cert_not_after", not_after_s * 1000000000);
         }
     }
+}
+
+static void write_monitor(struct esi_json_writer *json, const struct esi_monitor_page *page)
+{
+    const struct esi_config_monitor *monitor = &page->context->config->monitor;
+    const uint16_t port = page->facts->port;
+
+    esi_json_writer_field_text(json, "http_host", monitor->host);
+    esi_json_writer_field_u64(json, "http_port", monitor->tls.is_set ? 0 : port);
+    esi_json_writer_field_text(json, "http_base_path", "");
+    esi_json_writer_field_u64(json, "https_port", monitor->tls.is_set ? port : 0);
 }
 
 static void write_limits(struct esi_json_writer *json, const struct esi_context *context)
@@ -176,6 +187,7 @@ static void write_traffic(struct varz *self, struct esi_json_writer *json)
     const struct esi_context *context = self->page.context;
     const struct esi_counters *counters = &context->counters;
     const struct esi_monitor_totals *totals = esi_monitor_page_totals(&self->page, &self->living);
+    const struct esi_monitor_sums all = esi_monitor_page_sum(totals);
     const uint64_t slow_gateways = load(&counters->slow_gateways);
     const uint64_t slow_consumers = load(&counters->slow_consumers);
 
@@ -186,10 +198,14 @@ static void write_traffic(struct varz *self, struct esi_json_writer *json)
     esi_json_writer_field_u64(json, "routes", 0);
     esi_json_writer_field_u64(json, "remotes", 0);
     esi_json_writer_field_u64(json, "leafnodes", 0);
-    esi_json_writer_field_u64(json, "in_msgs", totals->in_msgs);
-    esi_json_writer_field_u64(json, "out_msgs", totals->out_msgs);
-    esi_json_writer_field_u64(json, "in_bytes", totals->in_bytes);
-    esi_json_writer_field_u64(json, "out_bytes", totals->out_bytes);
+    esi_json_writer_field_u64(json, "in_msgs", all.in_msgs);
+    esi_json_writer_field_u64(json, "out_msgs", all.out_msgs);
+    esi_json_writer_field_u64(json, "in_bytes", all.in_bytes);
+    esi_json_writer_field_u64(json, "out_bytes", all.out_bytes);
+    esi_json_writer_field_u64(json, "in_client_msgs", totals->clients.in_msgs);
+    esi_json_writer_field_u64(json, "out_client_msgs", totals->clients.out_msgs);
+    esi_json_writer_field_u64(json, "in_client_bytes", totals->clients.in_bytes);
+    esi_json_writer_field_u64(json, "out_client_bytes", totals->clients.out_bytes);
     esi_json_writer_field_u64(json, "slow_consumers", slow_consumers);
     esi_json_writer_key(json, "slow_consumer_stats");
     esi_json_writer_object_start(json);
@@ -262,10 +278,7 @@ static enum esi_monitor_step next(struct esi_monitor_page *page)
     }
     esi_monitor_page_start(page);
     write_identity(json, page->context);
-    esi_json_writer_field_text(json, "http_host", page->context->config->monitor.host);
-    esi_json_writer_field_u64(json, "http_port", page->facts->port);
-    esi_json_writer_field_text(json, "http_base_path", "");
-    esi_json_writer_field_u64(json, "https_port", 0);
+    write_monitor(json, page);
     write_limits(json, page->context);
     write_parts(json, page->context);
     write_process(self, json);

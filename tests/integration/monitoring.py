@@ -191,6 +191,11 @@ def case_counts(bench):
     after = bench.json("/varz")
     require_equal(after["in_msgs"], varz["in_msgs"], "/varz in_msgs when they have left")
     require_equal(after["out_msgs"], varz["out_msgs"], "/varz out_msgs when they have left")
+    for name in ("in_%smsgs", "out_%smsgs", "in_%sbytes", "out_%sbytes"):
+        # There is no link.
+        for page in (varz, after):
+            require_equal(page[name % "client_"], page[name % ""], "/varz " + name % "client_")
+    require_equal((varz["http_port"], varz["https_port"]), (bench.server.monitor_port, 0), "the port without TLS")
     require_equal(after["total_connections"] - before["total_connections"], 2, "total_connections")
     wait_until(
         lambda: bench.json("/varz")["subscriptions"] == before["subscriptions"],
@@ -384,6 +389,7 @@ def case_subsz(bench):
     writer.send("PUB s.1.3 1\r\nx\r\n" * 3)
     flush(writer)
     after = bench.json("/subsz")
+    require_equal((after["total"], after["offset"], after["limit"]), (0, 0, 1024), "no list was asked for")
     for name, change in (("num_subscriptions", 105), ("num_inserts", 110), ("num_removes", 5)):
         require_equal(after[name] - before[name], change, name)
     require(after["num_matches"] - before["num_matches"] >= 1, "num_matches", None, after)
@@ -592,11 +598,20 @@ def case_gatewayz(bench):
         came = bench.json("/gatewayz")["inbound_gateways"]["B"][0]["connection"]
         return 0 < came["in_msgs"] == out["out_msgs"]
 
+    def crossed():
+        """What has come in by links: (messages, bytes)."""
+        varz = bench.json("/varz")
+        return tuple(varz["in_" + what] - varz["in_client_" + what] for what in ("msgs", "bytes"))
+
     wait_until(counted, "the same count of messages at both ends", PATIENCE_S)
+    before = crossed()
+    require(before[0] > 0 and before[1] >= 3 * before[0], "they count as a link's on /varz", None, before)
     other.stop()
     wait_until(
         lambda: not bench.json("/gatewayz")["outbound_gateways"], "the link is gone", PATIENCE_S
     )
+    # One that ends while a page is made may be counted twice on it, but never goes missing.
+    require(all(now >= then for now, then in zip(crossed(), before)), "and after it", before, crossed())
 
 
 def case_many_connections(bench):

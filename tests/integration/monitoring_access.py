@@ -90,6 +90,8 @@ def case_tls(bench):
         status, _, body = ask(bench, path, context=context_of(bench))
         require_equal(status, 200, path)
         require(body, path)
+    varz = json.loads(ask(bench, "/varz", context=context_of(bench))[2])
+    require_equal((varz["http_port"], varz["https_port"]), (0, bench.server.monitor_port), "the port is HTTPS's")
     page = json.loads(ask(bench, "/connz", context=context_of(bench))[2])
     require_equal(page["num_connections"], 200, "connections on one large page")
     request = b"GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n"
