@@ -104,10 +104,9 @@ def connection_of(stand, peer):
 
 
 def turns_of(stand, name):
-    """How often the actor of the connection whose description ends so has had its turn."""
+    """How often the actor of the connection whose description ends so has had its turn; 0 when it is gone."""
     rows = stand.server.http_json("/actorz?type=connection&limit=1000")["actors"]
-    (turns,) = [row["turns"] for row in rows if row["description"].endswith(name)]
-    return turns
+    return sum(row["turns"] for row in rows if row["description"].endswith(name))
 
 
 def memory(stand):
@@ -528,7 +527,7 @@ def held_and_gone(bench):
         before = stand.connections()
         publisher = stand.client()
         name = f":{publisher.local_port}"
-        writer = Writer(publisher, [numbered("all", first, 50, size) for first in range(0, count, 50)], 1.0)
+        writer = Writer(publisher, [numbered("all", first, 50, size) for first in range(0, count, 50)], 0.3)
         wait_until(
             lambda: connection_of(stand, peer)["pending_bytes"] > MEGABYTE, "max_pending is reached", 30.0 * stand.slow
         )
@@ -540,7 +539,8 @@ def held_and_gone(bench):
         turns, elapsed_s = turns_of(stand, name) - turns, time.monotonic() - start
         # A pause lasts 5 ms at least, and each turn of one that spins a few microseconds.
         require(turns < 20 + 400 * elapsed_s, "turns of one that waits", 20 + 400 * elapsed_s, turns)
-        require(read_messages(peer, 300, size, 60.0 * stand.slow) == list(range(300)), "what it had sent")
+        # On a slow machine the first PING, 2 s after CONNECT, may have ended it already.
+        require(read_messages(peer, 250, size, 60.0 * stand.slow) == list(range(250)), "what it had sent")
         peer.sock.settimeout(0.05)
 
         def is_gone():
