@@ -248,7 +248,7 @@ static size_t sleep_in_poller(struct esi_worker *worker, int64_t limit_ns,
     return count;
 }
 
-/* Does a stream come, which nobody waits for, and has no timer to be heard before it is gathered? */
+/* Does a stream come that nobody waits for, and is no timer due before it has gathered? */
 static bool may_gather(const struct esi_worker *worker, int64_t limit_ns)
 {
     return worker->is_streaming && !worker->is_in_dialogue &&
