@@ -16,7 +16,8 @@
 
 enum {
     BYTES_EACH = 60, /* through its socket */
-    TICKS_EACH = 20  /* of its timer */
+    TICKS_EACH = 20, /* of its timer; more while too few nodes have moved */
+    MOVES_MIN = 500
 };
 
 enum round_kind { ROUND_BEGIN = 1, ROUND_DONE };
@@ -55,6 +56,7 @@ static uint32_t worker_total;
 static struct rounds *rounds;
 static struct node *nodes[NODES];
 static _Atomic uint32_t started; /* nodes; a visit meets nobody before */
+static _Atomic uint32_t moves;   /* of all nodes */
 static sem_t freed;
 
 static void keep(struct esi_msg *msg)
@@ -131,6 +133,8 @@ static void moved(struct esi_actor *actor)
     case_check(self->home_seen != esi_worker_current());
     self->home_seen = esi_worker_current();
     self->homes++;
+    /* order: relaxed; a counter. */
+    atomic_fetch_add_explicit(&moves, 1, memory_order_relaxed);
     check_home(self);
 }
 
@@ -142,6 +146,13 @@ static void ask_for_round(void)
     begin_some(1);
     *msg = (struct esi_msg){.kind = ROUND_BEGIN, .free = free_token};
     esi_actor_send(&rounds->actor, msg);
+}
+
+/* A busy machine may hold workers back until all tokens have been passed. */
+static bool has_moved_enough(void)
+{
+    /* order: relaxed; a counter. */
+    return worker_total == 1 || atomic_load_explicit(&moves, memory_order_relaxed) > MOVES_MIN;
 }
 
 static void timer(struct esi_actor *actor, struct esi_timer *fired)
@@ -162,7 +173,7 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
     if (self->passer.index == 0) {
         ask_for_round();
     }
-    if (++self->ticks < TICKS_EACH) {
+    if (++self->ticks < TICKS_EACH || !has_moved_enough()) {
         set_timer(self);
     } else {
         end_one();
@@ -285,16 +296,16 @@ static const struct esi_actor_type rounds_type = {.name = "rounds",
 
 static void compare(void)
 {
-    uint64_t moves = 0;
+    uint64_t homes = 0;
 
     compare_passers(500);
     for (uint32_t i = 0; i < NODES; i++) {
         const struct node *node = nodes[i];
-        moves += node->homes;
+        homes += node->homes;
         case_check(node->homes == node->actor.stats.moves);
-        case_check(node->ticks == TICKS_EACH && node->bytes_in == BYTES_EACH);
+        case_check(node->ticks >= TICKS_EACH && node->bytes_in == BYTES_EACH);
     }
-    case_check(worker_total == 1 ? moves == 0 : moves > 500);
+    case_check(worker_total == 1 ? homes == 0 : homes > MOVES_MIN);
     case_check(rounds->count > 1);
 }
 
@@ -332,6 +343,8 @@ static void start_nodes(void)
     esi_actor_init(&rounds->actor, &rounds_type, runtime, esi_runtime_worker(runtime, 0));
     /* order: relaxed; no node has begun. */
     atomic_store_explicit(&started, 0, memory_order_relaxed);
+    /* order: relaxed; likewise. */
+    atomic_store_explicit(&moves, 0, memory_order_relaxed);
     begin_passing(&moving_plan, NODES * (1 + BYTES_EACH));
     for (uint32_t i = 0; i < NODES; i++) {
         esi_actor_start(&nodes[i]->actor);
