@@ -19,8 +19,11 @@ STOP_S = 30
 _HOLDERS = collections.deque(maxlen=64)  # of ports in use
 
 NEWEST_NATS_SERVER = os.path.join(ROOT, ".cache", "nats-tools", "nats-server")  # scripts/build-nats-tools
+GATHERING = "ours-gathering"  # with threads.gather
+GATHER = "80us"
 PRESETS = {
     "ours": "{bin}/event-service --config {config}",
+    GATHERING: "{bin}/event-service --config {config}",
     "nats-server": "nats-server -c {nats_config}",
     "nats-server-newest": shlex.quote(NEWEST_NATS_SERVER) + " -c {nats_config}",
     # The least that can be done between two sockets: without and with parsing.
@@ -28,7 +31,7 @@ PRESETS = {
     "parse": "{bin}/bench-limit parse {port}",
 }
 # Of two linked servers the one that publishers connect to, where it is another program.
-EDGE_PRESETS = {"ours": "{bin}/event-gateway --config {config}"}
+EDGE_PRESETS = dict.fromkeys(("ours", GATHERING), "{bin}/event-gateway --config {config}")
 # What a server is started for: alone, with TLS, with TLS and a certificate asked of clients, linked with another one,
 # or with an event queue and a worker service.
 PLAIN, TLS, MUTUAL_TLS, LINKED, EVENTS = "plain", "tls", "mutual tls", "linked", "events"
@@ -86,7 +89,7 @@ class Setting:
         self.worker_port = worker_port  # where the worker service of the event queue listens
 
 
-def our_config(port, setting, is_edge=False):
+def our_config(port, setting, is_edge=False, gather=None):
     """The least that event-service (or event-gateway) needs, as YAML (which JSON is)."""
     config = {"service": {"host": "127.0.0.1", "port": port}}
     certificate, link = setting.certificate, setting.link
@@ -98,8 +101,8 @@ def our_config(port, setting, is_edge=False):
         config["tls"] = {"cert_path": certificate.cert, "key_path": certificate.key}
         if setting.asks_clients:
             config["tls"]["root_ca_path"] = certificate.cert
-    if setting.workers is not None:
-        config["threads"] = {"workers": setting.workers}
+    threads = {"workers": setting.workers, "gather": gather}
+    config["threads"] = {key: value for key, value in threads.items() if value is not None}
     if setting.worker_port is not None:
         config["handlers"] = {"bench": {"address": f"grpc://127.0.0.1:{setting.worker_port}", "in_flight_max": 256}}
         config["events"] = {"registry": {EVENT_TYPE: "bench"}}
@@ -128,6 +131,7 @@ class Server:
 
     def __init__(self, command, bin_folder, prefix=(), setting=None, is_edge=False):
         self.is_edge = is_edge and command in EDGE_PRESETS
+        self.gather = GATHER if command == GATHERING else None
         self.template = EDGE_PRESETS[command] if self.is_edge else PRESETS.get(command, command)
         self.setting = setting or Setting()
         if (self.setting.certificate or self.setting.link) and "config}" not in self.template:
@@ -146,7 +150,7 @@ class Server:
     def start(self):
         self.port = free_port()
         values = [("bin", self.bin_folder), ("port", str(self.port))]
-        for name, text in (("config", our_config(self.port, self.setting, self.is_edge)),
+        for name, text in (("config", our_config(self.port, self.setting, self.is_edge, self.gather)),
                            ("nats_config", nats_config(self.port, self.setting))):
             path = os.path.join(self.folder, name)
             with open(path, "w", encoding="utf-8") as file:
