@@ -20,7 +20,7 @@ _HOLDERS = collections.deque(maxlen=64)  # of ports in use
 
 NEWEST_NATS_SERVER = os.path.join(ROOT, ".cache", "nats-tools", "nats-server")  # scripts/build-nats-tools
 GATHERING = "ours-gathering"  # with threads.gather
-GATHER = "80us"
+GATHER = "150us"
 PRESETS = {
     "ours": "{bin}/event-service --config {config}",
     GATHERING: "{bin}/event-service --config {config}",
