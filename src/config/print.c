@@ -227,6 +227,23 @@ static void print_key(struct printing *printing, const struct esi_schema_row *ro
     esi_bytes_append_text(printing->out, "\n");
 }
 
+/* Does no line from start on hold more than a comment? */
+static bool has_comments_alone(const struct esi_bytes *text, size_t start)
+{
+    bool is_blank = true;
+    bool is_comment = false;
+
+    for (size_t i = start; i < text->len; i++) {
+        const char c = text->data[i];
+        is_comment = c != '\n' && (is_comment || (is_blank && c == '#'));
+        is_blank = c == '\n' || (is_blank && c == ' ');
+        if (!is_blank && !is_comment) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void print_section(struct printing *printing, const struct esi_schema_row *row,
                           const void *base)
 {
@@ -236,8 +253,14 @@ static void print_section(struct printing *printing, const struct esi_schema_row
     }
     indent(printing);
     esi_bytes_printf(printing->out, "%s:\n", row->name);
+    const size_t start = printing->out->len;
     printing->depth++;
     print_group(printing, row->target, esi_schema_field_const(row, base));
+    if (has_comments_alone(printing->out, start)) {
+        /* Read again a map of nothing would be a missing value. */
+        indent(printing);
+        esi_bytes_append_text(printing->out, "{}\n");
+    }
     printing->depth--;
 }
 

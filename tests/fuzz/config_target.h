@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -25,7 +26,12 @@ static void read_again(const struct esi_config *config, struct esi_bytes *text)
 
     esi_bytes_init(&errors, 0);
     esi_bytes_init(&second, 0);
-    ESI_ASSERT(esi_config_parse(NULL, &source, &again, &errors) == ES_OK);
+    const enum es_err err = esi_config_parse(NULL, &source, &again, &errors);
+    if (err != ES_OK) {
+        fprintf(stderr, "%.*s\n%.*s", ESI_STR_ARG(esi_bytes_str(text)),
+                ESI_STR_ARG(esi_bytes_str(&errors)));
+    }
+    ESI_ASSERT(err == ES_OK);
     esi_config_print(again, &second);
     ESI_ASSERT(esi_str_equal(esi_bytes_str(text), esi_bytes_str(&second)));
     esi_config_free(again);
