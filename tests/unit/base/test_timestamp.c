@@ -13,34 +13,19 @@
 #include <cmocka.h>
 
 #include "base/timestamp.h"
+#include "timestamp_case.h"
 
 static void reads_times(void **state)
 {
-    static const struct {
-        const char *text;
-        int64_t seconds;
-        uint32_t nanos;
-    } good[] = {
-        {"1970-01-01T00:00:00Z", 0, 0},
-        {"0001-01-01T00:00:00Z", -62135596800, 0},
-        {"9999-12-31T23:59:59.999999999Z", 253402300799, 999999999},
-        {"2000-02-29T00:00:00Z", 951782400, 0},
-        {"1972-01-01T10:00:20.021Z", 63108020, 21000000},
-        {"2020-01-01T00:00:00.1Z", 1577836800, 100000000},
-        {"2020-01-01T02:00:00+02:00", 1577836800, 0},
-        {"2019-12-31T18:30:00-05:30", 1577836800, 0},
-        {"1969-12-31T23:59:59.5Z", -1, 500000000},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    for (size_t i = 0; i < ESI_COUNT_OF(good_times); i++) {
         int64_t seconds = 77;
         uint32_t nanos = 77;
-        if (!esi_timestamp_read(esi_str_from(good[i].text), &seconds, &nanos)) {
-            fail_msg("'%s' was refused", good[i].text);
+        if (!esi_timestamp_read(esi_str_from(good_times[i].text), &seconds, &nanos)) {
+            fail_msg("'%s' was refused", good_times[i].text);
         }
-        assert_int_equal(seconds, good[i].seconds);
-        assert_int_equal(nanos, good[i].nanos);
+        assert_int_equal(seconds, good_times[i].seconds);
+        assert_int_equal(nanos, good_times[i].nanos);
     }
 }
 

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "poller_case.h"
+
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -19,22 +21,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define SECOND_NS INT64_C(1000000000)
-
-enum { DEADLINE_S = 20 };
-
-static struct esi_env *env;
-
-/* Waits until the poller reports something; returns the first report. */
-static struct esi_poll_ready wait_one(struct esi_poller *poller)
-{
-    struct esi_poll_ready ready = {0};
-
-    const size_t count = esi_env_poller_wait(env, poller, DEADLINE_S * SECOND_NS, &ready, 1);
-    assert_int_equal(count, 1);
-    return ready;
-}
 
 static void wake_from_thread(void *argument)
 {

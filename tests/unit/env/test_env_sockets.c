@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "poller_case.h"
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -21,20 +23,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SECOND_NS INT64_C(1000000000)
-
-enum { DEADLINE_S = 20 };
-
-static struct esi_env *env;
-
-/* Waits until the poller reports something; returns the first report. */
-static struct esi_poll_ready wait_one(struct esi_poller *poller)
+/* A listener that a new poller watches. */
+static int listen_at(const char *host, struct esi_poller **poller, struct esi_address *bound)
 {
-    struct esi_poll_ready ready = {0};
+    int listener = ESI_ENV_NO_SOCKET;
 
-    const size_t count = esi_env_poller_wait(env, poller, DEADLINE_S * SECOND_NS, &ready, 1);
-    assert_int_equal(count, 1);
-    return ready;
+    assert_int_equal(esi_env_listen(env, host, 0, &listener, bound), ES_OK);
+    assert_int_equal(esi_env_poller_new(env, poller), ES_OK);
+    assert_int_equal(esi_env_poller_add(env, *poller, listener, POLL_READ, bound), ES_OK);
+    return listener;
 }
 
 /* A connected pair over the given loopback address. */
@@ -79,9 +76,7 @@ static void a_connection_comes_from_its_source(void **state)
     int server = ESI_ENV_NO_SOCKET;
 
     (void)state;
-    assert_int_equal(esi_env_listen(env, "127.0.0.1", 0, &listener, &bound), ES_OK);
-    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
-    assert_int_equal(esi_env_poller_add(env, poller, listener, POLL_READ, &listener), ES_OK);
+    listener = listen_at("127.0.0.1", &poller, &bound);
     assert_int_not_equal(esi_env_connect_from(env, &bound, &foreign, &client), ES_OK);
     assert_int_equal(client, ESI_ENV_NO_SOCKET);
     assert_int_equal(esi_env_connect_from(env, &bound, &source, &client), ES_OK);
@@ -183,9 +178,7 @@ static void every_address_means_ipv4_too(void **state)
     if (!has_ipv6()) {
         fail_msg("left out: this machine has no IPv6 loopback address");
     }
-    assert_int_equal(esi_env_listen(env, "::", 0, &listener, &bound), ES_OK);
-    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
-    assert_int_equal(esi_env_poller_add(env, poller, listener, POLL_READ, &listener), ES_OK);
+    listener = listen_at("::", &poller, &bound);
     const struct esi_address address = {.host = "127.0.0.1", .port = bound.port};
     assert_int_equal(esi_env_connect(env, &address, &client), ES_OK);
     wait_one(poller);
@@ -352,9 +345,7 @@ static void accept_without_descriptors_is_full(void **state)
     struct esi_poller *poller = NULL;
 
     (void)state;
-    assert_int_equal(esi_env_listen(env, "127.0.0.1", 0, &listener, &bound), ES_OK);
-    assert_int_equal(esi_env_poller_new(env, &poller), ES_OK);
-    assert_int_equal(esi_env_poller_add(env, poller, listener, POLL_READ, &listener), ES_OK);
+    listener = listen_at("127.0.0.1", &poller, &bound);
     assert_int_equal(esi_env_connect(env, &bound, &client), ES_OK);
     wait_one(poller);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);

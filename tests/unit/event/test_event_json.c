@@ -16,6 +16,7 @@
 
 #include "event/event_json.h"
 #include "event/event_protobuf.h"
+#include "timestamp_case.h"
 
 typedef Chef__Automate__Domain__Event__Api__EventMsg event_msg;
 
@@ -121,33 +122,17 @@ static void puts_fields_into_the_message(void **state)
 
 static void reads_times(void **state)
 {
-    static const struct {
-        const char *text;
-        int64_t seconds;
-        int32_t nanos;
-    } good[] = {
-        {"1970-01-01T00:00:00Z", 0, 0},
-        {"0001-01-01T00:00:00Z", -62135596800, 0},
-        {"9999-12-31T23:59:59.999999999Z", 253402300799, 999999999},
-        {"2000-02-29T00:00:00Z", 951782400, 0},
-        {"1972-01-01T10:00:20.021Z", 63108020, 21000000},
-        {"2020-01-01T00:00:00.1Z", 1577836800, 100000000},
-        {"2020-01-01T02:00:00+02:00", 1577836800, 0},
-        {"2019-12-31T18:30:00-05:30", 1577836800, 0},
-        {"1969-12-31T23:59:59.5Z", -1, 500000000},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    for (size_t i = 0; i < ESI_COUNT_OF(good_times); i++) {
         char text[128];
         struct esi_bytes out;
         esi_bytes_init(&out, 0);
-        snprintf(text, sizeof text, "{\"Published\":\"%s\"}", good[i].text);
+        snprintf(text, sizeof text, "{\"Published\":\"%s\"}", good_times[i].text);
         assert_int_equal(esi_event_json_decode(esi_str_from(text), &out, NULL), ES_OK);
         event_msg *msg = unpack(&out);
         assert_non_null(msg);
-        assert_int_equal(msg->published->seconds, good[i].seconds);
-        assert_int_equal(msg->published->nanos, good[i].nanos);
+        assert_int_equal(msg->published->seconds, good_times[i].seconds);
+        assert_int_equal(msg->published->nanos, good_times[i].nanos);
         free_msg(msg);
         esi_bytes_deinit(&out);
     }

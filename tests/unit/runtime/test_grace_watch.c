@@ -120,6 +120,20 @@ static void release_other(struct part *asker, struct part *other)
     sem_post(&other->is_let_go);
 }
 
+/* The asker asks while the other is in a turn, which ends when the asker has had its own. */
+static void ask_beside_a_turn(struct part *asker, struct part *other, uint32_t turns)
+{
+    go(other);
+    await(&other->is_in_turn);
+    asker->turns_left = turns;
+    /* order: relaxed; nobody looks yet. */
+    atomic_store_explicit(&asker->is_held, true, memory_order_relaxed);
+    go(asker);
+    await(&asker->has_turned);
+    release_other(asker, other);
+    await(&asker->has_ended);
+}
+
 static void end(void)
 {
     stop_runtime(runtime);
@@ -137,15 +151,7 @@ static void test_waits_for_a_turn_that_began_before(void **state)
     struct part *asker = new_part(0, false);
     struct part *other = new_part(1, true);
     for (uint32_t i = 0; i < 2; i++) {
-        go(other);
-        await(&other->is_in_turn);
-        asker->turns_left = i == 0 ? TURNS : 0;
-        /* order: relaxed; nobody looks yet. */
-        atomic_store_explicit(&asker->is_held, true, memory_order_relaxed);
-        go(asker);
-        await(&asker->has_turned);
-        release_other(asker, other);
-        await(&asker->has_ended);
+        ask_beside_a_turn(asker, other, i == 0 ? TURNS : 0);
     }
     end();
 }
@@ -160,14 +166,7 @@ static void test_is_told_while_it_waits_awake(void **state)
     struct part *other = new_part(1, true);
     asker->is_in_dialogue = true;
     for (uint32_t i = 0; i < ROUNDS; i++) {
-        go(other);
-        await(&other->is_in_turn);
-        /* order: relaxed; nobody looks yet. */
-        atomic_store_explicit(&asker->is_held, true, memory_order_relaxed);
-        go(asker);
-        await(&asker->has_turned);
-        release_other(asker, other);
-        await(&asker->has_ended);
+        ask_beside_a_turn(asker, other, 0);
     }
     end();
 }

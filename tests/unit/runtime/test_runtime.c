@@ -243,17 +243,23 @@ static void end_at_last(struct part *self)
     esi_actor_finish(&self->actor);
 }
 
-/* Who has no time at all, and ends when it is cut off: nobody is finished by force for that,
- * however late the message comes. */
-static void test_who_ends_when_cut_off_is_not_forced(void **state)
+/* They do not end when they are told to stop, only when they are cut off. */
+static void start_late_parts(void)
 {
-    (void)state;
     for (uint32_t i = 0; i < 3; i++) {
         struct part *part = new_part(i, STOP_PEERS, 1);
         part->on_stop = do_nothing;
         part->on_cut = end_at_last;
         esi_actor_start(&part->actor);
     }
+}
+
+/* Who has no time at all, and ends when it is cut off: nobody is finished by force for that,
+ * however late the message comes. */
+static void test_who_ends_when_cut_off_is_not_forced(void **state)
+{
+    (void)state;
+    start_late_parts();
     assert_int_equal(esi_runtime_stop(runtime, 0), ES_TIMEOUT);
     assert_false(esi_runtime_has_forced(runtime));
     esi_runtime_free(runtime);
@@ -265,12 +271,7 @@ static void test_who_ends_when_cut_off_is_not_forced(void **state)
 static void test_who_waits_too_long_is_cut_off(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < 3; i++) {
-        struct part *part = new_part(i, STOP_PEERS, 1);
-        part->on_stop = do_nothing;
-        part->on_cut = end_at_last;
-        esi_actor_start(&part->actor);
-    }
+    start_late_parts();
     esi_actor_start(&new_part(0, STOP_SERVICES, 20)->actor);
     assert_int_equal(esi_runtime_stop(runtime, 20000000), ES_TIMEOUT);
     assert_false(esi_runtime_has_forced(runtime));
