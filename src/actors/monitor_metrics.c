@@ -130,10 +130,7 @@ static void count_connection(struct metrics *self, const struct esi_actor *actor
     struct esi_connection_info info;
 
     esi_connection_info(actor, &info);
-    self->living.clients.in_msgs += info.in_msgs;
-    self->living.clients.in_bytes += info.in_bytes;
-    self->living.clients.out_msgs += info.out_msgs;
-    self->living.clients.out_bytes += info.out_bytes;
+    esi_monitor_page_count_client(&self->living, &info);
     self->client_pending += info.pending_bytes;
 }
 
@@ -142,10 +139,7 @@ static void count_link(struct metrics *self, const struct esi_actor *actor)
     struct esi_gateway_link_info info;
 
     esi_gateway_link_info(actor, &info);
-    self->living.links.in_msgs += info.in_msgs;
-    self->living.links.in_bytes += info.in_bytes;
-    self->living.links.out_msgs += info.out_msgs;
-    self->living.links.out_bytes += info.out_bytes;
+    esi_monitor_page_count_link(&self->living, &info);
     self->link_pending += info.pending_bytes;
     if (info.is_open && info.name.len > 0) {
         self->links_inbound += !info.is_outbound;

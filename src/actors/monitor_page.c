@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of pages, and the fields that several pages share. See monitor_page.h. */
 #include "actors/monitor_page.h"
+#include "actors/connection.h"
 #include "actors/context.h"
+#include "actors/gateway_link.h"
 #include "actors/monitor_text.h"
 #include "base/assert.h"
 #include "env/env.h"
@@ -54,6 +56,24 @@ void esi_monitor_page_free(struct esi_monitor_page *page)
         esi_bytes_deinit(&page->body);
         page->type->free(page);
     }
+}
+
+void esi_monitor_page_count_client(struct esi_monitor_totals *living,
+                                   const struct esi_connection_info *info)
+{
+    living->clients.in_msgs += info->in_msgs;
+    living->clients.in_bytes += info->in_bytes;
+    living->clients.out_msgs += info->out_msgs;
+    living->clients.out_bytes += info->out_bytes;
+}
+
+void esi_monitor_page_count_link(struct esi_monitor_totals *living,
+                                 const struct esi_gateway_link_info *info)
+{
+    living->links.in_msgs += info->in_msgs;
+    living->links.in_bytes += info->in_bytes;
+    living->links.out_msgs += info->out_msgs;
+    living->links.out_bytes += info->out_bytes;
 }
 
 static void raise_total(uint64_t *total, uint64_t living, const _Atomic uint64_t *ended)

@@ -18,7 +18,9 @@
 #include <stdint.h>
 
 struct esi_actor;
+struct esi_connection_info;
 struct esi_context;
+struct esi_gateway_link_info;
 struct esi_monitor_closed;
 struct esi_monitor_page;
 struct esi_worker;
@@ -119,6 +121,11 @@ void esi_monitor_page_free(struct esi_monitor_page *page);
 
 /* The outer object with server_id and now. */
 void esi_monitor_page_start(struct esi_monitor_page *page);
+/* Counts a living connection, or link, that a visit meets. */
+void esi_monitor_page_count_client(struct esi_monitor_totals *living,
+                                   const struct esi_connection_info *info);
+void esi_monitor_page_count_link(struct esi_monitor_totals *living,
+                                 const struct esi_gateway_link_info *info);
 /*
  * The totals since the start: of the living, and of those that have ended. They never go back.
  *   living   as the page's visit met them

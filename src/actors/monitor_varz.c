@@ -50,17 +50,11 @@ static void visit(struct esi_monitor_page *page, struct esi_actor *actor)
     if (actor->type == &esi_connection_type) {
         struct esi_connection_info info;
         esi_connection_info(actor, &info);
-        self->living.clients.in_msgs += info.in_msgs;
-        self->living.clients.in_bytes += info.in_bytes;
-        self->living.clients.out_msgs += info.out_msgs;
-        self->living.clients.out_bytes += info.out_bytes;
+        esi_monitor_page_count_client(&self->living, &info);
     } else if (actor->type == &esi_gateway_link_type) {
         struct esi_gateway_link_info info;
         esi_gateway_link_info(actor, &info);
-        self->living.links.in_msgs += info.in_msgs;
-        self->living.links.in_bytes += info.in_bytes;
-        self->living.links.out_msgs += info.out_msgs;
-        self->living.links.out_bytes += info.out_bytes;
+        esi_monitor_page_count_link(&self->living, &info);
     }
 }
 

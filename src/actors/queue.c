@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The queue's actor: the subscription on all events, messages from others, start and stop. Nothing
- * here waits: what was changed by a turn's messages is acted upon once, at the turn's end.
+ * The queue's actor: the subscription on all events, messages from others and start. Nothing here
+ * waits: what was changed by a turn's messages is acted upon once, at the turn's end.
  *
- * Events are kept in memory in this version: what is queued when the process ends is lost, which
- * the log says. So the queue stops in steps:
- *
- * Step     | accepts | dispatches | ends when
- * running  | yes     | yes        | the doors are closed, the peers gone, and it is told to stop
- * draining | no      | yes        | no event is open, the time is up, or the dispatching is paused
- * ending   | no      | no         | the handlers, told to stop, have given back what they had
+ * How it stops: queue_stop.c.
  */
 #include "actors/queue.h"
 #include "actors/context.h"
@@ -43,7 +37,6 @@ enum queue_msg {
 /* All events in memory together: a limit of events alone would be none for large ones. */
 static const uint64_t JOURNAL_BYTES_MAX = 1024ULL * 1024 * 1024;
 static const uint64_t LETTERS_BYTES_MAX = 256ULL * 1024 * 1024;
-static const uint64_t STOP_NS = 2500000000; /* when ending; handlers give up earlier */
 
 enum order {
     ORDER_PAUSE,
@@ -263,108 +256,9 @@ static void start(struct esi_actor *actor)
     }
 }
 
-static size_t count_open(const struct esi_queue *queue)
-{
-    struct esi_journal_stats stats;
-
-    esi_journal_stats(queue->journal, &stats);
-    return stats.open_events;
-}
-
-/* Nothing more is given to handlers; what they have comes back. They are told by us, since the
- * runtime tells them only when we have finished. */
-static void end_draining(struct esi_queue *queue)
-{
-    queue->is_draining = false;
-    esi_actor_timer_cancel(&queue->retry_timer);
-    esi_actor_timer_set(&queue->stop_timer, now_ns(queue) + STOP_NS);
-    for (uint32_t i = 0; i < queue->handler_count; i++) {
-        if (queue->handlers[i].handler != NULL) {
-            esi_handler_stop(queue->handlers[i].handler);
-        }
-    }
-}
-
-static void end_draining_if_done(struct esi_queue *queue)
-{
-    if (queue->is_draining && (!queue->is_dispatching || count_open(queue) == 0)) {
-        end_draining(queue);
-    }
-}
-
-static void begin_draining(struct esi_queue *queue)
-{
-    const uint64_t timeout_ns = queue->context->config->queue.drain_timeout_ns;
-    const size_t open_count = count_open(queue);
-
-    if (timeout_ns == 0) {
-        end_draining(queue);
-        return;
-    }
-    queue->is_draining = true;
-    esi_actor_timer_set(&queue->stop_timer, now_ns(queue) + timeout_ns);
-    if (queue->is_dispatching && open_count > 0) {
-        esi_log(LOG_QUEUE_DRAINING, ESI_LOG_U64("queued", open_count),
-                ESI_LOG_U64("timeout_ms", timeout_ns / 1000000));
-    }
-}
-
 static void stop(struct esi_actor *actor)
 {
-    struct esi_queue *queue = self_of(actor);
-
-    queue->is_stopping = true;
-    /* order: relaxed; a hint for senders that choose among members of a group. */
-    atomic_store_explicit(&queue->target.is_gone, true, memory_order_relaxed);
-    esi_queue_intake_end_holding(queue);
-    const enum es_err err = esi_route_ops_remove(&queue->routes, ESI_MOVE(queue->sub));
-    ESI_ASSERT(err == ES_OK); /* once, at the very end */
-    esi_actor_timer_cancel(&queue->hold_timer);
-    begin_draining(queue);
-}
-
-static void log_undelivered(const struct esi_queue *queue)
-{
-    for (uint32_t i = 0; i < queue->handler_count; i++) {
-        const struct esi_queue_handler *handler = &queue->handlers[i];
-        struct esi_journal_handler_stats stats;
-        esi_journal_handler_stats(queue->journal, i, &stats);
-        if (stats.queued + stats.in_flight + stats.retrying > 0) {
-            esi_log(LOG_QUEUE_UNDELIVERED, ESI_LOG_TEXT("handler", handler->registry->name),
-                    ESI_LOG_U64("queued", stats.queued), ESI_LOG_U64("in_flight", stats.in_flight),
-                    ESI_LOG_U64("retrying", stats.retrying),
-                    ESI_LOG_TEXT("last_error", handler->error));
-        }
-    }
-}
-
-static void log_end(const struct esi_queue *queue)
-{
-    struct esi_journal_stats stats;
-    struct esi_dead_letters_stats letters;
-
-    esi_journal_stats(queue->journal, &stats);
-    esi_dead_letters_stats(queue->letters, &letters);
-    log_undelivered(queue);
-    esi_log(LOG_QUEUE_STOPPED, ESI_LOG_U64("accepted", stats.accepted),
-            ESI_LOG_U64("left", stats.open_events), ESI_LOG_U64("dead_letters", letters.count));
-    if (stats.open_events > 0 || letters.count > 0) {
-        esi_log(LOG_QUEUE_LOST, ESI_LOG_U64("queued", stats.open_events),
-                ESI_LOG_U64("dead_letters", letters.count), ESI_LOG_TEXT("storage", "memory"));
-    }
-}
-
-static void finish_if_stopped(struct esi_queue *queue)
-{
-    if (!queue->is_stopping || queue->is_draining || queue->actor.is_finished ||
-        !esi_route_ops_is_idle(&queue->routes) || queue->actor.mailbox.head != NULL ||
-        queue->intake.first != NULL || (queue->outstanding > 0 && !queue->is_patience_over)) {
-        return;
-    }
-    esi_actor_timer_cancel(&queue->stop_timer);
-    esi_targets_remove(queue->context->targets, &queue->target);
-    log_end(queue);
-    esi_actor_finish(&queue->actor);
+    esi_queue_stop_begin(self_of(actor));
 }
 
 /* Tells the ledger what the events have: once a turn, since their number is bounded by the stores
@@ -395,7 +289,7 @@ static void turn_end(struct esi_actor *actor)
     }
     esi_queue_intake_work(queue);
     esi_queue_dispatch_work(queue);
-    end_draining_if_done(queue);
+    esi_queue_stop_go_on(queue);
     if (!queue->is_stopping || queue->is_draining) {
         esi_queue_dispatch_set_timer(queue);
     }
@@ -404,7 +298,7 @@ static void turn_end(struct esi_actor *actor)
     if (esi_route_ops_has_collected(&queue->routes)) {
         esi_route_ops_submit(&queue->routes);
     }
-    finish_if_stopped(queue);
+    esi_queue_stop_finish(queue);
 }
 
 static void timer(struct esi_actor *actor, struct esi_timer *fired)
@@ -415,10 +309,8 @@ static void timer(struct esi_actor *actor, struct esi_timer *fired)
         queue->needs_dispatch |= queue->addressed;
     } else if (fired == &queue->hold_timer.timer) {
         esi_queue_intake_expire(queue);
-    } else if (fired == &queue->stop_timer.timer && queue->is_draining) {
-        end_draining(queue);
     } else if (fired == &queue->stop_timer.timer) {
-        queue->is_patience_over = true;
+        esi_queue_stop_expire(queue);
     }
 }
 
@@ -463,16 +355,9 @@ static void handle(struct esi_actor *actor, struct esi_msg *msg)
     }
 }
 
-/* Nobody is waited for any more. */
 static void cut(struct esi_actor *actor)
 {
-    struct esi_queue *queue = self_of(actor);
-
-    if (queue->is_draining) {
-        end_draining(queue);
-    }
-    queue->is_patience_over = true;
-    esi_actor_continue(actor);
+    esi_queue_stop_cut(self_of(actor));
 }
 
 static void describe(const struct esi_actor *actor, struct esi_description *description)

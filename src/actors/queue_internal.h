@@ -141,6 +141,19 @@ void esi_queue_dispatch_job_done(struct esi_queue *queue, struct esi_handler_job
 void esi_queue_dispatch_handler_status(struct esi_queue *queue,
                                        const struct esi_handler_status *status);
 
+/* --- queue_stop.c --- */
+
+/* Told to stop: accepts nothing more, and drains. */
+void esi_queue_stop_begin(struct esi_queue *queue);
+/* Each turn: ends the draining when there is nothing to wait for. */
+void esi_queue_stop_go_on(struct esi_queue *queue);
+/* The stop timer: the draining, or the patience with the handlers, has had its time. */
+void esi_queue_stop_expire(struct esi_queue *queue);
+/* The stop's time is up: nobody is waited for any more. */
+void esi_queue_stop_cut(struct esi_queue *queue);
+/* The last thing in each turn: finishes the actor when all that it had has come back. */
+void esi_queue_stop_finish(struct esi_queue *queue);
+
 /* --- queue.c --- */
 
 /*
