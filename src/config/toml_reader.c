@@ -13,6 +13,7 @@
 #include "config/toml_reader.h"
 
 #include "base/bytes.h"
+#include "base/num.h"
 #include "base/utf8.h"
 #include "config/report.h"
 
@@ -165,10 +166,11 @@ static enum es_err read_unicode_escape(struct toml_reading *reading, int digits)
 
     for (int i = 0; i < digits; i++) {
         const int c = peek(reading);
-        if (c == END_OF_TEXT || !isxdigit(c)) {
+        const int digit = c == END_OF_TEXT ? -1 : esi_num_hex_digit((char)c);
+        if (digit < 0) {
             return refuse(reading, "\\u needs 4 and \\U 8 hexadecimal digits");
         }
-        code = code << 4 | (uint32_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+        code = code << 4 | (uint32_t)digit;
         advance(reading);
     }
     if (code == 0 || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) {
