@@ -10,6 +10,7 @@ struct printing {
     struct esi_bytes *out; /* borrowed */
     uint32_t program;      /* SCHEMA_SERVICE or SCHEMA_GATEWAY */
     uint32_t depth;
+    size_t name_count;  /* names written so far, comments not counted */
     bool is_item_start; /* the next line follows a list's "- " */
 };
 
@@ -215,33 +216,23 @@ static void print_not_set(struct printing *printing, const struct esi_schema_row
     esi_bytes_printf(printing->out, "# %s: not set\n", row->name);
 }
 
+static void print_name(struct printing *printing, const struct esi_schema_row *row)
+{
+    indent(printing);
+    esi_bytes_printf(printing->out, "%s:", row->name);
+    printing->name_count++;
+}
+
 static void print_key(struct printing *printing, const struct esi_schema_row *row, const void *base)
 {
     if (!has_value(row, base)) {
         print_not_set(printing, row);
         return;
     }
-    indent(printing);
-    esi_bytes_printf(printing->out, "%s: ", row->name);
+    print_name(printing, row);
+    esi_bytes_append_text(printing->out, " ");
     print_value(row, base, printing->out);
     esi_bytes_append_text(printing->out, "\n");
-}
-
-/* Does no line from start on hold more than a comment? */
-static bool has_comments_alone(const struct esi_bytes *text, size_t start)
-{
-    bool is_blank = true;
-    bool is_comment = false;
-
-    for (size_t i = start; i < text->len; i++) {
-        const char c = text->data[i];
-        is_comment = c != '\n' && (is_comment || (is_blank && c == '#'));
-        is_blank = c == '\n' || (is_blank && c == ' ');
-        if (!is_blank && !is_comment) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static void print_section(struct printing *printing, const struct esi_schema_row *row,
@@ -251,16 +242,10 @@ static void print_section(struct printing *printing, const struct esi_schema_row
         print_not_set(printing, row);
         return;
     }
-    indent(printing);
-    esi_bytes_printf(printing->out, "%s:\n", row->name);
-    const size_t start = printing->out->len;
+    print_name(printing, row);
+    esi_bytes_append_text(printing->out, "\n");
     printing->depth++;
     print_group(printing, row->target, esi_schema_field_const(row, base));
-    if (has_comments_alone(printing->out, start)) {
-        /* Read again a map of nothing would be a missing value. */
-        indent(printing);
-        esi_bytes_append_text(printing->out, "{}\n");
-    }
     printing->depth--;
 }
 
@@ -283,8 +268,8 @@ static void print_list(struct printing *printing, const struct esi_schema_row *r
         print_not_set(printing, row);
         return;
     }
-    indent(printing);
-    esi_bytes_printf(printing->out, "%s:\n", row->name);
+    print_name(printing, row);
+    esi_bytes_append_text(printing->out, "\n");
     printing->depth++;
     for (size_t i = 0; i < count; i++, item += esi_schema_group_bytes(row->target)) {
         indent(printing);
@@ -306,8 +291,8 @@ static void print_map(struct printing *printing, const struct esi_schema_row *ro
     /* An item that has no keys of its own is its shorthand's value. */
     const bool is_short = shorthand != NULL && esi_schema_find_role(row->target, ROW_KEY) == NULL;
 
-    indent(printing);
-    esi_bytes_printf(printing->out, "%s:%s\n", row->name, count == 0 ? " {}" : "");
+    print_name(printing, row);
+    esi_bytes_append_text(printing->out, count == 0 ? " {}\n" : "\n");
     printing->depth++;
     for (size_t i = 0; i < count; i++, item += esi_schema_group_bytes(row->target)) {
         indent(printing);
@@ -328,6 +313,8 @@ static void print_map(struct printing *printing, const struct esi_schema_row *ro
 
 static void print_group(struct printing *printing, enum esi_schema_group group, const void *base)
 {
+    const size_t names_before = printing->name_count;
+
     for (const struct esi_schema_row *row = esi_schema_next(group, NULL); row != NULL;
          row = esi_schema_next(group, row)) {
         if ((row->programs & printing->program) == 0 || is_second_name(row)) {
@@ -352,6 +339,11 @@ static void print_group(struct printing *printing, enum esi_schema_group group, 
         case ROW_SHORTHAND:
             break;
         }
+    }
+    /* Comments alone are no map, but a value that is missing. */
+    if (printing->name_count == names_before) {
+        indent(printing);
+        esi_bytes_append_text(printing->out, "{}\n");
     }
 }
 

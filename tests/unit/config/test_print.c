@@ -62,6 +62,11 @@ static void what_is_printed_reads_back(void **state)
                                             "frontend_tls: [{cert_path: /a, key_path: /b}]\n"
                                             "tls: {cert_path: /a, key_path: /b, root_ca_path: /c}\n"
                                             "internal_event_service: {host: inside.example}\n");
+    /* A section in which nothing is set. */
+    expect_round_trip(
+        CONFIG_EVENT_GATEWAY,
+        "auth: {users: [{user: a, password: b, permissions: {allow_responses: true}}],\n"
+        "  default_permissions: {publish: {}}}\n");
     /* Characters that YAML breaks lines at or refuses: NEL, PS, BOM, U+FFFE; and some that it does
      * not. */
     expect_round_trip(
