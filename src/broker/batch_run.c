@@ -316,7 +316,12 @@ static __attribute__((noinline)) void format_chain(struct esi_batch *batch, stru
     format_run(batch, &receivers, (struct messages){.first = first, .next = batch->next});
 }
 
-/* So many members that hardly one gets two messages of a run. */
+/* So many members that hardly one gets two messages of the run: chains would not pay. */
+static bool is_large(const struct esi_batch *batch, const struct esi_match_group *group)
+{
+    return group->member_count > ESI_BATCH_RUN_MAX || group->member_count > 2 * batch->run_count;
+}
+
 static void deliver_large_group(struct esi_batch *batch, const struct esi_match_group *group)
 {
     for (uint32_t i = 0; i < batch->run_count; i++) {
@@ -332,7 +337,7 @@ static void deliver_large_group(struct esi_batch *batch, const struct esi_match_
  * message: 1, for all it knows. */
 static uint32_t deliver_group(struct esi_batch *batch, const struct esi_match_group *group)
 {
-    if (group->member_count > ESI_BATCH_RUN_MAX) {
+    if (is_large(batch, group)) {
         deliver_large_group(batch, group);
         return 1;
     }
